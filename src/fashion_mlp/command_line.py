@@ -1,0 +1,149 @@
+"""The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import CompactHydraException, HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fashion_mlp.errors import UserError
+from fashion_mlp.suggestions import nearest, nearest_key
+from fashion_mlp.validation import expected_type, impossible, out_of_range, shown
+
+
+def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> None:
+    """Report everything that is wrong with a command line at once.
+
+    Args:
+        argv: what was typed after `python train.py`.
+        config_dir: the absolute path of `conf/`.
+        config_name: the primary config.
+
+    Raises:
+        UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
+        return  # nothing is run, or it is somebody else's configuration, which is Hydra's business
+    problems: dict[str, None] = {}  # in order, each once
+    overrides = list(_parse(args.overrides, args.multirun, problems))
+    folders = [config_dir, *([Path(args.config_dir).resolve()] if args.config_dir else [])]
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        groups: list[Override] = []
+        values: list[Override] = []
+        for override in overrides:
+            options = _options(override.key_or_group, folders)
+            unknown = list(_unknown_options(override, options) if options else ())
+            problems.update(dict.fromkeys(unknown))
+            if not unknown:
+                (groups if options else values).append(override)
+        search_path = f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"
+        chosen = [[f"{group.get_key_element()}={value}" for value in _values(group)] for group in groups]
+        # In a sweep each combination of options has keys of its own; values are tried one by one.
+        for combination in product(*chosen):
+            problems.update(
+                dict.fromkeys(_check_values(config_name, [search_path, *combination], values, args.multirun))
+            )
+    if problems:
+        raise UserError("\nerror: ".join(problems))
+
+
+def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> Iterator[Override]:
+    parser = OverridesParser.create()
+    for text in texts:
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            problems[f"{text}: cannot be read; write key=value, quote the whole for the shell, lists as [a,b]"] = None
+            continue
+        if override.is_sweep_override() and not multirun:
+            problems[f"{text}: several values are a sweep, which needs -m; a list is written [a,b]"] = None
+            continue
+        yield override
+
+
+def _options(group: str, folders: Sequence[Path]) -> list[str]:
+    """Return the options of a config group; none if there is no such group."""
+    files = [path for folder in folders for path in (folder / group).glob("*.yaml")]
+    return [path.stem for path in files if not path.stem.startswith("_")]
+
+
+def _values(override: Override) -> list[Any]:
+    """Return what an override sets: one value, or each one of a sweep."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
+    return list(override.sweep_iterator()) if override.is_sweep_override() else [value]
+
+
+def _unknown_options(group: Override, names: Sequence[str]) -> Iterator[str]:
+    for value in _values(group):
+        if value is not None and value not in names:  # null leaves a group out, where that is possible
+            yield f"{group.key_or_group}={shown(value)}: no such option{nearest(str(value), names)}"
+
+
+def _check_values(
+    config_name: str, options: Sequence[str], overrides: Sequence[Override], multirun: bool
+) -> Iterator[str]:
+    plain = [override for override in overrides if _sets_known_key(override)]
+    rest = [str(override.input_line) for override in overrides if not _sets_known_key(override)]
+    try:
+        cfg = compose(config_name, overrides=[*options, *rest])
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        blamed = [*rest, *options[1:]]
+        yield f"{' '.join(blamed) or 'conf/'}: {str(error).splitlines()[0]}"
+        return
+    for override in overrides:
+        key = override.key_or_group
+        if key == "hydra.run.dir" and Path(str(override.value()), "checkpoints").exists():
+            yield f"{override.input_line}: holds a run already; name another folder"
+        elif (override in plain and not _has(cfg, key)) or (override.is_add() and not _may_have(cfg, key)):
+            yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
+        elif override in plain:
+            yield from _set(cfg, key, _values(override))
+    yield from out_of_range(cfg)
+    yield from impossible(cfg, multirun)
+
+
+def _set(cfg: DictConfig, key: str, values: Sequence[Any]) -> Iterator[str]:
+    """Try each value of a sweep; the first one stays, for the next overrides."""
+    for value in reversed(values):
+        try:
+            with open_dict(cfg):
+                OmegaConf.update(cfg, key, value, merge=not isinstance(value, list))
+        except OmegaConfBaseException as error:
+            yield f"{key}={shown(value)}: {expected_type(cfg, key, error)}"
+        else:
+            yield from out_of_range(cfg)
+
+
+def _sets_known_key(override: Override) -> bool:
+    """Return whether an override is a plain `key=value` of the run: not `+`, `~` or a key of Hydra itself."""
+    return not (override.is_add() or override.is_delete() or _is_hydras(override.key_or_group))
+
+
+def _is_hydras(key: str) -> bool:
+    return key.startswith(("hydra.", "hydra/"))
+
+
+def _may_have(cfg: DictConfig, key: str) -> bool:
+    """Return whether a new key could be used where `+` puts it: a place with a schema knows all of its keys."""
+    parent, _, name = key.rpartition(".")
+    schema = OmegaConf.get_type(OmegaConf.select(cfg, parent) if parent else cfg)
+    return _is_hydras(key) or not is_dataclass(schema) or name in {entry.name for entry in fields(schema)}
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, ListConfig):
+        return name.isdigit() and int(name) < len(node)
+    return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, `in` skips missing values

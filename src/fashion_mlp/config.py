@@ -1,0 +1,275 @@
+"""The schema of the configuration: the type and range of every key.
+
+Each dataclass describes one option of a config group; the values stand in `conf/`, so a field without a
+default here is given there. Only the Trainer's arguments have their defaults here, which are Lightning's
+own. This module must stay light: a mistake is reported before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
+NORMS = ("none", "batch", "layer")
+INITS = ("kaiming", "xavier", "default")
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of numbers; each bound is optional."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        # Written so that NaN lies in no range.
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+            and float("-inf") < value < float("inf")
+        )
+
+    def __str__(self) -> str:
+        bounds = (("at least", self.ge), ("greater than", self.gt), ("at most", self.le), ("less than", self.lt))
+        return " and ".join(f"{words} {bound}" for words, bound in bounds if bound is not None) or "finite"
+
+
+def number(
+    default: Any = MISSING,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:
+    """Return a dataclass field for a number, or a list of numbers, within a range."""
+    return field(default=default, metadata={"range": Range(ge, gt, le, lt)})
+
+
+def one_of(*choices: str, default: Any = MISSING) -> Any:
+    """Return a dataclass field for one of several names; None passes where the type allows it."""
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass
+class DataConfig:
+    """What every data module takes."""
+
+    _target_: str = MISSING
+    batch_size: int = number(ge=1)
+    num_workers: int = number(ge=0)
+    val_size: int = number(ge=0)
+    split_seed: int = number(ge=0)
+
+
+@dataclass
+class FashionMNISTConfig(DataConfig):
+    """`fashion_mlp.data.FashionMNISTDataModule`."""
+
+    root: str = MISSING
+    mirrors: list[str] = MISSING
+    timeout: float = number(gt=0)
+    val_size: int = number(ge=0, lt=60_000)
+
+
+@dataclass
+class SyntheticConfig(DataConfig):
+    """`fashion_mlp.data.SyntheticDataModule`."""
+
+    root: str = MISSING
+    train_size: int = number(ge=10)
+    test_size: int = number(ge=10)
+    seed: int = number(ge=0)
+
+
+@dataclass
+class MLPConfig:
+    """`fashion_mlp.models.MLP`."""
+
+    _target_: str = MISSING
+    hidden_sizes: list[int] = number(ge=1)
+    activation: str = one_of(*ACTIVATIONS)
+    dropout: float = number(ge=0, lt=1)
+    norm: str = one_of(*NORMS)
+    init: str = one_of(*INITS)
+    mean: float = number()
+    std: float = number(gt=0)
+    compile: bool = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    """What every optimizer takes."""
+
+    _target_: str = MISSING
+    _partial_: bool = True
+    lr: float = number(gt=0)
+    weight_decay: float = number(ge=0)
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    """`torch.optim.Adam` and `torch.optim.AdamW`."""
+
+    betas: tuple[float, float] = number(ge=0, lt=1)
+    eps: float = number(ge=0)
+    fused: bool = MISSING
+
+
+@dataclass
+class SGDConfig(OptimizerConfig):
+    """`torch.optim.SGD`."""
+
+    momentum: float = number(ge=0, lt=1)
+    nesterov: bool = MISSING
+    fused: bool = MISSING
+
+
+@dataclass
+class RMSpropConfig(OptimizerConfig):
+    """`torch.optim.RMSprop`, which has no fused form."""
+
+    alpha: float = number(ge=0, lt=1)
+    eps: float = number(ge=0)
+    momentum: float = number(ge=0, lt=1)
+    centered: bool = MISSING
+
+
+@dataclass
+class SchedulerConfig:
+    """What every scheduler takes."""
+
+    _target_: str = MISSING
+    _partial_: bool = True
+
+
+@dataclass
+class CosineConfig(SchedulerConfig):
+    """`fashion_mlp.schedulers.cosine`."""
+
+    min_lr: float = number(ge=0)
+
+
+@dataclass
+class OneCycleConfig(SchedulerConfig):
+    """`fashion_mlp.schedulers.onecycle`."""
+
+    pct_start: float = number(ge=0, le=1)
+    div_factor: float = number(ge=1)
+    final_div_factor: float = number(ge=1)
+
+
+@dataclass
+class PlateauConfig(SchedulerConfig):
+    """`fashion_mlp.schedulers.plateau`."""
+
+    monitor: str = one_of("val/loss", "val/acc", "train/loss", "train/acc")
+    factor: float = number(gt=0, lt=1)
+    patience: int = number(ge=0)
+    min_lr: float = number(ge=0)
+
+
+@dataclass
+class StepConfig(SchedulerConfig):
+    """`fashion_mlp.schedulers.step`."""
+
+    step_size: int = number(ge=1)
+    gamma: float = number(gt=0, le=1)
+
+
+@dataclass
+class TrainerConfig:
+    """Every argument of `lightning.Trainer` with its own default, so that each can be set without a `+`.
+
+    `callbacks` and `logger` have config groups of their own. A test holds this against Lightning's signature.
+    """
+
+    _target_: str = MISSING
+    accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu", default="auto")
+    strategy: Any = "auto"
+    devices: Any = "auto"
+    num_nodes: int = number(1, ge=1)
+    precision: Any = None
+    fast_dev_run: Any = False
+    max_epochs: int | None = number(None, ge=-1)
+    min_epochs: int | None = number(None, ge=0)
+    max_steps: int = number(-1, ge=-1)
+    min_steps: int | None = number(None, ge=0)
+    max_time: Any = None
+    limit_train_batches: int | float | None = number(None, ge=0)
+    limit_val_batches: int | float | None = number(None, ge=0)
+    limit_test_batches: int | float | None = number(None, ge=0)
+    limit_predict_batches: int | float | None = number(None, ge=0)
+    overfit_batches: int | float = number(0.0, ge=0)
+    val_check_interval: Any = None
+    check_val_every_n_epoch: int | None = number(1, ge=1)
+    num_sanity_val_steps: int | None = number(None, ge=-1)
+    log_every_n_steps: int | None = number(None, ge=1)
+    enable_checkpointing: bool | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = None
+    accumulate_grad_batches: int = number(1, ge=1)
+    gradient_clip_val: int | float | None = number(None, ge=0)
+    gradient_clip_algorithm: str | None = one_of("norm", "value", default=None)
+    deterministic: Any = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    use_distributed_sampler: bool = True
+    profiler: Any = None
+    detect_anomaly: bool = False
+    barebones: bool = False
+    plugins: Any = None
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: int = number(0, ge=0)
+    default_root_dir: str | None = None
+    enable_autolog_hparams: bool = True
+    model_registry: str | None = None
+
+
+@dataclass
+class TrainConfig:
+    """The whole configuration of a run."""
+
+    data: Any = MISSING
+    model: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
+    trainer: Any = MISSING
+    seed: int = number(ge=0, lt=2**32)
+    label_smoothing: float = number(ge=0, lt=1)
+    ckpt_path: str | None = MISSING
+    run_dir: str = MISSING
+
+
+SCHEMAS: Mapping[str, Mapping[str, type]] = {
+    "data": {"fashion_mnist": FashionMNISTConfig, "synthetic": SyntheticConfig},
+    "model": {"mlp": MLPConfig},
+    "optimizer": {"adam": AdamConfig, "sgd": SGDConfig, "rmsprop": RMSpropConfig},
+    "scheduler": {
+        "cosine": CosineConfig,
+        "onecycle": OneCycleConfig,
+        "plateau": PlateauConfig,
+        "step": StepConfig,
+    },
+    "trainer": {"trainer": TrainerConfig},
+}
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, as `/schema/<group>/<option>` and, for the whole, `schema/train`."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="train", node=TrainConfig)
+    for group, options in SCHEMAS.items():
+        for name, node in options.items():
+            store.store(group=f"schema/{group}", name=name, node=node)

@@ -1,0 +1,30 @@
+"""Mistakes that the user can mend, and how they are told: one line, exit status 1, no traceback."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import CompactHydraException
+
+
+class UserError(CompactHydraException):
+    """A mistake in the user's input or surroundings; its text names the key or file and the remedy.
+
+    Hydra prints a compact exception without its traceback, so a failed job of a multirun is reported
+    in the same words as a failed single run.
+    """
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turn a `UserError` into its message on stderr and exit status 1.
+
+    `HYDRA_FULL_ERROR=1` lets it pass with its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(f"error: {error}")

@@ -1,0 +1,108 @@
+"""A composed configuration against the schema: ranges, choices, and combinations that cannot work."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fashion_mlp.suggestions import nearest
+
+
+def out_of_range(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield a line for each value that its schema does not allow."""
+    schema = OmegaConf.get_type(cfg)
+    known: dict[str, Field[Any]] = {entry.name: entry for entry in fields(schema)} if is_dataclass(schema) else {}
+    for name in map(str, cfg):
+        key = f"{prefix}{name}"
+        if OmegaConf.is_missing(cfg, name):
+            yield f"{key}: has no value; set it with {key}=..."
+        elif OmegaConf.is_interpolation(cfg, name):
+            continue  # a path, which is known only in the run
+        elif isinstance(cfg[name], DictConfig):
+            yield from out_of_range(cfg[name], f"{key}.")
+        elif name in known and cfg[name] is not None:
+            yield from _value_problems(key, cfg[name], known[name])
+
+
+def _value_problems(key: str, value: Any, entry: Field[Any]) -> Iterator[str]:
+    allowed = entry.metadata.get("range")
+    if allowed is not None:
+        numbers = value if isinstance(value, ListConfig) else [value]
+        if not all(number in allowed for number in numbers):
+            yield f"{key}={shown(value)}: must be {allowed}"
+    choices = entry.metadata.get("choices")
+    if choices is not None and value not in choices:
+        yield f"{key}={value}: no such choice{nearest(str(value), choices)}"
+
+
+def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
+    """Yield a line for each combination of values that cannot work."""
+    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
+        yield f"ckpt_path={cfg.ckpt_path}: there is no such file"
+    train_size = cfg.data.get("train_size")
+    if train_size is not None and cfg.data.val_size >= train_size:
+        yield f"data.val_size={cfg.data.val_size}: must be less than data.train_size={train_size}"
+    if cfg.data.get("val_size") == 0 and str(cfg.scheduler.get("monitor")).startswith("val/"):
+        yield (
+            f"scheduler.monitor={cfg.scheduler.monitor}: there is no validation with data.val_size=0; "
+            "use scheduler.monitor=train/loss"
+        )
+    if cfg.scheduler and "monitor" not in cfg.scheduler and cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
+        yield "trainer.max_epochs=-1: a schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+    if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
+        yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
+    if cfg.model.get("norm") == "batch" and cfg.data.batch_size == 1:
+        yield "model.norm=batch: needs data.batch_size greater than 1"
+    if multirun and cfg.trainer.strategy == "ddp":
+        yield (
+            "trainer.strategy=ddp: each rank would start the whole sweep again; in a multirun use "
+            "trainer.strategy=ddp_spawn or one device a job"
+        )
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not _may_have_gpu():
+        yield f"trainer.accelerator={cfg.trainer.accelerator}: this machine has no GPU; use trainer=auto or trainer=cpu"
+    if cfg.trainer.accelerator == "mps" and sys.platform != "darwin":
+        yield "trainer.accelerator=mps: only Apple's machines have it; use trainer=auto or trainer=cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Return False only where there is surely none; what there is, torch finds out later."""
+    if not sys.platform.startswith("linux"):
+        return True
+    devices = ("nvidia[0-9]*", "nvidia-caps", "kfd", "dxg")  # NVIDIA, ROCm, Windows' Linux
+    return any(path for pattern in devices for path in Path("/dev").glob(pattern))
+
+
+def expected_type(cfg: DictConfig, key: str, error: Exception) -> str:
+    """Return what a key takes, after OmegaConf refused a value with `error`."""
+    parent, _, name = key.rpartition(".")
+    schema = OmegaConf.get_type(OmegaConf.select(cfg, parent) if parent else cfg)
+    hints = get_type_hints(schema) if is_dataclass(schema) else {}
+    return f"must be {_type_name(hints[name])}" if name in hints else str(error).splitlines()[0]
+
+
+def _type_name(hint: Any) -> str:
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if hint in names:
+        return names[hint]
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_type_name(option) for option in get_args(hint))
+    if get_origin(hint) is list:
+        return f"a list in brackets, each {_type_name(get_args(hint)[0])}"
+    if get_origin(hint) is tuple:
+        return f"a list in brackets of {len(get_args(hint))}, each {_type_name(get_args(hint)[0])}"
+    return str(hint)
+
+
+def shown(value: Any) -> str:
+    """Write a value as one would on the command line."""
+    if isinstance(value, list | ListConfig):
+        return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{shown(item)}' for key, item in value.items())}}}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

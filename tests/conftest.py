@@ -1,0 +1,107 @@
+"""Fixtures: small drawn data, composed configurations, and the command line as a user types it."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from fashion_mlp import config
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+SMALL = (
+    "data=synthetic",
+    "data.train_size=600",
+    "data.test_size=200",
+    "data.val_size=100",
+    "data.batch_size=50",
+    "model.hidden_sizes=[32]",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+)
+"""A run of a second: 500 images to train on, 100 to validate, 200 to test."""
+
+Compose = Callable[..., DictConfig]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prepared() -> None:
+    """Make the schemas known, and keep to one thread: on a busy machine, small steps on several wait for each other."""
+    config.register()
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for drawn data, drawn once for all tests."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def compose_small(tmp_path: Path, data_root: Path) -> Compose:
+    """Return a function that composes a small run in a folder of its own: `compose_small("run", *overrides)`."""
+
+    def composed(name: str, *overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose(
+                "train", overrides=[*SMALL, f"data.root={data_root}", f"run_dir={tmp_path / name}", *overrides]
+            )
+
+    return composed
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Return a function that runs `python train.py` on small data inside this process, which spares the imports."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        # Hydra takes its flags before or after the overrides, but not among them.
+        flags = list(takewhile(lambda argument: "=" not in argument, arguments))
+        argv = [str(ROOT / "train.py"), *flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :]]
+        monkeypatch.setattr("sys.argv", argv)
+        capsys.readouterr()
+        try:
+            runpy.run_path(argv[0], run_name="__main__")
+            status = 0
+        except SystemExit as ended:
+            if isinstance(ended.code, str):
+                print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
+            status = ended.code if isinstance(ended.code, int) else 1
+        return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def run_train(tmp_path: Path) -> Run:
+    """Return a function that runs `python train.py` in an empty folder, as a user would."""
+
+    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        environment = {name: value for name, value in os.environ.items() if name != "FASHION_MLP_DATA"} | variables
+        command = [sys.executable, str(ROOT / "train.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Return the root of the real Fashion-MNIST, or skip."""
+    root = os.environ.get("FASHION_MLP_DATA")
+    if not root:
+        pytest.skip("FASHION_MLP_DATA does not name a folder with the real Fashion-MNIST")
+    return Path(root)

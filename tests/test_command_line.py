@@ -1,0 +1,137 @@
+"""Mistakes are told in one line each, all together, before anything is made or loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from fashion_mlp.command_line import check
+from fashion_mlp.errors import UserError
+from tests.conftest import CONF, Run
+
+MISTAKES = {
+    "data.batch_size=0": "data.batch_size=0: must be at least 1",
+    "data.batch_size=abc": "data.batch_size=abc: must be an integer",
+    "data.batch_size=1.5": "data.batch_size=1.5: must be an integer",
+    "data.batchsize=32": "data.batchsize=32: no such key; did you mean data.batch_size?",
+    "data.val_size=60000": "data.val_size=60000: must be at least 0 and less than 60000",
+    "model.dropout=1.5": "model.dropout=1.5: must be at least 0 and less than 1",
+    "model.activation=rleu": "model.activation=rleu: no such choice; did you mean relu?",
+    "model.hidden_sizes=[256,0]": "model.hidden_sizes=[256,0]: must be at least 1",
+    "model.hidden_sizes=512": "model.hidden_sizes=512: must be a list in brackets, each an integer",
+    "model.hidden_sizes=[256": "model.hidden_sizes=[256: cannot be read",
+    "model.compile=maybe": "model.compile=maybe: must be true or false",
+    "optimizer.lr=-1": "optimizer.lr=-1: must be greater than 0",
+    "optimizer.lr=nan": "optimizer.lr=nan: must be greater than 0",
+    "optimizer.lr=fast": "optimizer.lr=fast: must be a number",
+    "optimizer.betas=[0.9,1]": "optimizer.betas=[0.9,1]: must be at least 0 and less than 1",
+    "optimizer.momentum=0.9": "optimizer.momentum=0.9: no such key",
+    "optimizer=sdg": "optimizer=sdg: no such option; did you mean sgd? (there are adam, adamw, rmsprop, sgd)",
+    "optimizer={lr:1}": "optimizer={lr:1}: no such option",
+    "optimzer=sgd": "optimzer=sgd: no such key; did you mean optimizer?",
+    "lr=0.1": "lr=0.1: no such key; did you mean optimizer.lr?",
+    "hiden_sizes=[1]": "hiden_sizes=[1]: no such key; did you mean model.hidden_sizes?",
+    "zzz=1": "zzz=1: no such key; --cfg job shows all",
+    "+optimizer.momentun=1": "+optimizer.momentun=1: no such key",
+    "+foo=1": "+foo=1: no such key",
+    "optimizer=sgd,adam": "optimizer=sgd,adam: several values are a sweep, which needs -m",
+    "seed=-1": "seed=-1: must be at least 0 and less than 4294967296",
+    "trainer.max_epochs=many": "trainer.max_epochs=many: must be an integer or null",
+    "trainer.max_epoch=3": "trainer.max_epoch=3: no such key; did you mean trainer.max_epochs?",
+    "trainer.accelerator=cup": "trainer.accelerator=cup: no such choice; did you mean cpu?",
+    "ckpt_path=gone.ckpt": "ckpt_path=gone.ckpt: there is no such file",
+    "hydra.run.dri=x": "hydra.run.dri=x: Could not override",
+    "hydra/launcher=jolib": "hydra/launcher=jolib: ",
+    "data.root.x=1": "data.root.x=1: no such key; did you mean data.root?",
+    "model.hidden_sizes.7=3": "model.hidden_sizes.7=3: no such key",
+    "~optimizer.lr": "~optimizer.lr: ",
+    "model=null": "model=None: ",
+}
+COMBINATIONS = {
+    "data=synthetic data.val_size=12000": "data.val_size=12000: must be less than data.train_size=12000",
+    "scheduler=plateau data.val_size=0": "use scheduler.monitor=train/loss",
+    "scheduler=cosine trainer.max_epochs=-1": "trainer.max_epochs=-1: a schedule needs an end",
+    "optimizer=sgd optimizer.nesterov=true": "needs optimizer.momentum greater than 0",
+    "model.norm=batch data.batch_size=1": "needs data.batch_size greater than 1",
+    "-m trainer=ddp seed=1,2": "use trainer.strategy=ddp_spawn",
+    "-m optimizer.lr=1e-3,-1": "optimizer.lr=-1: must be greater than 0",
+    "-m optimizer.lr=interval(-1,1)": "optimizer.lr=-1: must be greater than 0",
+    "-m optimizer=sgd,adm": "optimizer=adm: no such option; did you mean adam?",
+    "-m optimizer=sgd,adam optimizer.momentum=0.5": "optimizer.momentum=0.5: no such key",
+}
+FINE = [
+    "",
+    "optimizer=sgd optimizer.lr=0.1",
+    "model=linear data=synthetic data.val_size=0",
+    "model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20",
+    "model.hidden_sizes.0=7",
+    "trainer.gradient_clip_val=0.5 trainer.limit_train_batches=0.1 trainer.max_time=00:00:01:00",
+    "scheduler=plateau scheduler.monitor=train/loss data.val_size=0",
+    "~callbacks.progress_bar +callbacks.extra=null",
+    "hydra.run.dir=somewhere",
+    "--config-dir . optimizer=sgd",
+    "-m optimizer=sgd,adam optimizer.lr=1e-2,1e-3 seed=range(3)",
+    "--help",
+]
+
+
+@pytest.mark.parametrize("typed", [*MISTAKES, *COMBINATIONS])
+def test_a_mistake_is_named_with_its_remedy(typed: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(typed.split(), CONF)
+    assert (MISTAKES | COMBINATIONS)[typed] in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("typed", FINE)
+def test_a_right_command_line_passes(typed: str) -> None:
+    check(typed.split(), CONF)
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    typed = "data.batch_size=0 data.val_size=60000 model.dropout=1.5 optimizer.lr=-1 model.activation=rleu seed"
+    with pytest.raises(UserError) as caught:
+        check(typed.split(), CONF)
+    assert len(str(caught.value).splitlines()) == 6
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fashion_mlp.validation._may_have_gpu", lambda: False)
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu: this machine has no GPU; use trainer=auto"):
+        check(["trainer=gpu"], CONF)
+    monkeypatch.setattr("fashion_mlp.validation._may_have_gpu", lambda: True)
+    check(["trainer=gpu"], CONF)
+
+
+def test_mps_elsewhere_than_on_apples_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(UserError, match=r"trainer.accelerator=mps: only Apple's machines"):
+        check(["trainer=mps"], CONF)
+
+
+def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"holds a run already"):
+        check([f"hydra.run.dir={tmp_path}"], CONF)
+
+
+def test_as_the_user_sees_it(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("optimizer.lr=-1", "model.activation=rleu")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "error: optimizer.lr=-1: must be greater than 0",
+        "error: model.activation=rleu: no such choice; did you mean relu? "
+        "(there are elu, gelu, leaky_relu, relu, selu, sigmoid, silu, tanh)",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    with_traceback = run_train("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
+    assert with_traceback.returncode == 1
+    assert "Traceback" in with_traceback.stderr
+
+
+@pytest.mark.parametrize("typed", ["--help", "--cfg job", "optimizer.lrr=1"])
+def test_torch_is_not_loaded_for_what_runs_nothing(run_train: Run, typed: str) -> None:
+    done = run_train(*typed.split(), PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "hydra" in imported
+    assert not imported & {"torch", "lightning", "numpy"}
