@@ -1,0 +1,83 @@
+"""What every data module of this project shares: the split, the loaders, the set's identity."""
+
+from abc import abstractmethod
+from typing import Any
+
+from lightning import LightningDataModule
+from lightning.pytorch.accelerators import CUDAAccelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageDataModule(LightningDataModule):
+    """Labelled images in memory, with a validation split out of the training set.
+
+    A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`. A subclass says where they come
+    from: `prepare_data` puts them on disk, `read_split` brings them into memory, and the attributes name them.
+
+    Args:
+        batch_size: images a batch.
+        num_workers: processes that fetch batches; 0 fetches them in the main process.
+        val_size: images held out of the training set, stratified by class; 0 for none.
+        split_seed: seed of that split.
+    """
+
+    name: str
+    """What the set is called in the run's summary and in `metrics.json`."""
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """Channels, height and width."""
+
+    def __init__(self, *, batch_size: int = 64, num_workers: int = 0, val_size: int = 5000, split_seed: int = 0):
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.parts: dict[str, ImageDataset] = {}
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Plain values that tell this set from any other; a checkpoint carries them."""
+
+    @abstractmethod
+    def read_split(self, split: str) -> Batch:
+        """Return the images and labels of "train" or "test", shaped as a batch."""
+
+    def setup(self, stage: str) -> None:
+        """Bring into memory what a stage needs; the test set not before the stage "test"."""
+        if stage == "fit" and "train" not in self.parts:
+            images, labels = self.read_split("train")
+            train, val = stratified_split(labels, self.val_size, self.split_seed)
+            self.parts["train"] = ImageDataset(images, labels, train)
+            self.parts["val"] = ImageDataset(images, labels, val)
+        elif stage == "test" and "test" not in self.parts:
+            self.parts["test"] = ImageDataset(*self.read_split("test"))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return shuffled batches of the training part."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return batches of the validation part; with `val_size` 0, give the Trainer `limit_val_batches=0`."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return batches of the test set."""
+        return self._loader("test")
+
+    def _loader(self, part: str, shuffle: bool = False) -> DataLoader[Batch]:
+        return DataLoader(
+            self.parts[part],
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            collate_fn=as_is,  # type: ignore[arg-type]  # `__getitems__` returns a batch, not a list
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
+        )

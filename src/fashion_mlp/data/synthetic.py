@@ -1,0 +1,85 @@
+"""Drawn garments behind the same files, reader and loaders as Fashion-MNIST."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torchvision.datasets import FashionMNIST
+from typing_extensions import override
+
+from fashion_mlp.data.files import locked, replacing, sha256_of
+from fashion_mlp.data.garments import draw_garments
+from fashion_mlp.data.idx import image_file, label_file, read_split, write_split
+from fashion_mlp.data.module import ImageDataModule
+
+CHECKSUMS = "SHA256SUMS"
+
+
+class SyntheticDataModule(ImageDataModule):
+    """Garments drawn from a seed, written once as IDX files: no network, and quick enough for tests.
+
+    Args:
+        root: folder under which the files are written.
+        train_size: number of training images.
+        test_size: number of test images, drawn with a seed of their own.
+        seed: of the drawing.
+        **loading: the arguments of `ImageDataModule`.
+    """
+
+    name = "synthetic garments"
+    class_names = tuple(FashionMNIST.classes)
+    image_shape = (1, 28, 28)
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        train_size: int = 12_000,
+        test_size: int = 2_000,
+        seed: int = 0,
+        **loading: Any,
+    ) -> None:
+        super().__init__(**loading)
+        self.sizes = {"train": train_size, "test": test_size}
+        self.seed = seed
+        self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
+
+    @property
+    @override
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, **self.sizes, "seed": self.seed}
+
+    @override
+    def prepare_data(self) -> None:
+        """Draw and write the images, unless they lie there intact.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        if self._is_intact():
+            return
+        with locked(self.folder):
+            if self._is_intact():
+                return
+            for number, (split, size) in enumerate(self.sizes.items()):
+                write_split(self.folder, split, *draw_garments(size, seed=2 * self.seed + number))
+            # Written last: its presence says that the files are complete.
+            with replacing(self.folder / CHECKSUMS) as file:
+                file.writelines(f"{sha256_of(self.folder / name)}  {name}\n".encode() for name in self._names())
+
+    @override
+    def read_split(self, split: str) -> tuple[Tensor, Tensor]:
+        return read_split(self.folder, split)
+
+    def _names(self) -> list[str]:
+        return [name for split in self.sizes for name in (image_file(split), label_file(split))]
+
+    def _is_intact(self) -> bool:
+        sums = self.folder / CHECKSUMS
+        if not sums.is_file():
+            return False
+        digests = (line.split() for line in sums.read_text().splitlines())
+        recorded = {name: digest for digest, name in digests}
+        return all(
+            (self.folder / name).is_file() and recorded.get(name) == sha256_of(self.folder / name)
+            for name in self._names()
+        )

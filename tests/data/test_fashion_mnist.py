@@ -1,0 +1,64 @@
+"""The real Fashion-MNIST: where it lies, what it is, and the way it gets there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.datasets import FashionMNIST
+
+from fashion_mlp.data import FashionMNISTDataModule
+from fashion_mlp.data.fashion_mnist import FILES
+from fashion_mlp.errors import UserError
+from tests.data.conftest import Site, serve
+
+
+def test_the_files_are_those_of_torchvision() -> None:
+    assert {f"{file.name}.gz" for file in FILES} == {name for name, _ in FashionMNIST.resources}
+    data = FashionMNISTDataModule(root="somewhere")
+    assert data.folder == Path("somewhere/FashionMNIST/raw")
+    assert data.class_names == tuple(FashionMNIST.classes)
+
+
+def test_without_network_and_data_the_run_says_so(tmp_path: Path) -> None:
+    data = FashionMNISTDataModule(root=tmp_path, mirrors=["http://127.0.0.1:9/"], timeout=2)
+    with pytest.raises(UserError, match="data=synthetic"):
+        data.prepare_data()
+
+
+@pytest.mark.real_data
+def test_the_real_set_is_what_the_paper_says(real_data: Path) -> None:
+    data = FashionMNISTDataModule(root=real_data, mirrors=[])
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    train, val, test = (data.parts[part] for part in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (55_000, 5_000, 10_000)
+    assert torch.bincount(val.labels[val.indices]).tolist() == [500] * 10
+    pixels = train.images.double() / 255
+    assert pixels.mean().item() == pytest.approx(0.28604, abs=1e-5)
+    assert pixels.std().item() == pytest.approx(0.35302, abs=1e-5)
+    assert data.class_names[int(test[0][1])] == "Ankle boot"
+    theirs = FashionMNIST(str(real_data), train=False)
+    assert torch.equal(test.images.squeeze(1), theirs.data)
+    assert torch.equal(test.labels, theirs.targets)
+
+
+@pytest.mark.real_data
+def test_the_real_set_is_downloaded_and_a_damaged_file_fetched_again(real_data: Path, tmp_path: Path) -> None:
+    site = Site(real_data / "FashionMNIST" / "raw")
+    server = serve(site)
+    try:
+        data = FashionMNISTDataModule(root=tmp_path, mirrors=["http://127.0.0.1:9/", site.url])
+        data.prepare_data()
+        assert len(site.requests) == 4
+        assert all(file.is_intact(data.folder) for file in FILES)
+    finally:
+        server.shutdown()
+        server.server_close()
+    damaged = data.folder / FILES[1].name
+    damaged.write_bytes(bytes(60_008))
+    shutil.copy(real_data / "FashionMNIST" / "raw" / f"{FILES[1].name}.gz", data.folder)
+    again = FashionMNISTDataModule(root=tmp_path, mirrors=[])
+    again.prepare_data()
+    assert FILES[1].is_intact(again.folder)

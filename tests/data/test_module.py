@@ -1,0 +1,76 @@
+"""The loaders: what is shuffled, what is held out, what is left alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fashion_mlp.data import SyntheticDataModule
+
+
+@pytest.fixture
+def data(data_root: Path) -> SyntheticDataModule:
+    data = SyntheticDataModule(root=data_root, train_size=600, test_size=200, val_size=100, batch_size=64)
+    data.prepare_data()
+    return data
+
+
+def labels_of(loader: object) -> list[int]:
+    return [int(label) for _, labels in loader for label in labels]  # type: ignore[attr-defined]
+
+
+def test_a_batch_has_the_documented_shape(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    images, labels = next(iter(data.train_dataloader()))
+    assert (images.shape, images.dtype) == ((64, 1, 28, 28), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((64,), torch.int64)
+
+
+def test_the_parts_add_up_and_do_not_overlap(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    train, val = data.parts["train"].indices, data.parts["val"].indices
+    assert (len(train), len(val)) == (500, 100)
+    assert not set(train.tolist()) & set(val.tolist())
+
+
+def test_training_never_touches_the_test_set(data: SyntheticDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = data.read_split
+
+    def noted(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(split)
+        return read(split)
+
+    monkeypatch.setattr(data, "read_split", noted)
+    data.setup("fit")
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    assert asked == ["train"]
+    data.setup("test")
+    assert asked == ["train", "test"]
+
+
+def test_only_training_is_shuffled(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    data.setup("test")
+    assert labels_of(data.train_dataloader()) != labels_of(data.train_dataloader())
+    assert labels_of(data.val_dataloader()) == labels_of(data.val_dataloader())
+    assert labels_of(data.test_dataloader()) == data.read_split("test")[1].tolist()
+
+
+def test_workers_yield_the_same_batches(data_root: Path) -> None:
+    orders = []
+    for num_workers in (0, 2):
+        data = SyntheticDataModule(root=data_root, train_size=600, test_size=200, val_size=100, num_workers=num_workers)
+        data.prepare_data()
+        data.setup("fit")
+        torch.manual_seed(0)
+        orders.append(labels_of(data.train_dataloader()))
+    assert orders[0] == orders[1]
+
+
+def test_without_validation_all_images_train(data_root: Path) -> None:
+    data = SyntheticDataModule(root=data_root, train_size=600, test_size=200, val_size=0)
+    data.prepare_data()
+    data.setup("fit")
+    assert (len(data.parts["train"]), len(data.parts["val"])) == (600, 0)
