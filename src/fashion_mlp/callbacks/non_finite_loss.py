@@ -1,0 +1,52 @@
+"""A loss that is NaN or infinite ends the run."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from typing_extensions import override
+
+from fashion_mlp.errors import UserError
+
+
+class NonFiniteLoss(Callback):
+    """Stops training when the loss becomes NaN or infinite, before a checkpoint is overwritten.
+
+    On a CPU each step is looked at. On an accelerator that would make every step wait, so there it is every
+    `every_n_steps`, and the last step of an epoch, after which checkpoints are written.
+
+    Args:
+        every_n_steps: how often an accelerator's loss is looked at.
+
+    Raises:
+        UserError: from the hook, with the step, the learning rate and the last good checkpoint.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        is_due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
+        if not (is_due or pl_module.device.type == "cpu"):
+            return
+        loss = float(outputs["loss"] if isinstance(outputs, Mapping) else outputs)
+        if math.isfinite(loss):
+            return
+        callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        saved = {callback.best_model_path for callback in callbacks if callback.best_model_path}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        raise UserError(
+            f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}, at a learning "
+            f"rate of {rate:g}: lower optimizer.lr or set trainer.gradient_clip_val. "
+            + (f"Good until then: {', '.join(sorted(saved))}" if saved else "No checkpoint had been written yet")
+        )

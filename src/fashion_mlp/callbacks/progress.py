@@ -1,0 +1,59 @@
+"""The progress bar, on a terminal."""
+
+import sys
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from typing_extensions import override
+
+
+class _Bar(TQDMProgressBar):
+    """Lightning's bar, short enough for 80 columns, which vanishes when its work is done."""
+
+    @override
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        shown = {"loss": "train/loss_step", "val/acc": "val/acc"}
+        return {name: metrics[key] for name, key in shown.items() if key in metrics}
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    @override
+    def init_train_tqdm(self) -> Tqdm:
+        return _vanishing(super().init_train_tqdm())
+
+    @override
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)  # too short to be read
+
+    @override
+    def init_test_tqdm(self) -> Tqdm:
+        return _vanishing(super().init_test_tqdm())
+
+
+class _NoBar(ProgressBar):
+    """Shows nothing: Lightning would add a bar of its own where none is given."""
+
+    @override
+    def disable(self) -> None:
+        pass
+
+    @override
+    def enable(self) -> None:
+        pass
+
+
+def progress_bar(refresh_rate: int = 50) -> Callback:
+    """Return a bar that is redrawn every `refresh_rate` steps on a terminal, and none where output is redirected."""
+    return _Bar(refresh_rate) if sys.stdout.isatty() else _NoBar()
+
+
+def _vanishing(bar: Tqdm) -> Tqdm:
+    bar.leave = False
+    return bar

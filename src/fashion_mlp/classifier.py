@@ -1,0 +1,132 @@
+"""The LightningModule: loss, metrics, optimizer, what is logged."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from fashion_mlp.metrics import EpochMetrics
+from fashion_mlp.schedulers import Schedule
+
+Batch = tuple[Tensor, Tensor]
+
+METADATA_KEY = "fashion_mlp"
+"""Where a checkpoint holds the classifier's metadata."""
+
+
+class Classifier(LightningModule):
+    """An image classifier: a network from raw pixels to logits, and how it is trained.
+
+    A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
+
+    Args:
+        model: the network.
+        class_names: in the order of the logits.
+        optimizer: makes the optimizer from the parameters; not needed to evaluate.
+        scheduler: makes the learning-rate schedule from the optimizer and the number of steps.
+        label_smoothing: of the training loss only (arXiv 1512.00567), 0 to less than 1; validation and test
+            report the plain cross-entropy.
+        metadata: plain values that each checkpoint carries, from which `fashion_mlp.load_classifier` rebuilds
+            the classifier.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        *,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
+        scheduler: Schedule | None = None,
+        label_smoothing: float = 0.0,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.metadata = dict(metadata or {})
+        self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.eval_loss = nn.CrossEntropyLoss()
+        self.train_metrics = EpochMetrics("train", class_names)
+        self.val_metrics = EpochMetrics("val", class_names)
+        self.test_metrics = EpochMetrics("test", class_names, detailed=True)
+        self.samples_seen = 0
+        """Training images that this process has gone through."""
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `[B, num_classes]` of raw pixels."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss: Tensor = self.train_loss(logits, labels)
+        self.train_metrics.add(loss, logits, labels)
+        # Asked here, since a `self.log` that the Trainer does not write costs as much as one that it does.
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
+            self.log("train/loss_step", loss.detach(), prog_bar=True)
+            self.log("lr", self.learning_rate)
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.val_metrics)
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.test_metrics)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.samples_seen += self.train_metrics.num_samples
+        self._log_epoch(self.train_metrics)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch(self.val_metrics)
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch(self.test_metrics)
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        assert self.make_optimizer is not None, "a classifier without an optimizer cannot be trained"
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        schedule = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[METADATA_KEY] = {**self.metadata, "metrics": self.latest_metrics()}
+
+    def latest_metrics(self) -> dict[str, float]:
+        """Return what the last epoch of each stage came to, by name."""
+        logged = self.trainer.callback_metrics.items()
+        return {name: float(value) for name, value in logged if "/" in name and not name.endswith("_step")}
+
+    @property
+    def learning_rate(self) -> float:
+        """The current learning rate of the first parameter group."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def _evaluate(self, batch: Batch, metrics: EpochMetrics) -> None:
+        images, labels = batch
+        logits = self(images)
+        metrics.add(self.eval_loss(logits, labels), logits, labels)
+
+    def _log_epoch(self, metrics: EpochMetrics) -> None:
+        # Already those of all processes; sync_dist only tells Lightning so.
+        for name, value in metrics.compute().items():
+            self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), sync_dist=True)

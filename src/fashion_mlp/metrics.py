@@ -1,0 +1,74 @@
+"""Loss and accuracy of an epoch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+
+class EpochMetrics(nn.Module):
+    """Metrics of one stage over one epoch.
+
+    A step only appends small tensors; torchmetrics sees them once, at the epoch's end. That costs a step
+    a few microseconds instead of a hundred, and waits for no device.
+
+    Args:
+        stage: "train", "val" or "test", the first part of each metric's name.
+        class_names: adds macro-F1 and the accuracy of each class, if given with `detailed`.
+        detailed: whether to add them.
+    """
+
+    def __init__(self, stage: str, class_names: Sequence[str], *, detailed: bool = False) -> None:
+        super().__init__()
+        self.stage = stage
+        self.class_names = class_names
+        num_classes = len(class_names)
+        self.loss = MeanMetric()
+        self.scores = MetricCollection({"acc": MulticlassAccuracy(num_classes, average="micro")})
+        self.class_acc: MulticlassAccuracy | None = None
+        if detailed:
+            self.scores.add_metrics({"f1_macro": MulticlassF1Score(num_classes, average="macro")})
+            self.class_acc = MulticlassAccuracy(num_classes, average="none")
+        self._losses: list[Tensor] = []
+        self._predictions: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            loss: mean over the batch, a scalar.
+            logits: `[B, num_classes]`.
+            labels: int64 `[B]`.
+        """
+        self._losses.append(loss.detach())
+        self._predictions.append(logits.detach().argmax(1))
+        self._labels.append(labels)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples taken in since the last `compute`, by this process."""
+        return sum(map(len, self._labels))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the metrics by name, over all processes, and start anew."""
+        sizes = torch.tensor([float(len(labels)) for labels in self._labels])
+        losses = torch.stack(self._losses)
+        predictions, labels = torch.cat(self._predictions), torch.cat(self._labels)
+        for kept in (self._losses, self._predictions, self._labels):
+            kept.clear()
+
+        self.loss.update(losses, sizes.to(losses.device))
+        self.scores.update(predictions, labels)
+        values = {"loss": self.loss.compute(), **self.scores.compute()}
+        self.loss.reset()
+        self.scores.reset()
+        if self.class_acc is not None:
+            self.class_acc.update(predictions, labels)
+            values |= {
+                f"acc/{name}": value for name, value in zip(self.class_names, self.class_acc.compute(), strict=True)
+            }
+            self.class_acc.reset()
+        return {f"{self.stage}/{name}": value for name, value in values.items()}

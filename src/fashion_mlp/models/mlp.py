@@ -1,0 +1,105 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from fashion_mlp.models.pixels import PixelNormalization
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+NORMS: dict[str, type[nn.Module] | None] = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron from raw pixels to logits.
+
+    Each hidden layer is linear, then the norm, the activation and dropout, as far as they are asked for. Without
+    hidden layers it is softmax regression.
+
+    Args:
+        hidden_sizes: units of each hidden layer.
+        activation: one of `ACTIVATIONS`.
+        dropout: probability that a hidden unit is dropped in training, 0 to less than 1.
+        norm: one of `NORMS`.
+        init: of the weights: "kaiming" (He et al., 2015, arXiv 1502.01852) or "xavier" (Glorot and Bengio, 2010),
+            normal, with zero biases; or "default", torch's own.
+        mean: of the training pixels, on the 0..1 scale.
+        std: likewise.
+        image_shape: channels, height and width.
+        num_classes: number of logits.
+
+    Raises:
+        KeyError: `activation` or `norm` has no such name.
+        ValueError: `init` has no such name.
+    """
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int] = (512, 512),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str = "none",
+        init: str = "kaiming",
+        mean: float = 0.2860,
+        std: float = 0.3530,
+        image_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        make_norm = NORMS[norm]
+        layers: list[nn.Module] = []
+        width = prod(image_shape)
+        for size in hidden_sizes:
+            layers.append(nn.Linear(width, size))
+            if make_norm is not None:
+                layers.append(make_norm(size))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        layers.append(nn.Linear(width, num_classes))
+
+        self.normalization = PixelNormalization(mean, std)
+        self.layers = nn.Sequential(*layers)
+        initialize(self.layers, init)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits.
+
+        Args:
+            images: uint8, or floating-point 0..255, `[N, C, H, W]`.
+
+        Returns:
+            Floating point `[N, num_classes]`.
+        """
+        logits: Tensor = self.layers(self.normalization(images.flatten(1)))
+        return logits
+
+
+def initialize(layers: nn.Sequential, init: str) -> None:
+    """Initialise the linear layers in place; the last one, which no activation follows, always with unit gain.
+
+    Raises:
+        ValueError: `init` has no such name.
+    """
+    if init == "default":
+        return
+    linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    for linear in linears:
+        if init == "kaiming":
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="linear" if linear is linears[-1] else "relu")
+        elif init == "xavier":
+            nn.init.xavier_normal_(linear.weight)
+        else:
+            raise ValueError(f"init={init!r}: not one of kaiming, xavier, default")
+        nn.init.zeros_(linear.bias)

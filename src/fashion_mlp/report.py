@@ -1,0 +1,87 @@
+"""What a run says of itself: before it starts, at its end, and in `metrics.json`."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.data.files import replacing
+
+PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
+
+
+def announcement(
+    classifier: Classifier, datamodule: ImageDataModule, trainer: Trainer, run_dir: Path, seed: int
+) -> str:
+    """Return what is about to happen, in a few lines."""
+    sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
+    linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
+    widths = "-".join(str(linear.in_features) for linear in linears)
+    shape = f" {widths}-{linears[-1].out_features}" if linears else ""
+    length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
+    lines = {
+        "data": f"{datamodule.name}: {sizes['train']:,} images to train on, {sizes['val']:,} to validate",
+        "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
+        "training": f"{_name(classifier.make_optimizer)}, batches of {datamodule.batch_size}, {length}, seed {seed}",
+        "device": device_name(trainer),
+        "folder": str(from_here(run_dir)),
+    }
+    return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def num_parameters(classifier: Classifier) -> int:
+    """Return the number of weights and biases."""
+    return sum(parameter.numel() for parameter in classifier.parameters())
+
+
+def device_name(trainer: Trainer) -> str:
+    """Return the accelerator, its number of devices, and what kind they are."""
+    root = trainer.strategy.root_device
+    kind = torch.cuda.get_device_name(root) if root.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{trainer.num_devices} x {root.type} ({kind})"
+
+
+def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path) -> str:
+    """Return the table of results, and where to look next."""
+    folder = from_here(run_dir)
+    logdir = folder if folder.is_absolute() else folder.parts[0]  # all runs, where they lie together
+    rows = [f"{'':<12}{'loss':>8}{'accuracy':>10}"]
+    for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
+        if f"{stage}/loss" in metrics:
+            rows.append(f"{name:<12}{metrics[f'{stage}/loss']:>8.4f}{metrics[f'{stage}/acc']:>10.4f}")
+    rows += [
+        f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
+        f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
+        f"checkpoint  {from_here(checkpoint) if checkpoint else 'none was written'}",
+        f"charts      tensorboard --logdir {logdir}",
+    ]
+    return "\n".join(rows)
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as one would type it in the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on, by flat keys."""
+    return {"version/python": platform.python_version()} | {f"version/{name}": version(name) for name in PACKAGES}
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write `metrics.json` atomically: its presence says that the run is complete."""
+    with replacing(path) as file:
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
+        file.write((json.dumps(rounded, indent=2) + "\n").encode())
+
+
+def _name(factory: Any) -> str:
+    """Return the name of what a partial makes, with its learning rate."""
+    return f"{factory.func.__name__} at {factory.keywords['lr']:g}"

@@ -1,0 +1,42 @@
+"""A run's folder: one run claims it, and it goes again if nothing came of the run."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fashion_mlp.errors import UserError
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Take `run_dir` for this run while it is being built; an error gives it back.
+
+    Creating `checkpoints/` is atomic, so of two runs with the same folder only one gets it.
+
+    Raises:
+        UserError: the folder holds a run already, or cannot be written.
+    """
+    checkpoints = run_dir / "checkpoints"
+    try:
+        checkpoints.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UserError(f"{run_dir}: holds a run already; give this one another hydra.run.dir") from error
+    except OSError as error:
+        raise UserError(f"{run_dir}: cannot be written ({error.strerror}); set hydra.run.dir") from error
+    try:
+        yield
+    except BaseException:
+        _give_back(run_dir)
+        raise
+
+
+def _give_back(run_dir: Path) -> None:
+    """Remove what a run that came to nothing has written, and nothing else."""
+    for name in (".hydra", "checkpoints"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+    for log in run_dir.glob("*.log"):
+        log.unlink()
+    for folder in (run_dir, run_dir.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

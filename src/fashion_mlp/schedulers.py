@@ -1,0 +1,70 @@
+"""Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
+
+from collections.abc import Callable
+from typing import Concatenate, Literal
+
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+Schedule = Callable[Concatenate[Optimizer, int, ...], LRSchedulerConfigType]
+
+
+def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float = 0.0) -> LRSchedulerConfigType:
+    """Half a cosine from the optimizer's rate to `min_lr`, every step (SGDR without restarts, arXiv 1608.03983)."""
+    return {"scheduler": CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=min_lr), "interval": "step"}
+
+
+def onecycle(
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> LRSchedulerConfigType:
+    """Up to the optimizer's rate and down again, every step (Smith and Topin, arXiv 1708.07120).
+
+    Args:
+        optimizer: its rate is the peak.
+        total_steps: length of the cycle.
+        pct_start: part of the cycle that rises, 0 to 1.
+        div_factor: peak over initial rate.
+        final_div_factor: initial over final rate.
+    """
+    scheduler = OneCycleLR(
+        optimizer,
+        max_lr=optimizer.param_groups[0]["lr"],
+        total_steps=total_steps,
+        pct_start=pct_start,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        cycle_momentum=False,  # SGD without momentum has none to cycle
+    )
+    return {"scheduler": scheduler, "interval": "step"}
+
+
+def plateau(
+    optimizer: Optimizer,
+    total_steps: int,  # noqa: ARG001
+    *,
+    monitor: str = "val/loss",
+    factor: float = 0.1,
+    patience: int = 3,
+    min_lr: float = 0.0,
+) -> LRSchedulerConfigType:
+    """Multiply the rate by `factor` after `patience` epochs in which `monitor` did not improve."""
+    mode: Literal["min", "max"] = "max" if monitor.endswith("acc") else "min"
+    scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+
+
+def step(
+    optimizer: Optimizer,
+    total_steps: int,  # noqa: ARG001
+    *,
+    step_size: int = 2,
+    gamma: float = 0.5,
+) -> LRSchedulerConfigType:
+    """Multiply the rate by `gamma` every `step_size` epochs."""
+    return {"scheduler": StepLR(optimizer, step_size=step_size, gamma=gamma), "interval": "epoch"}
