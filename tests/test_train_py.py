@@ -1,0 +1,106 @@
+"""`python train.py` as its user meets it: what it prints, what it leaves, how it ends."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from tests.conftest import ROOT, SMALL, Run
+
+
+def test_a_run_prints_what_it_does_and_nothing_else(run_here: Run, tmp_path: Path) -> None:
+    done = run_here()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["data", "model", "training", "device", "folder"]
+    assert lines[0] == "data      synthetic garments: 500 images to train on, 100 to validate"
+    assert lines[1] == "model     MLP 784-32-10, 25,450 parameters"
+    scores = r"loss \d\.\d{4} acc \d\.\d{4}"
+    assert re.fullmatch(rf"epoch 1/2   train {scores}   val {scores}   lr 1.00e-03   .* s", lines[5])
+    assert lines[6].startswith("epoch 2/2")
+    assert [line.split()[0] for line in lines[8:11]] == ["training", "validation", "test"]
+    assert lines[11].startswith("on synthetic garments, at epoch ")
+    assert lines[-1] == "charts      tensorboard --logdir runs"
+    checkpoint = lines[-2].split()[1]
+    assert (tmp_path / checkpoint).is_file()
+    run_dir = (tmp_path / checkpoint).parents[1]
+    assert {"metrics.json", "train.log", ".hydra", "checkpoints"} <= {path.name for path in run_dir.iterdir()}
+    assert "data=synthetic" in (run_dir / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: Path, data_root: Path) -> None:
+    """In-process tests hide warnings that are raised while modules are imported."""
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer=auto"]
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        assert len(out.splitlines()) == 14
+    # Started together, each has a folder of its own.
+    assert len(list(tmp_path.glob("runs/*/*/metrics.json"))) == 2
+
+
+def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
+    done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    folders = sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))
+    assert [path.parent.name for path in folders] == ["0", "1", "2", "3"]
+    assert len({json.loads(path.read_text())["val/loss"] for path in folders}) == 4
+
+
+def test_a_failed_job_does_not_end_the_sweep(run_train: Run, data_root: Path, tmp_path: Path) -> None:
+    # In a process of its own: under a tracer, such as coverage, Hydra shows tracebacks.
+    done = run_train("-m", *SMALL, f"data.root={data_root}", "optimizer=sgd", "optimizer.lr=1e30,0.1")
+    assert done.returncode == 1
+    assert "the loss became" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.parent.name for path in tmp_path.glob("runs/*/*/*/metrics.json")] == ["1"]
+
+
+def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
+    done = run_here("optimizer=sgd", "optimizer.lr=1e30")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30: .*\n", done.stderr
+    )
+
+
+def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path) -> None:
+    done = run_here("trainer.strategy=dpp")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: trainer: You selected an invalid strategy")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
+    """A pseudo-terminal stands in for the user's."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer.log_every_n_steps=2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=terminal, stdin=terminal)
+    os.close(terminal)
+    output = b""
+    while True:
+        try:
+            part = os.read(controller, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        if not part:
+            break
+        output += part
+    text = output.decode()
+    assert process.wait() == 0
+    assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
+    assert "v_num" not in text
+    assert re.search(r"epoch 2/2   train loss", text)
+    assert "Warning" not in text

@@ -1,0 +1,42 @@
+"""Train a multilayer perceptron on Fashion-MNIST.
+
+Commands to copy:
+
+    python train.py                                   # 512-512, Adam, 5 epochs; downloads the data once
+    python train.py data=synthetic                    # without a network, on drawn garments
+    python train.py optimizer=sgd                     # any group is swapped from the command line
+    python train.py model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
+    python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs
+    python train.py --cfg job                         # the configuration that a command would run
+    tensorboard --logdir runs                         # the charts of all runs
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from fashion_mlp import config
+from fashion_mlp.command_line import check
+from fashion_mlp.errors import told_in_one_line
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Run one job; its result is what a sweep optimises."""
+    from fashion_mlp.training import train  # loads torch
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return train(cfg)  # a failed job must not end the sweep: Hydra reports it after the others
+    with told_in_one_line():
+        return train(cfg)
+
+
+if __name__ == "__main__":
+    config.register()
+    with told_in_one_line():
+        check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
+    main()
