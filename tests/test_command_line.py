@@ -114,6 +114,12 @@ def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
         check([f"hydra.run.dir={tmp_path}"], CONF)
 
 
+def test_only_the_first_rank_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoints").mkdir()  # made by the first rank, as the other ranks find it
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    check([f"hydra.run.dir={tmp_path}"], CONF)
+
+
 def test_as_the_user_sees_it(run_train: Run, tmp_path: Path) -> None:
     done = run_train("optimizer.lr=-1", "model.activation=rleu")
     assert done.returncode == 1

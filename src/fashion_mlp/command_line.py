@@ -1,5 +1,6 @@
 """The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import product
@@ -30,6 +31,8 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # the first rank has checked, and made the run's folder, which is refused to other runs
     args = get_args_parser().parse_args(list(argv))
     if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
         return  # nothing is run, or it is somebody else's configuration, which is Hydra's business

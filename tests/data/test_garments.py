@@ -91,7 +91,7 @@ def test_garments_have_the_proportions_of_their_classes(train: Split) -> None:
         assert width[flat] > 1.5 * height[flat]
     assert height[ANKLE_BOOT] > 1.5 * height[SNEAKER]
     assert height[COAT] > height[SHIRT] > height[PULLOVER]  # long, middling, short
-    assert area[SANDAL] == min(area)  # straps leave gaps
+    assert area[SANDAL] < 0.9 * area[SNEAKER]  # straps leave gaps
     assert area[COAT] == max(area)
     assert 0.8 < height[BAG] / width[BAG] < 1.25
     assert 0.8 < height[T_SHIRT] / width[T_SHIRT] < 1.25
