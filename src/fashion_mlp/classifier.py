@@ -79,11 +79,11 @@ class Classifier(LightningModule):
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_metrics)
+        self.evaluate(batch, self.val_metrics)
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_metrics)
+        self.evaluate(batch, self.test_metrics)
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -121,7 +121,8 @@ class Classifier(LightningModule):
         """The current learning rate of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def _evaluate(self, batch: Batch, metrics: EpochMetrics) -> None:
+    def evaluate(self, batch: Batch, metrics: EpochMetrics) -> None:
+        """Take a batch into the metrics, its loss without label smoothing."""
         images, labels = batch
         logits = self(images)
         metrics.add(self.eval_loss(logits, labels), logits, labels)

@@ -1,7 +1,8 @@
 """What a run shows or guards, one file each."""
 
+from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
 from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
 from fashion_mlp.callbacks.progress import progress_bar
 
-__all__ = ["EpochLines", "NonFiniteLoss", "progress_bar"]
+__all__ = ["EpochEvaluation", "EpochLines", "NonFiniteLoss", "progress_bar"]

@@ -33,9 +33,10 @@ class EpochLines(Callback):
         self._pending = False
         metrics = trainer.callback_metrics
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
-        for stage in ("train", "val"):
+        for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):
             if f"{stage}/loss" in metrics:
-                parts.append(f"{stage} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
+                name = stage.replace("_", " ")
+                parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")
         parts.append(f"{time.perf_counter() - self._started:.1f} s")
         log.info("   ".join(parts))

@@ -21,6 +21,7 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         batch_size: images a batch.
+        shuffle: whether the training images come in another order each epoch.
         num_workers: processes that fetch batches; 0 fetches them in the main process.
         val_size: images held out of the training set, stratified by class; 0 for none.
         split_seed: seed of that split.
@@ -32,9 +33,18 @@ class ImageDataModule(LightningDataModule):
     image_shape: tuple[int, int, int]
     """Channels, height and width."""
 
-    def __init__(self, *, batch_size: int = 64, num_workers: int = 0, val_size: int = 5000, split_seed: int = 0):
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        val_size: int = 5000,
+        split_seed: int = 0,
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
+        self.shuffle = shuffle
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
@@ -60,18 +70,19 @@ class ImageDataModule(LightningDataModule):
             self.parts["test"] = ImageDataset(*self.read_split("test"))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled batches of the training part."""
-        return self._loader("train", shuffle=True)
+        """Return batches of the training part."""
+        return self.loader("train", shuffle=self.shuffle)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the validation part; with `val_size` 0, give the Trainer `limit_val_batches=0`."""
-        return self._loader("val")
+        return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the test set."""
-        return self._loader("test")
+        return self.loader("test")
 
-    def _loader(self, part: str, shuffle: bool = False) -> DataLoader[Batch]:
+    def loader(self, part: str, *, shuffle: bool = False) -> DataLoader[Batch]:
+        """Return batches of "train", "val" or "test", once `setup` has read them."""
         return DataLoader(
             self.parts[part],
             batch_size=self.batch_size,
