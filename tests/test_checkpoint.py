@@ -36,7 +36,8 @@ def test_it_carries_what_it_is(checkpoint: Path) -> None:
     metadata = torch.load(checkpoint, weights_only=True)["fashion_mlp"]
     assert metadata["model"]["hidden_sizes"] == [32]
     assert metadata["model"]["image_shape"] == [1, 28, 28]
-    assert metadata["data"] == {"name": "synthetic garments", "train": 600, "test": 200, "seed": 0}
+    arguments = {"train_size": 600, "test_size": 200, "seed": 0, "split_seed": 0, "val_size": 100}
+    assert metadata["data"] == {"name": "synthetic garments", "option": "synthetic", "arguments": arguments}
     assert set(metadata["metrics"]) == {"train/loss", "train/acc", "val/loss", "val/acc"}
 
 

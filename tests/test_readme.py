@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fashion_mlp.cli import main
+from fashion_mlp.data.garments import draw_garments
 from tests.conftest import ROOT, Run
 
 README = (ROOT / "README.md").read_text()
@@ -17,24 +20,60 @@ COMMANDS = [
     for line in block.splitlines()
     if line.partition("#")[0].strip()
 ]
+TOOLS = [command for command in COMMANDS if command.startswith("fashion-mlp")]
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
-    others = [command for command in COMMANDS if command not in TRAININGS]
+    others = [command for command in COMMANDS if command not in TRAININGS + TOOLS]
     assert TRAININGS
+    assert TOOLS
     assert set(others) == {
         "python -m pip install -e . && python train.py",
         "python -m pip install -e '.[test]' && pytest",
         "tensorboard --logdir runs",
+        "CKPT=$(ls -t runs/*/*/checkpoints/best.ckpt | head -1)",
     }
 
 
+@pytest.fixture
+def own_images(tmp_path: Path) -> None:
+    """Lay out the pictures that the README's commands name."""
+    pictures, labels = draw_garments(40, seed=0)
+    (tmp_path / "images").mkdir()
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        image = Image.fromarray(picture)
+        image.save(tmp_path / "images" / f"{number}.png")
+        (tmp_path / "folders" / str(label)).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "folders" / str(label) / f"{number}.png")
+    image.save(tmp_path / "photo.jpg")
+    lines = [f"{number}.png,{label}\n" for number, label in enumerate(labels)]
+    (tmp_path / "labels.csv").write_text("".join(lines))
+
+
 @pytest.mark.parametrize("command", TRAININGS)
-def test_a_training_command_runs(command: str, run_here: Run, tmp_path: Path) -> None:
-    done = run_here(*shlex.split(command)[2:], "trainer.limit_train_batches=2")
+@pytest.mark.usefixtures("own_images")
+def test_a_training_command_runs(command: str, run_here: Run, run_train: Run, tmp_path: Path) -> None:
+    arguments = shlex.split(command)[2:]
+    if any(argument.startswith("data=image_") for argument in arguments):
+        done = run_train(*arguments, "trainer.max_epochs=1")  # these know none of the keys of drawn data
+    else:
+        done = run_here(*arguments, "trainer.limit_train_batches=2")
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.glob("runs/**/metrics.json")) or "--cfg" in command
+
+
+@pytest.mark.usefixtures("own_images")
+def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None:
+    assert run_here().returncode == 0
+    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
+    for command in TOOLS:
+        arguments = [str(checkpoint) if word == "$CKPT" else word for word in shlex.split(command)[1:]]
+        if arguments[0] == "data":  # the real set is not there in every test run
+            arguments += ["data=synthetic", "data.train_size=100", "data.test_size=20", "data.val_size=10"]
+        assert main(arguments) == 0, command
+    for name in ("plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
+        assert (tmp_path / name).is_file()
 
 
 def test_tensorboard_finds_the_runs(run_here: Run, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such checkpoint")
+    checkpoint: Any
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch guesses at what a strange file may be; the error says it
@@ -33,9 +34,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: refused, since it is damaged, no checkpoint, or holds pickled objects, which could execute code "
             "when loaded; a checkpoint written by train.py holds tensors and plain values only"
         ) from error
-    if not (isinstance(checkpoint, dict) and METADATA_KEY in checkpoint):
+    metadata = checkpoint.get(METADATA_KEY) if isinstance(checkpoint, dict) else None
+    if not (isinstance(metadata, dict) and metadata.keys() >= {"model", "class_names", "data"}):
         raise UserError(f"{path}: not a checkpoint written by train.py (it has no {METADATA_KEY!r} entry)")
-    return checkpoint
+    content: dict[str, Any] = checkpoint
+    return content
 
 
 def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Classifier:

@@ -1,8 +1,9 @@
 """The LightningModule: loss, metrics, optimizer, what is logged."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -17,6 +18,13 @@ Batch = tuple[Tensor, Tensor]
 
 METADATA_KEY = "fashion_mlp"
 """Where a checkpoint holds the classifier's metadata."""
+
+
+class Predictions(NamedTuple):
+    """The likeliest class of each image, by name, and the probabilities of all classes, `[N, num_classes]`."""
+
+    names: list[str]
+    probabilities: Tensor
 
 
 class Classifier(LightningModule):
@@ -120,6 +128,21 @@ class Classifier(LightningModule):
     def learning_rate(self) -> float:
         """The current learning rate of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Predictions:
+        """Classify images, in evaluation mode and without gradients.
+
+        Args:
+            images: raw pixels, uint8 or 0..255, `[N, C, H, W]`, on any device.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            probabilities = self(images.to(self.device)).float().softmax(1).cpu()
+        finally:
+            self.train(was_training)
+        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> None:
         """Take a batch into the metrics, its loss without label smoothing."""

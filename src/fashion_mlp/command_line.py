@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
-from fashion_mlp.validation import expected_type, impossible, out_of_range, shown
+from fashion_mlp.validation import expected_type, impossible, key_out_of_range, out_of_range, shown
 
 
 def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> None:
@@ -125,7 +125,16 @@ def _set(cfg: DictConfig, key: str, values: Sequence[Any]) -> Iterator[str]:
         except OmegaConfBaseException as error:
             yield f"{key}={shown(value)}: {expected_type(cfg, key, error)}"
         else:
-            yield from out_of_range(cfg)
+            yield from _problems_at(cfg, key)
+
+
+def _problems_at(cfg: DictConfig, key: str) -> Iterator[str]:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, DictConfig):
+        yield from key_out_of_range(node, name, f"{parent}." if parent else "")
+    else:
+        yield from _problems_at(cfg, parent)
 
 
 def _sets_known_key(override: Override) -> bool:

@@ -68,7 +68,6 @@ class DataConfig:
     batch_size: int = number(ge=1)
     shuffle: bool = MISSING
     num_workers: int = number(ge=0)
-    val_size: int = number(ge=0)
     split_seed: int = number(ge=0)
 
 
@@ -87,9 +86,40 @@ class SyntheticConfig(DataConfig):
     """`fashion_mlp.data.SyntheticDataModule`."""
 
     root: str = MISSING
-    train_size: int = number(ge=10)
-    test_size: int = number(ge=10)
+    train_size: int = number(ge=10, le=1_000_000)
+    test_size: int = number(ge=10, le=1_000_000)
+    val_size: int = number(ge=0)
     seed: int = number(ge=0)
+
+
+@dataclass
+class OwnImagesConfig(DataConfig):
+    """What both data modules over the reader's own images take; sizes below 1 are parts of the whole."""
+
+    image_size: tuple[int, int] = number(ge=1)
+    mode: str = one_of("gray", "rgb")
+    val_size: int | float = number(ge=0)
+    test_size: int | float = number(gt=0)
+    class_names: list[str] | None = MISSING
+
+
+@dataclass
+class ImageCSVConfig(OwnImagesConfig):
+    """`fashion_mlp.data.ImageCSVDataModule`."""
+
+    annotations_file: str = MISSING
+    img_dir: str = MISSING
+    val_annotations_file: str | None = MISSING
+    test_annotations_file: str | None = MISSING
+
+
+@dataclass
+class ImageFolderConfig(OwnImagesConfig):
+    """`fashion_mlp.data.ImageFolderDataModule`."""
+
+    img_dir: str = MISSING
+    val_img_dir: str | None = MISSING
+    test_img_dir: str | None = MISSING
 
 
 @dataclass
@@ -254,7 +284,12 @@ class TrainConfig:
 
 
 SCHEMAS: Mapping[str, Mapping[str, type]] = {
-    "data": {"fashion_mnist": FashionMNISTConfig, "synthetic": SyntheticConfig},
+    "data": {
+        "fashion_mnist": FashionMNISTConfig,
+        "synthetic": SyntheticConfig,
+        "image_csv": ImageCSVConfig,
+        "image_folder": ImageFolderConfig,
+    },
     "model": {"mlp": MLPConfig},
     "optimizer": {"adam": AdamConfig, "sgd": SGDConfig, "rmsprop": RMSpropConfig},
     "scheduler": {

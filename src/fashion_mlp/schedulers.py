@@ -46,7 +46,7 @@ def onecycle(
 
 def plateau(
     optimizer: Optimizer,
-    total_steps: int,  # noqa: ARG001
+    total_steps: int,
     *,
     monitor: str = "val/loss",
     factor: float = 0.1,
@@ -61,7 +61,7 @@ def plateau(
 
 def step(
     optimizer: Optimizer,
-    total_steps: int,  # noqa: ARG001
+    total_steps: int,
     *,
     step_size: int = 2,
     gamma: float = 0.5,

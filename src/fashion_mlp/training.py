@@ -49,7 +49,7 @@ def train(cfg: DictConfig) -> float:
         if cfg.ckpt_path is not None:
             check_goes_on(cfg.ckpt_path, cfg.trainer.max_epochs)
         datamodule: ImageDataModule = build("data", cfg)
-        trainer = build_trainer(cfg, has_validation=datamodule.val_size > 0)
+        trainer = build_trainer(cfg, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
         classifier = build_classifier(cfg, datamodule)
@@ -80,7 +80,7 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         report.write_metrics(run_dir / "metrics.json", metrics)
         log.info(report.results(metrics, chosen, run_dir))
-    return float(metrics["val/acc"] if datamodule.val_size else metrics["train/loss"])
+    return float(metrics["val/acc"] if datamodule.has_validation else metrics["train/loss"])
 
 
 def check_goes_on(path: str, max_epochs: int | None) -> None:

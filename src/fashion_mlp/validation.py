@@ -11,21 +11,31 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.suggestions import nearest
 
+VAL_SOURCES = ("val_annotations_file", "val_img_dir")
+SOURCES = ("annotations_file", "test_annotations_file", "img_dir", "test_img_dir", *VAL_SOURCES)
+"""Keys of `data` that name a file or folder of the reader's own."""
+
 
 def out_of_range(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """Yield a line for each value that its schema does not allow."""
+    for name in map(str, cfg):
+        yield from key_out_of_range(cfg, name, prefix)
+
+
+def key_out_of_range(cfg: DictConfig, name: str, prefix: str = "") -> Iterator[str]:
+    """Yield a line for each reason why the schema does not allow the value of one key."""
     schema = OmegaConf.get_type(cfg)
     known: dict[str, Field[Any]] = {entry.name: entry for entry in fields(schema)} if is_dataclass(schema) else {}
-    for name in map(str, cfg):
-        key = f"{prefix}{name}"
-        if OmegaConf.is_missing(cfg, name):
-            yield f"{key}: has no value; set it with {key}=..."
-        elif OmegaConf.is_interpolation(cfg, name):
-            continue  # a path, which is known only in the run
-        elif isinstance(cfg[name], DictConfig):
-            yield from out_of_range(cfg[name], f"{key}.")
-        elif name in known and cfg[name] is not None:
-            yield from _value_problems(key, cfg[name], known[name])
+    key = f"{prefix}{name}"
+    if OmegaConf.is_missing(cfg, name):
+        yield f"{key}: has no value; set it with {key}=..."
+    elif OmegaConf.is_interpolation(cfg, name):
+        return  # a path, which is known only in the run
+    elif isinstance(cfg[name], DictConfig):
+        yield from out_of_range(cfg[name], f"{key}.")
+    elif name in known and cfg[name] is not None:
+        yield from _value_problems(key, cfg[name], known[name])
+        yield from _wrong_length(key, cfg[name], get_type_hints(schema)[name])
 
 
 def _value_problems(key: str, value: Any, entry: Field[Any]) -> Iterator[str]:
@@ -39,14 +49,22 @@ def _value_problems(key: str, value: Any, entry: Field[Any]) -> Iterator[str]:
         yield f"{key}={value}: no such choice{nearest(str(value), choices)}"
 
 
+def _wrong_length(key: str, value: Any, hint: Any) -> Iterator[str]:
+    if get_origin(hint) is tuple and len(value) != len(get_args(hint)):
+        yield f"{key}={shown(value)}: must be {_type_name(hint)}"
+
+
 def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     """Yield a line for each combination of values that cannot work."""
-    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
-        yield f"ckpt_path={cfg.ckpt_path}: there is no such file"
+    files = {"ckpt_path": cfg.ckpt_path} | {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
+    for key, value in files.items():
+        if value is not None and not OmegaConf.is_missing(cfg, key) and not Path(value).exists():
+            yield f"{key}={value}: there is no such {'folder' if key.endswith('_dir') else 'file'}"
     train_size = cfg.data.get("train_size")
     if train_size is not None and cfg.data.val_size >= train_size:
         yield f"data.val_size={cfg.data.val_size}: must be less than data.train_size={train_size}"
-    if cfg.data.get("val_size") == 0 and str(cfg.scheduler.get("monitor")).startswith("val/"):
+    has_validation = cfg.data.get("val_size") != 0 or any(cfg.data.get(name) for name in VAL_SOURCES)
+    if not has_validation and str(cfg.scheduler.get("monitor")).startswith("val/"):
         yield (
             f"scheduler.monitor={cfg.scheduler.monitor}: there is no validation with data.val_size=0; "
             "use scheduler.monitor=train/loss"

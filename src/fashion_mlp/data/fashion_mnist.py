@@ -1,5 +1,6 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, arXiv 1708.07747)."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from fashion_mlp.data.files import DataFile, ensure_files
 from fashion_mlp.data.idx import image_file, label_file, read_split
 from fashion_mlp.data.module import ImageDataModule
 
+MIRRORS = (
+    *FashionMNIST.mirrors,
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+)
 FILES = (
     DataFile(image_file("train"), 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
     DataFile(label_file("train"), 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
@@ -24,32 +29,39 @@ class FashionMNISTDataModule(ImageDataModule):
     """torchvision's `FashionMNIST`, 60,000 training and 10,000 test images, verified and in memory.
 
     Args:
-        root: folder in torchvision's layout, `root/FashionMNIST/raw/`; what it lacks is downloaded into it.
+        root: folder in torchvision's layout, `root/FashionMNIST/raw/`; what it lacks is downloaded into it. By default
+            what the environment variable `FASHION_MLP_DATA` names, else `data`.
         mirrors: URLs of folders with the four `.gz` files, each with a trailing slash, tried in order.
         timeout: seconds that a mirror may stay silent.
         **loading: the arguments of `ImageDataModule`.
     """
 
+    option = "fashion_mnist"
     name = "Fashion-MNIST"
     class_names = tuple(FashionMNIST.classes)
     image_shape = (1, 28, 28)
 
     def __init__(
         self,
-        root: str | Path = "data",
-        mirrors: Sequence[str] = tuple(FashionMNIST.mirrors),
+        root: str | Path | None = None,
+        mirrors: Sequence[str] = MIRRORS,
         timeout: float = 20.0,
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
-        self.folder = Path(root) / "FashionMNIST" / "raw"
+        self.folder = Path(root or os.environ.get("FASHION_MLP_DATA", "data")) / "FashionMNIST" / "raw"
         self.mirrors = tuple(mirrors)
         self.timeout = timeout
 
     @property
     @override
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, **{file.name: file.sha256 for file in FILES}}
+        return {
+            "name": self.name,
+            "option": self.option,
+            "arguments": {"split_seed": self.split_seed, "val_size": self.val_size},
+            "sha256": {file.name: file.sha256 for file in FILES},
+        }
 
     @override
     def prepare_data(self) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
+from fashion_mlp.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -23,10 +24,13 @@ class ImageDataModule(LightningDataModule):
         batch_size: images a batch.
         shuffle: whether the training images come in another order each epoch.
         num_workers: processes that fetch batches; 0 fetches them in the main process.
-        val_size: images held out of the training set, stratified by class; 0 for none.
+        val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
+            class; 0 for none.
         split_seed: seed of that split.
     """
 
+    option: str
+    """The name of its option in the config group `data`."""
     name: str
     """What the set is called in the run's summary and in `metrics.json`."""
     class_names: tuple[str, ...]
@@ -39,7 +43,7 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 64,
         shuffle: bool = True,
         num_workers: int = 0,
-        val_size: int = 5000,
+        val_size: float = 5000,
         split_seed: int = 0,
     ) -> None:
         super().__init__()
@@ -48,6 +52,8 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
+        self.has_own_val = False
+        """Whether validation images come from elsewhere than the training set."""
         self.parts: dict[str, ImageDataset] = {}
 
     @property
@@ -57,24 +63,40 @@ class ImageDataModule(LightningDataModule):
 
     @abstractmethod
     def read_split(self, split: str) -> Batch:
-        """Return the images and labels of "train" or "test", shaped as a batch."""
+        """Return the images and labels of "train" or "test", shaped as a batch; of "val" with `has_own_val`."""
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are images to validate on."""
+        return self.has_own_val or self.val_size > 0
 
     def setup(self, stage: str) -> None:
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
-            train, val = stratified_split(labels, self.val_size, self.split_seed)
+            train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
             self.parts["train"] = ImageDataset(images, labels, train)
-            self.parts["val"] = ImageDataset(images, labels, val)
+            if self.has_own_val:
+                self.parts["val"] = ImageDataset(*self.read_split("val"))
+            else:
+                self.parts["val"] = ImageDataset(images, labels, val)
         elif stage == "test" and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.read_split("test"))
+
+    def _val_count(self, count: int) -> int:
+        if self.has_own_val:
+            return 0
+        size = round(self.val_size * count) if self.val_size < 1 else int(self.val_size)
+        if size >= count:
+            raise UserError(f"data.val_size={self.val_size}: must be less than the {count} training images")
+        return size
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the training part."""
         return self.loader("train", shuffle=self.shuffle)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return batches of the validation part; with `val_size` 0, give the Trainer `limit_val_batches=0`."""
+        """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
         return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:

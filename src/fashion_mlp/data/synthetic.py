@@ -26,6 +26,7 @@ class SyntheticDataModule(ImageDataModule):
         **loading: the arguments of `ImageDataModule`.
     """
 
+    option = "synthetic"
     name = "synthetic garments"
     class_names = tuple(FashionMNIST.classes)
     image_shape = (1, 28, 28)
@@ -46,7 +47,14 @@ class SyntheticDataModule(ImageDataModule):
     @property
     @override
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, **self.sizes, "seed": self.seed}
+        arguments = {
+            "train_size": self.sizes["train"],
+            "test_size": self.sizes["test"],
+            "seed": self.seed,
+            "split_seed": self.split_seed,
+            "val_size": self.val_size,
+        }
+        return {"name": self.name, "option": self.option, "arguments": arguments}
 
     @override
     def prepare_data(self) -> None:

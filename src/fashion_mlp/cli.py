@@ -1,0 +1,70 @@
+"""`fashion-mlp data | evaluate | predict | export`: looking at data, and using checkpoints."""
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from fashion_mlp.errors import told_in_one_line
+
+DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    with told_in_one_line():
+        # Loaded for the command alone, so that --help and a mistyped option answer at once.
+        command = import_module(f"fashion_mlp.commands.{arguments.command}")
+        status: int = command.run(arguments)
+        return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fashion-mlp", description="Look at data, and use trained checkpoints.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="verify the data, downloading them if need be, and describe them")
+    data.add_argument("overrides", nargs="*", metavar="data...", help="data=OPTION, data.KEY=VALUE, as in training")
+    data.add_argument("--plot", type=Path, metavar="FILE", help="save a grid of samples with their labels")
+    data.add_argument("--json", action="store_true", help="print JSON")
+
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on test images")
+    _add_checkpoint(evaluate)
+    evaluate.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP)
+    evaluate.add_argument("--plots", type=Path, metavar="DIR", help="save the confusion matrix and the worst mistakes")
+
+    predict = commands.add_parser("predict", help="classify picture files, or test images")
+    _add_checkpoint(predict)
+    predict.add_argument("pictures", nargs="*", metavar="IMAGE", help="files, folders or globs")
+    predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
+    predict.add_argument("--test-samples", type=_positive, metavar="N", help="take the first N test images instead")
+    predict.add_argument("--plot", type=Path, metavar="FILE", help="with --test-samples: save them with their answers")
+
+    export = commands.add_parser("export", help="write a checkpoint's network for use elsewhere: pixels in, logits out")
+    _add_checkpoint(export)
+    export.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP + "; the test images check the file")
+    export.add_argument("--format", required=True, choices=("state_dict", "onnx", "torch_export"))
+    export.add_argument("--output", type=Path, metavar="FILE", help="by default beside the checkpoint")
+    export.add_argument("--prefix", default="", help="state_dict: what the names of the weights begin with")
+    export.add_argument(
+        "--largest-pixel",
+        type=_positive,
+        default=255,
+        metavar="N",
+        help="state_dict: what a white pixel will be: 255 (default) for raw pixels, 1 after torchvision's ToTensor",
+    )
+    return parser
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a .ckpt file written by train.py")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

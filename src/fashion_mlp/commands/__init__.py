@@ -1,0 +1,1 @@
+"""What the commands of `fashion-mlp` do, one file each."""

@@ -1,0 +1,36 @@
+"""`fashion-mlp export`."""
+
+import argparse
+
+from fashion_mlp import exporting
+from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.commands.options import progress, say, say_json, test_data, writable
+from fashion_mlp.errors import UserError
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a checkpoint's network, and check the file against the classifier on the test images."""
+    classifier = load_classifier(arguments.checkpoint, "cpu")
+    datamodule = test_data(classifier, arguments.overrides)
+    path = arguments.output or arguments.checkpoint.with_suffix(exporting.FORMATS[arguments.format])
+    if path.suffix != exporting.FORMATS[arguments.format]:
+        raise UserError(f"--output {path}: must end in {exporting.FORMATS[arguments.format]}")
+    with writable(path):
+        if arguments.format == "onnx":
+            exporting.export_onnx(classifier, path)
+        elif arguments.format == "torch_export":
+            exporting.export_program(classifier, path)
+        else:
+            exporting.export_state_dict(
+                classifier, path, prefix=arguments.prefix, largest_pixel=arguments.largest_pixel
+            )
+    exported = exporting.load_exported(path, classifier, largest_pixel=arguments.largest_pixel)
+    agreement = exporting.compare(classifier, exported, progress(datamodule.loader("test"), "comparing"))
+    if arguments.json:
+        say_json({"file": str(path), "format": arguments.format, **agreement._asdict()})
+    else:
+        say(
+            f"{path}: on {agreement.images:,} test images the logits differ by at most "
+            f"{agreement.largest_difference:.1e}, and {agreement.differing_classes} classes"
+        )
+    return 1 if agreement.differing_classes else 0

@@ -1,0 +1,117 @@
+"""What the commands share: the device, the data, and how they print, save and show progress."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from fashion_mlp import figures
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.errors import UserError
+
+BATCH_SIZE = 1000
+"""Images at a time: large, since nothing is learned."""
+SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
+"""The key that names the reader's own images, by option of `data`."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device of that name; for "auto" the first there is of cuda, mps and cpu.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_there in available.items() if is_there)
+    if not available[name]:
+        raise UserError(f"--device {name}: this machine has none; use --device auto")
+    return torch.device(name)
+
+
+def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """Return the option that `data=OPTION` names, if it was typed, and the values of `data.KEY=VALUE`.
+
+    Raises:
+        UserError: an override cannot be read, or is about something else than the data.
+    """
+    option, arguments = None, {}
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise UserError(f"{text}: cannot be read; write data=OPTION or data.KEY=VALUE") from error
+        if override.key_or_group == "data":
+            option = str(override.value())
+        elif override.key_or_group.startswith("data."):
+            arguments[override.key_or_group.removeprefix("data.")] = override.value()
+        else:
+            raise UserError(f"{text}: only data=OPTION and data.KEY=VALUE can be given here")
+    return option, arguments
+
+
+def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModule:
+    """Return the data to test a classifier on, in memory: those it was trained on, or those that overrides name.
+
+    Images of the reader's own that are named here are all tested on, since they were not split for this classifier,
+    and their labels are among its classes.
+    """
+    option, arguments = parse_overrides(overrides)
+    if option is None:
+        trained_on = classifier.metadata["data"]
+        option, arguments = trained_on["option"], {**trained_on["arguments"], **arguments}
+    elif option in SOURCES and SOURCES[option] in arguments:
+        arguments.setdefault(f"test_{SOURCES[option]}", arguments[SOURCES[option]])
+    if option in SOURCES:
+        _, height, width = classifier.metadata["model"]["image_shape"]
+        arguments = {"class_names": list(classifier.class_names), "image_size": [height, width], **arguments}
+    datamodule = build_datamodule(option, {"batch_size": BATCH_SIZE, **arguments})
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule
+
+
+def progress(items: Collection[Any] | Iterable[Any], what: str) -> Iterable[Any]:
+    """Show a bar on a terminal, after two seconds, so that short work shows none."""
+    bar: Iterable[Any] = tqdm(items, desc=what, disable=None, leave=False, delay=2)
+    return bar
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Make the folder of a file that the block writes.
+
+    Raises:
+        UserError: the file cannot be written, or its ending names no format.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be written ({error})") from error
+
+
+def save(figure: Figure, path: Path, *, quiet: bool) -> None:
+    """Write a figure, and say so."""
+    with writable(path):
+        figures.save(figure, path)
+    if not quiet:
+        say(f"saved {path}")
+
+
+def say(text: str) -> None:
+    """Print a line: that is what a command is for."""
+    print(text)  # noqa: T201
+
+
+def say_json(values: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print values as JSON."""
+    say(json.dumps(values, indent=2))

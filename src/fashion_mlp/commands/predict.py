@@ -1,0 +1,85 @@
+"""`fashion-mlp predict`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion_mlp import figures
+from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.commands.options import chosen_device, progress, save, say, say_json, test_data
+from fashion_mlp.errors import UserError
+from fashion_mlp.prediction import find_pictures, prepare
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Classify picture files, or the first test images."""
+    classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
+    if arguments.test_samples:
+        return _predict_test_samples(classifier, arguments)
+    if not arguments.pictures:
+        raise UserError("IMAGE: name pictures to classify, or take test images with --test-samples N")
+    if arguments.plot:
+        raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
+    answers: list[dict[str, Any]] = []
+    seen: list[torch.Tensor] = []
+    failures = 0
+    for path in progress(find_pictures(arguments.pictures), "classifying"):
+        try:
+            image = prepare(path, classifier)
+        except UserError as error:
+            failures += 1
+            answers.append({"image": str(path), "error": str(error)})
+            continue
+        seen.append(image)
+        answers.append({"image": str(path), **_answer(classifier, image)})
+    _print_answers(answers, as_json=arguments.json)
+    if arguments.show and seen:
+        shown = [answer for answer in answers if "error" not in answer]
+        titles = [f"{Path(answer['image']).name}\n{answer['class']} {answer['probability']:.0%}" for answer in shown]
+        save(figures.image_grid(torch.stack(seen), titles), arguments.show, quiet=arguments.json)
+    return 1 if failures else 0
+
+
+def _predict_test_samples(classifier: Classifier, arguments: argparse.Namespace) -> int:
+    datamodule = test_data(classifier, arguments.pictures)
+    count = min(arguments.test_samples, len(datamodule.parts["test"]))
+    images, labels = datamodule.parts["test"].__getitems__(range(count))
+    answers = [
+        {"image": f"test image {number}", **_answer(classifier, image), "true": classifier.class_names[int(label)]}
+        for number, (image, label) in enumerate(zip(images, labels, strict=True))
+    ]
+    _print_answers(answers, as_json=arguments.json)
+    if arguments.plot:
+        grid = figures.predictions(images, classifier.predict(images).probabilities, labels, classifier.class_names)
+        save(grid, arguments.plot, quiet=arguments.json)
+    return 0
+
+
+def _answer(classifier: Classifier, image: torch.Tensor) -> dict[str, Any]:
+    """Return the likeliest class of an image, `[C, H, W]`, and the three likeliest, with their probabilities."""
+    names, probabilities = classifier.predict(image.unsqueeze(0))
+    best = probabilities[0].topk(min(3, len(classifier.class_names)))
+    top = [
+        {"class": classifier.class_names[index], "probability": probability}
+        for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+    return {"class": names[0], "probability": top[0]["probability"], "top": top}
+
+
+def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        say_json(answers)
+        return
+    width = max(len(answer["image"]) for answer in answers)
+    for answer in answers:
+        if "error" in answer:
+            print(f"error: {answer['image']} {answer['error']}", file=sys.stderr)  # noqa: T201
+            continue
+        top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer["top"])
+        is_wrong = answer.get("true", answer["class"]) != answer["class"]
+        say(f"{answer['image']:<{width}}  {top}" + (f"   (is {answer['true']})" if is_wrong else ""))

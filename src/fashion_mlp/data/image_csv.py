@@ -1,0 +1,185 @@
+"""The reader's own images: a CSV of file names and labels, and a folder."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from typing_extensions import override
+
+from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
+from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
+from fashion_mlp.errors import UserError
+
+MANY_PROBLEMS = 100
+"""Beyond these the rest is only counted: a wrong folder makes every row a problem."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the CSV."""
+
+    line: int
+    name: str
+    label: str
+
+
+class CSVImageDataset(Dataset[tuple[Any, Any]]):
+    """Images and labels as a CSV lists them, read once and kept in memory.
+
+    Args:
+        annotations_file: lines of `file name,label`, UTF-8, with or without a header line. Labels are names or numbers.
+        img_dir: the folder that the file names are relative to.
+        transform: applied to an image, uint8 `[C, H, W]`, when it is asked for.
+        target_transform: applied to its label, an int, likewise.
+        image_size: height and width that all images are brought to.
+        mode: "gray" for one channel, "rgb" for three.
+        class_names: the classes, in order; a label is then one of these names, or its place among them. By default
+            the classes are the labels that occur, in order of number or name.
+
+    Raises:
+        UserError: one line for each row that is empty, short, a duplicate, names an unknown class or an image that is
+            missing or unreadable.
+    """
+
+    def __init__(
+        self,
+        annotations_file: str | Path,
+        img_dir: str | Path,
+        transform: Callable[[Tensor], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        image_size: tuple[int, int] = (28, 28),
+        mode: Mode = "gray",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.transform = transform
+        self.target_transform = target_transform
+        path = Path(annotations_file)
+        problems: dict[int, str] = {}
+        rows = list(_rows(path, Path(img_dir), problems))
+        self.class_names = tuple(class_names or _classes([row.label for row in rows]))
+        labels, images = [], []
+        for row in rows:
+            try:
+                labels.append(_label(row.label, self.class_names))
+                images.append(resize(_read(Path(img_dir) / row.name, mode), image_size))
+            except UserError as error:
+                problems[row.line] = str(error)
+        if problems:
+            _refuse(path, problems)
+        if not rows:
+            raise UserError(f"{path}: lists no images")
+        self.images = torch.stack(images)
+        self.labels = torch.tensor(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return an image and its label, each after its transform."""
+        image, label = self.images[index], int(self.labels[index])
+        return (
+            image if self.transform is None else self.transform(image),
+            label if self.target_transform is None else self.target_transform(label),
+        )
+
+
+class ImageCSVDataModule(OwnImagesDataModule):
+    """Images that CSV files list.
+
+    Args:
+        annotations_file: the training images; see `CSVImageDataset`.
+        img_dir: the folder of the images.
+        val_annotations_file: the validation images, instead of a part of the training images.
+        test_annotations_file: the test images, instead of a part of those in `annotations_file`.
+        **arguments: those of `OwnImagesDataModule`.
+    """
+
+    option = "image_csv"
+
+    def __init__(
+        self,
+        annotations_file: str,
+        img_dir: str,
+        val_annotations_file: str | None = None,
+        test_annotations_file: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        files = {"train": annotations_file, "val": val_annotations_file, "test": test_annotations_file}
+        super().__init__(sources=files, **arguments)
+        self.img_dir = img_dir
+
+    @property
+    @override
+    def identity(self) -> dict[str, Any]:
+        files = {
+            "annotations_file": self.sources["train"],
+            "val_annotations_file": self.sources["val"],
+            "test_annotations_file": self.sources["test"],
+            "img_dir": self.img_dir,
+        }
+        return self.described({name: value for name, value in files.items() if value is not None})
+
+    @override
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
+        dataset = CSVImageDataset(
+            source, self.img_dir, image_size=self.image_size, mode=self.mode, class_names=class_names
+        )
+        return Labelled(dataset.images, dataset.labels, dataset.class_names)
+
+
+def _rows(path: Path, img_dir: Path, problems: dict[int, str]) -> Iterator[Row]:
+    """Yield the rows that can be used, and note what is wrong with the others."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text, so no CSV") from error
+    first_lines: dict[str, int] = {}
+    reader = csv.reader(text.splitlines(keepends=True))
+    for cells in reader:
+        line = reader.line_num
+        name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
+        if line == 1 and not name.lower().endswith(SUFFIXES) and not (img_dir / name).is_file():
+            continue  # the header
+        if not name or not label:
+            problems[line] = "is empty" if not name and not label else "lacks a file name or a label"
+        elif name in first_lines:
+            problems[line] = f"{name} is listed on line {first_lines[name]} already"
+        else:
+            first_lines[name] = line
+            yield Row(line, name, label)
+
+
+def _classes(labels: Sequence[str]) -> list[str]:
+    """Return the labels that occur, in order of number if all are numbers, else of name."""
+    found = set(labels)
+    return sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found)
+
+
+def _label(text: str, class_names: Sequence[str]) -> int:
+    if text in class_names:
+        return class_names.index(text)
+    if text.isdecimal() and int(text) < len(class_names):
+        return int(text)
+    raise UserError(f"label {text!r} is none of {', '.join(class_names)}")
+
+
+def _read(path: Path, mode: Mode) -> Tensor:
+    if not path.is_file():
+        raise UserError(f"{path} is missing")
+    try:
+        return read_picture(path, mode)
+    except UserError as error:
+        raise UserError(f"{path} {error}") from error
+
+
+def _refuse(path: Path, problems: dict[int, str]) -> None:
+    told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.items())]
+    rest = [f"and {len(told) - MANY_PROBLEMS} more"] if len(told) > MANY_PROBLEMS else []
+    raise UserError("\nerror: ".join(told[:MANY_PROBLEMS] + rest))

@@ -1,0 +1,101 @@
+"""What data modules over the reader's own images share: their parts, their classes, their size."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from typing_extensions import override
+
+from fashion_mlp.data.dataset import stratified_split
+from fashion_mlp.data.module import Batch, ImageDataModule
+from fashion_mlp.data.pictures import Mode
+from fashion_mlp.errors import UserError
+
+
+class Labelled(NamedTuple):
+    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, and what the labels mean."""
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+
+class OwnImagesDataModule(ImageDataModule):
+    """Images from sources of the reader's own: one for training, and perhaps others for validation and test.
+
+    Args:
+        sources: what to read for "train", "val" and "test"; None takes a part of the training images.
+        image_size: height and width that all images are brought to.
+        mode: "gray" for one channel, "rgb" for three.
+        test_size: images, or if less than 1 the part of them, that are held out for the test, stratified by class,
+            where the test has no source of its own.
+        class_names: the classes, in the order of the labels; by default those that the training images have.
+        **loading: the arguments of `ImageDataModule`.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, str | None],
+        image_size: Sequence[int] = (28, 28),
+        mode: Mode = "gray",
+        test_size: float = 0.2,
+        class_names: Sequence[str] | None = None,
+        **loading: Any,
+    ) -> None:
+        super().__init__(**loading)
+        self.sources = dict(sources)
+        self.image_size = (image_size[0], image_size[1])
+        self.mode = mode
+        self.test_size = test_size
+        self.has_own_val = sources["val"] is not None
+        self.image_shape = (1 if mode == "gray" else 3, *self.image_size)
+        self.given_class_names = tuple(class_names) if class_names else None
+        self.name = f"own images ({Path(str(sources['train'])).name})"
+        self._read: dict[str, Labelled] = {}
+
+    @abstractmethod
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
+        """Read the images of a source; with `class_names`, its labels are among these.
+
+        Raises:
+            UserError: something in it cannot be used.
+        """
+
+    def described(self, files: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the identity of the set: its files, and the arguments that decide what is made of them."""
+        arguments = {
+            **files,
+            "image_size": list(self.image_size),
+            "mode": self.mode,
+            "test_size": self.test_size,
+            "split_seed": self.split_seed,
+        }
+        return {"name": self.name, "option": self.option, "arguments": arguments}
+
+    @property
+    @override
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once the images are read
+        return self.given_class_names or self._labelled("train").class_names
+
+    @override
+    def read_split(self, split: str) -> Batch:
+        if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
+            return self._labelled(split)[:2]
+        whole = self._labelled("train")
+        kept, held_out = stratified_split(whole.labels, self._held_out(len(whole.labels)), self.split_seed)
+        chosen = held_out if split == "test" else kept
+        return whole.images[chosen], whole.labels[chosen]
+
+    def _held_out(self, count: int) -> int:
+        size = round(self.test_size * count) if self.test_size < 1 else int(self.test_size)
+        if not 0 < size < count:
+            raise UserError(f"data.test_size={self.test_size}: leaves nothing to train or test of {count} images")
+        return size
+
+    def _labelled(self, split: str) -> Labelled:
+        if split not in self._read:
+            names = self.given_class_names if split == "train" else self.class_names
+            self._read[split] = self.read_source(str(self.sources[split]), names)
+        return self._read[split]

@@ -1,0 +1,65 @@
+"""Image files of any kind to uint8 tensors of one kind."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from fashion_mlp.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+MAX_PIXELS = 64_000_000
+"""A larger picture is refused before it is decoded: a small file can hold a huge one."""
+
+Mode = Literal["gray", "rgb"]
+
+
+def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
+    """Read one picture, turned as its EXIF entry says and laid on white where it is transparent.
+
+    Pillow and not `torchvision.io`, whose decoders are deprecated since torchvision 0.29; its header is read, and its
+    size known, before anything is decoded.
+
+    Args:
+        source: a file, or its content.
+        mode: one channel or three.
+
+    Returns:
+        uint8 `[C, H, W]`.
+
+    Raises:
+        UserError: it is no picture, damaged, or too large.
+    """
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            return _to_tensor(ImageOps.exif_transpose(image), mode)
+    except UnidentifiedImageError as error:
+        raise UserError(f"is no picture ({', '.join(FORMATS)})") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot be read ({error})") from error
+
+
+def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a picture, uint8 `[C, H, W]`, to a height and width; one of that size stays as it is."""
+    if tuple(picture.shape[1:]) == size:
+        return picture
+    resized: Tensor = functional.resize(picture, list(size), antialias=True)
+    return resized
+
+
+def _to_tensor(image: Image.Image, mode: Mode) -> Tensor:
+    if image.mode.startswith("I"):  # 16 bits a pixel, of which Pillow would keep the lower eight
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        overlay = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay)
+    pixels = np.array(image.convert("L" if mode == "gray" else "RGB"))
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()

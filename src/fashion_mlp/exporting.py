@@ -1,0 +1,136 @@
+"""A classifier's network as a file for use elsewhere: raw pixels in, logits out."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data.files import replacing
+from fashion_mlp.data.module import Batch
+from fashion_mlp.errors import UserError
+from fashion_mlp.models import MLP
+
+FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
+"""Each format, and how its files end."""
+
+
+class Agreement(NamedTuple):
+    """How an exported file compares with the classifier: largest difference of a logit, classes that differ, images."""
+
+    largest_difference: float
+    differing_classes: int
+    images: int
+
+
+def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", largest_pixel: float = 255.0) -> None:
+    """Write the weights for a plain `nn.Sequential`, the pixels' normalisation folded into its first layer.
+
+    Args:
+        classifier: its network is an `MLP`.
+        path: where to write; opens with `torch.load(weights_only=True)`.
+        prefix: what the names of the weights begin with, such as "linear_relu_stack.".
+        largest_pixel: what a white pixel will be: 255 for raw pixels, 1 after torchvision's `ToTensor`.
+
+    Raises:
+        UserError: the network is of another kind, whose first layer is not known.
+    """
+    model = classifier.model
+    if not isinstance(model, MLP):
+        raise UserError(f"--format state_dict: is for an MLP, and this is a {type(model).__name__}; use torch_export")
+    weights = {name: value.detach().cpu().clone() for name, value in model.layers.state_dict().items()}
+    scale, shift = model.normalization.scale.cpu(), model.normalization.shift.cpu()
+    weights["0.bias"] += weights["0.weight"].sum(1) * shift
+    weights["0.weight"] *= scale * 255 / largest_pixel
+    with replacing(path) as file:
+        torch.save({f"{prefix}{name}": value for name, value in weights.items()}, file)
+
+
+def export_onnx(classifier: Classifier, path: Path) -> None:
+    """Write an ONNX file with the input `images`, uint8 `[N, C, H, W]`, and the output `logits`.
+
+    Raises:
+        UserError: the extra `onnx` is not installed.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError("--format onnx: needs python -m pip install -e '.[onnx]'") from error
+    program = torch.onnx.export(
+        _Network(classifier.model).eval(),
+        (_example(classifier),),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+    )
+    assert program is not None
+    with replacing(path) as file:
+        file.write(program.model_proto.SerializeToString())
+
+
+def export_program(classifier: Classifier, path: Path) -> None:
+    """Write a `torch.export` program, which runs without this package."""
+    shapes = {"images": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(_Network(classifier.model).eval(), (_example(classifier),), dynamic_shapes=shapes)
+    content = BytesIO()
+    torch.export.save(program, content)
+    with replacing(path) as file:
+        file.write(content.getvalue())
+
+
+def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 255.0) -> Callable[[Tensor], Tensor]:
+    """Load an exported file, of the format that its ending names, as a function from raw pixels to logits.
+
+    Args:
+        path: the file.
+        classifier: what it was exported from; gives a state dict the layers that it is loaded into.
+        largest_pixel: as it was exported with.
+    """
+    if path.suffix == FORMATS["onnx"]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    if path.suffix == FORMATS["torch_export"]:
+        return torch.export.load(path).module()
+    assert isinstance(classifier.model, MLP)
+    plain = deepcopy(classifier.model.layers).cpu()
+    weights = torch.load(path, weights_only=True)
+    plain.load_state_dict(dict(zip(plain.state_dict(), weights.values(), strict=True)))
+    return lambda images: plain(images.flatten(1) * (largest_pixel / 255))
+
+
+@torch.inference_mode()
+def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Agreement:
+    """Put the same images through a classifier, on the CPU, and what was exported from it."""
+    largest, differing, count = 0.0, 0, 0
+    for images, _ in batches:
+        expected, actual = classifier(images), exported(images)
+        largest = max(largest, float((expected - actual).abs().max()))
+        differing += int((expected.argmax(1) != actual.argmax(1)).sum())
+        count += len(images)
+    return Agreement(largest, differing, count)
+
+
+class _Network(nn.Module):
+    """The network alone, whose argument has a name for the exported files to keep."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def _example(classifier: Classifier) -> Tensor:
+    """Return a batch of two: with one image, its size would be taken for fixed."""
+    return torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8)

@@ -1,0 +1,189 @@
+"""The reader's own images: from a CSV and a folder, or from a folder a class."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from fashion_mlp.data import CSVImageDataset, ImageCSVDataModule, ImageFolderDataModule
+from fashion_mlp.data.garments import draw_garments
+from fashion_mlp.data.image_csv import MANY_PROBLEMS
+from fashion_mlp.errors import UserError
+
+NAMES = ("hat", "sock")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Return a folder with ten pictures, 0.png to 9.png, of grey levels 0, 20, ... 180."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(10):
+        Image.new("L", (28, 28), 20 * number).save(folder / f"{number}.png")
+    return folder
+
+
+WriteCSV = Callable[..., Path]
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> WriteCSV:
+    def write(*lines: str, name: str = "labels.csv") -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def test_images_and_labels_in_the_order_of_the_file(images: Path, write_csv: WriteCSV) -> None:
+    dataset = CSVImageDataset(write_csv("3.png,sock", "1.png,hat"), images)
+    assert dataset.class_names == NAMES
+    assert len(dataset) == 2
+    image, label = dataset[0]
+    assert (image.shape, image.dtype, label) == ((1, 28, 28), torch.uint8, 1)
+    assert image.unique().tolist() == [60]
+
+
+def test_transforms_are_applied_when_asked_for(images: Path, write_csv: WriteCSV) -> None:
+    csv = write_csv("3.png,1", "1.png,0")
+    dataset = CSVImageDataset(csv, images, transform=lambda x: x / 255, target_transform=lambda y: y + 5)
+    image, label = dataset[0]
+    assert image.max() == pytest.approx(60 / 255)
+    assert label == 6
+
+
+@pytest.mark.parametrize("first", ["file name,label", "image,class", "filename,label,comment"])
+def test_a_header_is_no_image(images: Path, write_csv: WriteCSV, first: str) -> None:
+    assert len(CSVImageDataset(write_csv(first, "3.png,sock", "1.png,hat"), images)) == 2
+    assert len(CSVImageDataset(write_csv("3.png,sock", "1.png,hat"), images)) == 2
+
+
+def test_numbers_are_ordered_as_numbers(images: Path, write_csv: WriteCSV) -> None:
+    dataset = CSVImageDataset(write_csv("0.png,10", "1.png,9", "2.png,10"), images)
+    assert dataset.class_names == ("9", "10")
+    assert dataset.labels.tolist() == [1, 0, 1]
+
+
+def test_given_classes_are_named_or_numbered(images: Path, write_csv: WriteCSV) -> None:
+    dataset = CSVImageDataset(write_csv("0.png,sock", "1.png,0"), images, class_names=NAMES)
+    assert dataset.labels.tolist() == [1, 0]
+
+
+def test_any_size_and_colour_are_brought_to_one(images: Path, write_csv: WriteCSV) -> None:
+    Image.new("RGB", (60, 31), (255, 0, 0)).save(images / "photo.jpg")
+    csv = write_csv("photo.jpg,a", "1.png,b")
+    assert CSVImageDataset(csv, images, image_size=(20, 24), mode="rgb").images.shape == (2, 3, 20, 24)
+    assert CSVImageDataset(csv, images).images.shape == (2, 1, 28, 28)
+
+
+def test_every_bad_row_is_named_by_its_line(images: Path, write_csv: WriteCSV) -> None:
+    (images / "text.png").write_text("no picture")
+    csv = write_csv(
+        "file,label", "0.png,hat", "gone.png,hat", "text.png,hat", "0.png,sock", "", "2.png", ",hat", "3.png,glove"
+    )
+    with pytest.raises(UserError) as caught:
+        CSVImageDataset(csv, images, class_names=NAMES)
+    told = str(caught.value).splitlines()
+    expected = {
+        3: "gone.png is missing",
+        4: "text.png is no picture",
+        5: "0.png is listed on line 2 already",
+        6: "is empty",
+        7: "lacks a file name or a label",
+        8: "lacks a file name or a label",
+        9: "label 'glove' is none of hat, sock",
+    }
+    assert len(told) == len(expected)
+    for line, (number, problem) in zip(told, expected.items(), strict=True):
+        assert f"{csv} line {number}: " in line
+        assert problem in line
+
+
+def test_a_wrong_folder_does_not_flood_the_terminal(tmp_path: Path, write_csv: WriteCSV) -> None:
+    csv = write_csv(*(f"{number}.png,hat" for number in range(MANY_PROBLEMS + 50)))
+    with pytest.raises(UserError, match=r"and 50 more$") as caught:
+        CSVImageDataset(csv, tmp_path / "nowhere")
+    assert len(str(caught.value).splitlines()) == MANY_PROBLEMS + 1
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", "lists no images"), (b"\xff\xfe\x00", "is not UTF-8 text")])
+def test_files_that_are_no_csv(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        CSVImageDataset(tmp_path / "x.csv", tmp_path)
+    with pytest.raises(UserError, match=r"cannot be read"):
+        CSVImageDataset(tmp_path / "absent.csv", tmp_path)
+
+
+def test_the_module_splits_by_parts(images: Path, write_csv: WriteCSV) -> None:
+    csv = write_csv(*(f"{number}.png,{NAMES[number % 2]}" for number in range(10)))
+    data = ImageCSVDataModule(str(csv), str(images), test_size=0.2, val_size=0.25, batch_size=4)
+    data.setup("fit")
+    data.setup("test")
+    assert {part: len(dataset) for part, dataset in data.parts.items()} == {"train": 6, "val": 2, "test": 2}
+    levels = [
+        int(image.max())
+        for dataset in data.parts.values()
+        for image, _ in (dataset[index] for index in range(len(dataset)))
+    ]
+    assert sorted(levels) == list(range(0, 200, 20))
+    assert (data.class_names, data.image_shape) == (NAMES, (1, 28, 28))
+
+
+def test_the_module_takes_files_of_their_own(images: Path, write_csv: WriteCSV) -> None:
+    files = [
+        str(write_csv(*lines, name=name))
+        for name, lines in {
+            "train.csv": ["0.png,hat", "1.png,sock", "2.png,hat"],
+            "val.csv": ["3.png,sock"],
+            "test.csv": ["4.png,sock", "5.png,hat"],
+        }.items()
+    ]
+    data = ImageCSVDataModule(files[0], str(images), files[1], files[2], val_size=0)
+    assert data.has_validation
+    data.setup("fit")
+    data.setup("test")
+    assert [len(data.parts[part]) for part in ("train", "val", "test")] == [3, 1, 2]
+    assert [int(label) for _, label in (data.parts["test"][0], data.parts["test"][1])] == [1, 0]
+    assert data.identity["arguments"]["test_annotations_file"] == files[2]
+
+
+@pytest.mark.parametrize(("arguments", "key"), [({"test_size": 10}, "test_size"), ({"val_size": 8}, "val_size")])
+def test_parts_that_leave_nothing_are_refused(
+    images: Path, write_csv: WriteCSV, arguments: dict[str, Any], key: str
+) -> None:
+    csv = write_csv(*(f"{number}.png,{NAMES[number % 2]}" for number in range(10)))
+    with pytest.raises(UserError, match=f"data.{key}="):
+        ImageCSVDataModule(str(csv), str(images), **arguments).setup("fit")
+
+
+def test_a_folder_of_folders(tmp_path: Path) -> None:
+    pictures, labels = draw_garments(20, seed=0)
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        (tmp_path / f"kind{label}").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / f"kind{label}" / f"{number}.png")
+    data = ImageFolderDataModule(str(tmp_path), test_size=0.5, val_size=0)
+    data.setup("fit")
+    data.setup("test")
+    assert data.class_names == tuple(f"kind{label}" for label in range(10))
+    assert torch.bincount(data.parts["test"].labels).tolist() == [1] * 10
+    own = {picture.tobytes(): int(label) for picture, label in zip(pictures, labels, strict=True)}
+    for part in ("train", "test"):
+        for index in range(10):
+            image, label = data.parts[part][index]
+            assert own[image.numpy().tobytes()] == int(label)
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a folder for each class"):
+        ImageFolderDataModule(str(tmp_path)).setup("fit")
+    (tmp_path / "hat").mkdir()
+    (tmp_path / "hat" / "x.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"x.png is no picture"):
+        ImageFolderDataModule(str(tmp_path)).setup("fit")
+    with pytest.raises(UserError, match=r"hat: is none of sock"):
+        ImageFolderDataModule(str(tmp_path), class_names=["sock"]).setup("fit")

@@ -1,0 +1,295 @@
+"""`fashion-mlp` on a checkpoint, as its user types it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torch import nn
+
+from fashion_mlp import load_classifier
+from fashion_mlp.cli import main
+from fashion_mlp.data import build_datamodule
+from fashion_mlp.errors import UserError
+from fashion_mlp.training import train
+from tests.conftest import CONF, Compose
+
+
+class Said:
+    """What a command printed, and its exit status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Fashion = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("trained")}
+
+
+@pytest.fixture
+def checkpoint(trained: dict[str, Path], compose_small: Compose) -> Path:
+    """Return a checkpoint that is trained once for all tests here."""
+    if "path" not in trained:
+        cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"run_dir={trained['folder'] / 'run'}")
+        train(cfg)
+        trained["path"] = Path(cfg.run_dir) / "checkpoints" / "best.ckpt"
+    return trained["path"]
+
+
+@pytest.fixture
+def fashion(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fashion:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Said:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            status, message = (1, ended.code) if isinstance(ended.code, str) else (int(ended.code or 0), "")
+            out, err = capsys.readouterr()
+            return Said(status, out, err + message)
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def root(data_root: Path) -> str:
+    return f"data.root={data_root}"
+
+
+@pytest.fixture
+def pictures(checkpoint: Path, root: str, tmp_path: Path) -> Path:
+    """Return a folder with the first twenty test images as PNG, and a CSV of their labels."""
+    images, labels = test_images(root)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, image in enumerate(images[:20]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:02}.png")
+    rows = "\n".join(f"{number:02}.png,{label}" for number, label in enumerate(labels[:20].tolist()))
+    (tmp_path / "labels.csv").write_text(f"file name,label\n{rows}\n")
+    return folder
+
+
+def test_images(root: str) -> tuple[torch.Tensor, torch.Tensor]:
+    arguments = {"root": root.partition("=")[2], "train_size": 600, "test_size": 200, "val_size": 100}
+    data = build_datamodule("synthetic", arguments)
+    data.prepare_data()
+    return data.read_split("test")
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # a helper, whatever its name
+
+
+def test_data_describes_a_batch(fashion: Fashion, root: str) -> None:
+    typed = ("data", "data=synthetic", root, "data.train_size=600", "data.test_size=200", "data.val_size=100")
+    said = fashion(*typed, "--plot", "grid.png")
+    assert said.status == 0
+    assert "500 train, 100 val, 200 test" in said.out
+    assert "images [64, 1, 28, 28] torch.uint8, labels [64] torch.int64" in said.out
+    with Image.open("grid.png") as grid:
+        assert grid.width > 500
+    facts = fashion(*typed, "--json").json
+    assert facts["images"] == {"train": 500, "val": 100, "test": 200}
+    assert facts["batch_images"] == {"shape": [64, 1, 28, 28], "dtype": "torch.uint8"}
+
+
+def test_evaluate_agrees_with_the_run(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    metrics = json.loads((checkpoint.parents[1] / "metrics.json").read_text())
+    said = fashion("evaluate", checkpoint, root, "--json").json
+    assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
+    assert said["loss"] == pytest.approx(metrics["test/loss"], abs=1e-5)
+    assert said["macro_f1"] == pytest.approx(metrics["test/f1_macro"], abs=1e-5)
+    assert (said["images"], said["data"]) == (200, "synthetic garments")
+    table = fashion("evaluate", checkpoint, root, "--plots", "plots", "--device", "cpu").out
+    assert f"accuracy           {said['accuracy']:.4f}" in table
+    assert "Ankle boot" in table
+    assert {path.name for path in Path("plots").iterdir()} == {"confusion_matrix.png", "mistakes.png"}
+
+
+def test_a_csv_of_pictures_scores_as_the_same_images_do(
+    fashion: Fashion, checkpoint: Path, root: str, pictures: Path
+) -> None:
+    images, labels = test_images(root)
+    predicted = load_classifier(checkpoint).predict(images[:20]).probabilities.argmax(1)
+    said = fashion(
+        "evaluate",
+        checkpoint,
+        "data=image_csv",
+        "data.annotations_file=labels.csv",
+        f"data.img_dir={pictures}",
+        "--json",
+    ).json
+    assert said["accuracy"] == int((predicted == labels[:20]).sum()) / 20
+    assert said["images"] == 20
+
+
+def test_predict_names_the_classes_of_files_folders_and_globs(
+    fashion: Fashion, checkpoint: Path, root: str, pictures: Path
+) -> None:
+    images, _ = test_images(root)
+    names, probabilities = load_classifier(checkpoint).predict(images[:20])
+    answers = fashion("predict", checkpoint, pictures, "--json").json
+    assert [answer["class"] for answer in answers] == names
+    for answer, expected in zip(answers, probabilities, strict=True):
+        assert answer["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+        assert [entry["probability"] for entry in answer["top"]] == pytest.approx(
+            expected.topk(3).values.tolist(), abs=1e-5
+        )
+    assert fashion("predict", checkpoint, f"{pictures}/0*.png", "--json").json == answers[:10]
+    lines = fashion("predict", checkpoint, pictures / "00.png", "--show", "seen.png").out.splitlines()
+    assert f"{names[0]} {probabilities[0].max():.1%}" in lines[0]
+    assert Path("seen.png").stat().st_size > 1000
+
+
+def test_a_broken_picture_does_not_keep_the_others_from_their_answer(
+    fashion: Fashion, checkpoint: Path, pictures: Path
+) -> None:
+    (pictures / "broken.png").write_text("no picture")
+    said = fashion("predict", checkpoint, pictures)
+    assert said.status == 1
+    assert len(said.out.splitlines()) == 20
+    assert said.err.startswith(f"error: {pictures / 'broken.png'} is no picture")
+    answers = fashion("predict", checkpoint, pictures, "--json").json
+    assert [answer["image"] for answer in answers if "error" in answer] == [str(pictures / "broken.png")]
+
+
+def test_predict_shows_test_samples(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    said = fashion("predict", checkpoint, root, "--test-samples", 16, "--plot", "samples.png")
+    assert (said.status, len(said.out.splitlines())) == (0, 17)
+    assert Path("samples.png").is_file()
+    assert (checkpoint.parents[1] / "predictions.png").is_file()
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("state_dict", ".pt"), ("torch_export", ".pt2"), ("onnx", ".onnx")])
+def test_export_agrees_with_the_classifier(
+    fashion: Fashion, checkpoint: Path, root: str, kind: str, ending: str
+) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+    said = fashion("export", checkpoint, root, "--format", kind, "--output", f"folder/model{ending}", "--json")
+    assert said.status == 0
+    assert said.json["images"] == 200
+    assert said.json["largest_difference"] < 1e-4
+    assert said.json["differing_classes"] == 0
+    assert [path.name for path in Path("folder").iterdir()] == [f"model{ending}"]
+
+
+def test_a_state_dict_loads_into_the_tutorials_module(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    class NeuralNetwork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flatten = nn.Flatten()
+            self.linear_relu_stack = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.linear_relu_stack(self.flatten(x))
+            return logits
+
+    options = ("--format", "state_dict", "--prefix", "linear_relu_stack.", "--largest-pixel", 1, "--output", "t.pt")
+    assert fashion("export", checkpoint, root, *options).status == 0
+    network = NeuralNetwork()
+    network.load_state_dict(torch.load("t.pt", weights_only=True))
+    images, _ = test_images(root)
+    expected = load_classifier(checkpoint)(images)
+    assert torch.allclose(network(images / 255), expected, atol=1e-4)
+
+
+def test_from_python(checkpoint: Path, root: str) -> None:
+    classifier = load_classifier(checkpoint)
+    classifier.train()
+    images, _ = test_images(root)
+    names, probabilities = classifier.predict(images[:3])
+    assert len(names) == 3
+    assert probabilities.sum(1).tolist() == pytest.approx([1, 1, 1])
+    assert not probabilities.requires_grad
+    assert classifier.training
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["evaluate", "gone.ckpt"], "gone.ckpt: no such checkpoint"),
+        (["evaluate", "CKPT", "optimizer=sgd"], "optimizer=sgd: only data=OPTION and data.KEY=VALUE"),
+        (["evaluate", "CKPT", "data=image_cvs"], "data=image_cvs: no such option; did you mean image_csv?"),
+        (["evaluate", "CKPT", "data.rot=x"], "data.rot: no such key; did you mean data.root?"),
+        (["evaluate", "CKPT", "data.batch_size=0"], "data.batch_size=0: must be at least 1"),
+        (["evaluate", "CKPT", "data.batch_size=x"], "data.batch_size=x: must be an integer"),
+        (["evaluate", "CKPT", "data.batch_size"], "data.batch_size: cannot be read"),
+        (["predict", "CKPT"], "IMAGE: name pictures to classify"),
+        (["predict", "CKPT", "gone.png"], "gone.png: no such picture"),
+        (["predict", "CKPT", ".", "--plot", "x.png"], "--plot: goes with --test-samples"),
+        (["export", "CKPT", "ROOT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: must end in .onnx"),
+        (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x/confusion_matrix.png: cannot be written"),
+        (["data", "data=synthetic", "ROOT", "data.train_size=600", "data.test_size=200", "data.val_size=100",
+          "--plot", "x.what"], "x.what: cannot be written"),
+        (["evaluate", "CKPT", "--device", "cuda"], "--device cuda: this machine has none"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_one_line(
+    fashion: Fashion, checkpoint: Path, root: str, typed: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = fashion(*({"CKPT": str(checkpoint), "ROOT": root}.get(word, word) for word in typed))
+    assert said.status == 1
+    assert said.err.startswith(f"error: {message}")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_missing_data_are_told_with_the_ways_on(fashion: Fashion, checkpoint: Path, tmp_path: Path) -> None:
+    mirrors = "data.mirrors=[http://127.0.0.1:9/]"
+    said = fashion("evaluate", checkpoint, "data=fashion_mnist", f"data.root={tmp_path}", mirrors)
+    assert said.status == 1
+    assert "place the four .gz files" in said.err
+
+
+def test_a_state_dict_of_another_network_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    from fashion_mlp.exporting import export_state_dict
+
+    classifier = load_classifier(checkpoint)
+    classifier.model = nn.Flatten()
+    with pytest.raises(UserError, match=r"is for an MLP, and this is a Flatten"):
+        export_state_dict(classifier, tmp_path / "x.pt")
+
+
+def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, tmp_path: Path) -> None:
+    overrides = [
+        "data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={pictures}",
+        "data.image_size=[14,20]", "data.mode=rgb", "data.val_size=0", "data.batch_size=4",
+        "trainer=cpu", "trainer.max_epochs=1", "logger=none", "model.hidden_sizes=[8]", f"run_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["data"] == "own images (labels.csv)"
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    said = fashion("evaluate", last, "--json").json
+    assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
+    assert list(said["classes"]) == sorted(said["classes"], key=int)
+    (answer,) = fashion("predict", last, pictures / "00.png", "--json").json
+    assert answer["class"] in said["classes"]
+
+
+def test_help_answers_without_torch(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("fashion-mlp")), "--help"]
+    if not shutil.which(command[0]):
+        command = [sys.executable, "-m", "fashion_mlp.cli", "--help"]
+    done = subprocess.run([sys.executable, "-X", "importtime", *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "evaluate" in done.stdout
+    assert " torch" not in done.stderr

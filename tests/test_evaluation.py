@@ -1,0 +1,38 @@
+"""The figures that describe an outcome, against ones worked out by hand."""
+
+import pytest
+import torch
+
+from fashion_mlp.evaluation import Outcome, confusion_matrix, most_confident_mistakes, summarize
+
+NAMES = ("hat", "sock", "glove")
+#                                right  right  wrong (sock for hat)  wrong (glove for sock)
+PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05], [0.2, 0.3, 0.5]])
+OUTCOME = Outcome(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
+
+
+def test_the_summary() -> None:
+    summary = summarize(OUTCOME, NAMES)
+    assert (summary["accuracy"], summary["accuracy_standard_error"], summary["images"]) == (0.5, 0.25, 4)
+    truths = torch.tensor([0.8, 0.6, 0.05, 0.3])
+    assert summary["loss"] == pytest.approx(-truths.log().mean().item())
+    assert summary["classes"]["hat"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "images": 2}
+    assert summary["classes"]["sock"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2}
+    assert summary["classes"]["glove"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0}
+    assert summary["confusions"] == [
+        {"true": "hat", "predicted": "sock", "count": 1},
+        {"true": "sock", "predicted": "glove", "count": 1},
+    ]
+    # Four answers in four bins: the mean of |right - confidence|.
+    assert summary["calibration_error"] == pytest.approx((0.2 + 0.4 + 0.9 + 0.5) / 4)
+
+
+def test_the_confusion_matrix_has_true_classes_by_row() -> None:
+    assert confusion_matrix(OUTCOME, 3).tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+
+
+def test_the_worst_mistakes_come_first_and_only_mistakes_come() -> None:
+    assert most_confident_mistakes(OUTCOME, 10).tolist() == [2, 3]
+    assert most_confident_mistakes(OUTCOME, 1).tolist() == [2]
+    right = Outcome(OUTCOME.logits, PROBABILITIES.argmax(1))
+    assert most_confident_mistakes(right, 3).tolist() == []
