@@ -180,8 +180,6 @@ def test_predict_shows_test_samples(fashion: Fashion, checkpoint: Path, root: st
 def test_export_agrees_with_the_classifier(
     fashion: Fashion, checkpoint: Path, root: str, kind: str, ending: str
 ) -> None:
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
     said = fashion("export", checkpoint, root, "--format", kind, "--output", f"folder/model{ending}", "--json")
     assert said.status == 0
     assert said.json["images"] == 200

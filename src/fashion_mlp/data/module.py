@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch import Tensor
@@ -109,6 +110,9 @@ class ImageDataModule(LightningDataModule):
             self.parts[part],
             batch_size=self.batch_size,
             shuffle=shuffle,
+            # A loader draws a seed when it is iterated over: not from the run's random numbers, unless it shuffles, so
+            # that looking at data does not change what is learned.
+            generator=None if shuffle else torch.Generator(),
             collate_fn=as_is,  # type: ignore[arg-type]  # `__getitems__` returns a batch, not a list
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
