@@ -46,7 +46,7 @@ def test_a_run_learns_and_records_itself(compose_small: Compose, capsys: pytest.
     events = EventAccumulator(str(run_dir)).Reload()
     scalars = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     for tag in ("train/loss", "train/acc", "val/loss", "val/acc"):
-        assert scalars[tag] == [9, 19, 29]
+        assert scalars[tag] == [10, 20, 30]
     assert len(scalars["test/acc"]) == 1
     assert capsys.readouterr().err == ""
 
@@ -55,7 +55,7 @@ def test_the_loss_is_logged_every_n_steps(compose_small: Compose) -> None:
     cfg = compose_small("run", "trainer.log_every_n_steps=4", "scheduler=cosine")
     train(cfg)
     events = EventAccumulator(cfg.run_dir).Reload()
-    assert [event.step for event in events.Scalars("train/loss_step")] == [3, 7, 11, 15, 19]
+    assert [event.step for event in events.Scalars("train/loss_step")] == [4, 8, 12, 16, 20]
     rates = [event.value for event in events.Scalars("lr")]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 2 * rates[-1]
@@ -107,19 +107,23 @@ def test_the_test_set_is_read_once_after_training(compose_small: Compose, monkey
     assert seen == [("train", False), ("test", True)]
 
 
+@pytest.mark.parametrize("steps", [1, 4, 16])
 def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
-    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4")
+    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
     from fashion_mlp.classifier import Classifier
 
-    step = Classifier.training_step
+    step = Classifier.learn_from
 
-    def poisoned(self: Classifier, batch: Any, batch_idx: int) -> torch.Tensor:
-        loss = step(self, batch, batch_idx)
-        return loss * float("nan") if self.current_epoch == 2 and batch_idx == 3 else loss
+    def poisoned(self: Classifier, batch: Any) -> torch.Tensor:
+        loss = step(self, batch)
+        if self.global_step != 23:
+            return loss
+        self.train_metrics._losses[-1] = torch.tensor(float("nan"))
+        return loss * float("nan")
 
-    monkeypatch.setattr(Classifier, "training_step", poisoned)
+    monkeypatch.setattr(Classifier, "learn_from", poisoned)
     with pytest.raises(
         UserError, match=r"the loss became nan in epoch 3, step 24, at a learning rate of 0.001"
     ) as told:

@@ -75,14 +75,19 @@ class Classifier(LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.learn_from(batch)
+
+    def learn_from(self, batch: Batch) -> Tensor:
+        """Return the loss of a minibatch, noting it for the metrics; log it every `trainer.log_every_n_steps` steps."""
         images, labels = batch
         logits = self(images)
         loss: Tensor = self.train_loss(logits, labels)
         self.train_metrics.add(loss, logits, labels)
-        # Asked here, since a `self.log` that the Trainer does not write costs as much as one that it does.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
-            self.log("train/loss_step", loss.detach(), prog_bar=True)
-            self.log("lr", self.learning_rate)
+        step = self.global_step + 1
+        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
+            self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
+            for logger in self.loggers:
+                logger.log_metrics({"train/loss_step": float(loss.detach()), "lr": self.learning_rate}, step)
         return loss
 
     @override
@@ -112,8 +117,12 @@ class Classifier(LightningModule):
         optimizer = self.make_optimizer(self.parameters())
         if self.make_scheduler is None:
             return optimizer
-        schedule = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.make_scheduler(optimizer, self.total_steps())
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def total_steps(self) -> int:
+        """Return the number of optimizer steps of the whole run."""
+        return int(self.trainer.estimated_stepping_batches)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -151,6 +160,7 @@ class Classifier(LightningModule):
         metrics.add(self.eval_loss(logits, labels), logits, labels)
 
     def _log_epoch(self, metrics: EpochMetrics) -> None:
-        # Already those of all processes; sync_dist only tells Lightning so.
+        # Already those of all processes; sync_dist only tells Lightning so. "step" is the step of the chart.
+        self.log("step", float(self.global_step), sync_dist=True)
         for name, value in metrics.compute().items():
             self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), sync_dist=True)

@@ -48,6 +48,11 @@ class EpochMetrics(nn.Module):
         self._labels.append(labels)
 
     @property
+    def losses(self) -> Tensor:
+        """The losses taken in since the last `compute`, by this process, `[steps]`."""
+        return torch.stack(self._losses)
+
+    @property
     def num_samples(self) -> int:
         """Samples taken in since the last `compute`, by this process."""
         return sum(map(len, self._labels))
@@ -55,7 +60,7 @@ class EpochMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, and start anew."""
         sizes = torch.tensor([float(len(labels)) for labels in self._labels])
-        losses = torch.stack(self._losses)
+        losses = self.losses
         predictions, labels = torch.cat(self._predictions), torch.cat(self._labels)
         for kept in (self._losses, self._predictions, self._labels):
             kept.clear()

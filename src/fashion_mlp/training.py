@@ -1,12 +1,15 @@
 """A run, from its configuration to its results."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
@@ -16,12 +19,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fashion_mlp import __version__, report
+from fashion_mlp import __version__, report, several_steps
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
+from fashion_mlp.config import TrainerConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import claimed
+from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.terminal import silence_libraries
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,9 @@ def train(cfg: DictConfig) -> float:
             became NaN.
     """
     silence_libraries()
+    if not torch.cuda.is_available():
+        # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     run_dir = Path(cfg.run_dir)
     is_first_rank = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set at run time
     with claimed(run_dir) if is_first_rank else nullcontext():
@@ -52,6 +60,9 @@ def train(cfg: DictConfig) -> float:
         trainer = build_trainer(cfg, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
+        if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
+            datamodule.batches_per_fetch = cfg.steps_per_execution
         classifier = build_classifier(cfg, datamodule)
 
     if trainer.is_global_zero:
@@ -105,7 +116,9 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     model: nn.Module = build("model", config)
     if compiled:
         model.compile()
-    return Classifier(
+    several = datamodule.batches_per_fetch > 1
+    make = partial(SeveralStepsClassifier, batch_size=datamodule.batch_size) if several else Classifier
+    return make(
         model,
         datamodule.class_names,
         optimizer=build("optimizer", cfg),

@@ -1,13 +1,13 @@
 """A loss that is NaN or infinite ends the run."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
 
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 
 
@@ -39,14 +39,17 @@ class NonFiniteLoss(Callback):
         is_due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
         if not (is_due or pl_module.device.type == "cpu"):
             return
-        loss = float(outputs["loss"] if isinstance(outputs, Mapping) else outputs)
-        if math.isfinite(loss):
+        if math.isfinite(float(outputs["loss"])):
             return
+        assert isinstance(pl_module, Classifier)
+        losses = pl_module.train_metrics.losses
+        first = int((~losses.isfinite()).nonzero()[0])
+        step = trainer.global_step - len(losses) + first + 1
         callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
         saved = {callback.best_model_path for callback in callbacks if callback.best_model_path}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         raise UserError(
-            f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}, at a learning "
+            f"the loss became {float(losses[first])} in epoch {trainer.current_epoch + 1}, step {step}, at a learning "
             f"rate of {rate:g}: lower optimizer.lr or set trainer.gradient_clip_val. "
             + (f"Good until then: {', '.join(sorted(saved))}" if saved else "No checkpoint had been written yet")
         )

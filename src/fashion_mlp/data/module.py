@@ -55,6 +55,8 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
+        self.batches_per_fetch = 1
+        """Minibatches that a training batch holds."""
         self.parts: dict[str, ImageDataset] = {}
 
     @property
@@ -94,7 +96,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the training part."""
-        return self.loader("train", shuffle=self.shuffle)
+        return self.loader("train", shuffle=self.shuffle, batch_size=self.batch_size * self.batches_per_fetch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
@@ -104,11 +106,11 @@ class ImageDataModule(LightningDataModule):
         """Return batches of the test set."""
         return self.loader("test")
 
-    def loader(self, part: str, *, shuffle: bool = False) -> DataLoader[Batch]:
+    def loader(self, part: str, *, shuffle: bool = False, batch_size: int | None = None) -> DataLoader[Batch]:
         """Return batches of "train", "val" or "test", once `setup` has read them."""
         return DataLoader(
             self.parts[part],
-            batch_size=self.batch_size,
+            batch_size=batch_size or self.batch_size,
             shuffle=shuffle,
             # A loader draws a seed when it is iterated over: not from the run's random numbers, unless it shuffles, so
             # that looking at data does not change what is learned.

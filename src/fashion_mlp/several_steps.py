@@ -1,0 +1,134 @@
+"""Several optimizer steps in one call of `training_step`, so that Lightning's own work is done less often.
+
+Around each `training_step` Lightning runs some thirty hooks, which for a small network cost as much as its arithmetic.
+Keras calls the remedy `steps_per_execution`. The minibatches, their order and the arithmetic stay the same: weights are
+bit-identical to those of one step a call, which a test holds.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import ceil
+from typing import Any
+
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from typing_extensions import override
+
+from fashion_mlp.callbacks import NonFiniteLoss
+from fashion_mlp.classifier import Batch, Classifier
+
+INDIFFERENT = {
+    "_target_",
+    "accelerator",
+    "benchmark",
+    "check_val_every_n_epoch",
+    "default_root_dir",
+    "deterministic",
+    "devices",
+    "enable_autolog_hparams",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "inference_mode",
+    "limit_predict_batches",
+    "limit_test_batches",
+    "limit_val_batches",
+    "log_every_n_steps",
+    "max_epochs",
+    "max_time",
+    "min_epochs",
+    "num_sanity_val_steps",
+}
+"""The Trainer's arguments that work alike however many steps a call takes."""
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_zero_grad",
+    "on_before_optimizer_step",
+)
+
+
+class SeveralStepsClassifier(Classifier):
+    """A classifier whose training batches hold several minibatches, each of which is a step.
+
+    Args:
+        *arguments: those of `Classifier`.
+        batch_size: images a minibatch; the last one of an epoch may be smaller.
+        **keywords: those of `Classifier`.
+    """
+
+    def __init__(self, *arguments: Any, batch_size: int, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.automatic_optimization = False
+        self.batch_size = batch_size
+        self.monitor = ""
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        scheduler = self._scheduler("step")
+        losses = []
+        for minibatch in zip(*(torch.split(part, self.batch_size) for part in batch), strict=True):
+            loss = self.learn_from(minibatch)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        configured = super().configure_optimizers()
+        if isinstance(configured, dict):
+            # Lightning steps no schedule under manual optimization, and warns of a key that it would not use.
+            self.monitor = configured["lr_scheduler"].pop("monitor", "")  # type: ignore[typeddict-item]
+        return configured
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        scheduler = self._scheduler("epoch")
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics[self.monitor])
+        elif scheduler is not None:
+            scheduler.step()
+
+    @override
+    def total_steps(self) -> int:
+        steps = ceil(len(self.trainer.datamodule.parts["train"]) / self.batch_size)  # type: ignore[attr-defined]
+        return steps * (self.trainer.max_epochs or 1)
+
+    def _scheduler(self, interval: str) -> LRSchedulerPLType | None:
+        configs = self.trainer.lr_scheduler_configs
+        return configs[0].scheduler if configs and configs[0].interval == interval else None
+
+
+def is_possible(trainer: Mapping[str, Any], defaults: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
+    """Return whether a run may take several steps a call: whether nothing in it looks at each single step.
+
+    Args:
+        trainer: the Trainer's arguments.
+        defaults: what each is by default.
+        callbacks: those of the run.
+    """
+    has_end = trainer["max_epochs"] not in (None, -1)
+    one_device = trainer["devices"] in (1, "1", "auto") and trainer["strategy"] == "auto"
+    as_usual = all(value == defaults[name] for name, value in trainer.items() if name not in INDIFFERENT)
+    return has_end and one_device and as_usual and not any(map(_looks_at_steps, callbacks))
+
+
+def _looks_at_steps(callback: Callback) -> bool:
+    if isinstance(callback, NonFiniteLoss | ProgressBar):
+        return False
+    if isinstance(callback, ModelCheckpoint):
+        return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
