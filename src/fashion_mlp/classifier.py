@@ -80,7 +80,7 @@ class Classifier(LightningModule):
     def learn_from(self, batch: Batch) -> Tensor:
         """Return the loss of a minibatch, noting it for the metrics; log it every `trainer.log_every_n_steps` steps."""
         images, labels = batch
-        logits = self(images)
+        logits = self.model(images)
         loss: Tensor = self.train_loss(logits, labels)
         self.train_metrics.add(loss, logits, labels)
         step = self.global_step + 1

@@ -1,4 +1,4 @@
-"""`fashion-mlp data | evaluate | predict | export`: looking at data, and using checkpoints."""
+"""`fashion-mlp data | evaluate | predict | export | bench`: what there is beside training."""
 
 import argparse
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fashion-mlp", description="Look at data, and use trained checkpoints.")
+    parser = argparse.ArgumentParser(
+        prog="fashion-mlp", description="Look at data, use trained checkpoints, measure speed."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="verify the data, downloading them if need be, and describe them")
@@ -54,6 +56,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="state_dict: what a white pixel will be: 255 (default) for raw pixels, 1 after torchvision's ToTensor",
     )
+
+    bench = commands.add_parser("bench", help="time four ways to train the same network, side by side")
+    bench.add_argument("--hidden-sizes", type=_positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
+    bench.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: adam)")
+    bench.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="(default: 64)")
+    bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(default: 3)")
+    bench.add_argument("--threads", type=_positive, metavar="N", help="torch's CPU threads; by default its own choice")
+    bench.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+    bench.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

@@ -66,6 +66,7 @@ class DataConfig:
 
     _target_: str = MISSING
     batch_size: int = number(ge=1)
+    eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
     num_workers: int = number(ge=0)
     split_seed: int = number(ge=0)

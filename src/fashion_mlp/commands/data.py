@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace) -> int:
     datamodule.prepare_data()
     datamodule.setup("fit")
     datamodule.setup("test")
-    images, labels = next(iter(datamodule.loader("train")))
+    images, labels = next(iter(datamodule.loader("train", batch_size=datamodule.batch_size)))
     pixels = datamodule.parts["train"].images.double() / 255
     facts = {
         "data": datamodule.name,

@@ -17,8 +17,6 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.errors import UserError
 
-BATCH_SIZE = 1000
-"""Images at a time: large, since nothing is learned."""
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
 """The key that names the reader's own images, by option of `data`."""
 
@@ -73,7 +71,7 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
     if option in SOURCES:
         _, height, width = classifier.metadata["model"]["image_shape"]
         arguments = {"class_names": list(classifier.class_names), "image_size": [height, width], **arguments}
-    datamodule = build_datamodule(option, {"batch_size": BATCH_SIZE, **arguments})
+    datamodule = build_datamodule(option, arguments)
     datamodule.prepare_data()
     datamodule.setup("test")
     return datamodule

@@ -35,7 +35,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images `[B, C, H, W]` and labels `[B]`."""
         source = self.indices[torch.as_tensor(batch)]
-        return self.images[source], self.labels[source]
+        # index_select copies whole images, where indexing in brackets copies byte by byte.
+        return self.images.index_select(0, source), self.labels.index_select(0, source)
 
 
 def as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         batch_size: images a batch.
+        eval_batch_size: likewise where nothing is learned, and a large batch only saves time.
         shuffle: whether the training images come in another order each epoch.
         num_workers: processes that fetch batches; 0 fetches them in the main process.
         val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
@@ -42,6 +43,7 @@ class ImageDataModule(LightningDataModule):
         self,
         *,
         batch_size: int = 64,
+        eval_batch_size: int = 1000,
         shuffle: bool = True,
         num_workers: int = 0,
         val_size: float = 5000,
@@ -49,6 +51,7 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
         self.shuffle = shuffle
         self.num_workers = num_workers
         self.val_size = val_size
@@ -106,11 +109,11 @@ class ImageDataModule(LightningDataModule):
         """Return batches of the test set."""
         return self.loader("test")
 
-    def loader(self, part: str, *, shuffle: bool = False, batch_size: int | None = None) -> DataLoader[Batch]:
+    def loader(self, part: str, *, batch_size: int | None = None, shuffle: bool = False) -> DataLoader[Batch]:
         """Return batches of "train", "val" or "test", once `setup` has read them."""
         return DataLoader(
             self.parts[part],
-            batch_size=batch_size or self.batch_size,
+            batch_size=batch_size or self.eval_batch_size,
             shuffle=shuffle,
             # A loader draws a seed when it is iterated over: not from the run's random numbers, unless it shuffles, so
             # that looking at data does not change what is learned.
