@@ -27,6 +27,9 @@ from torchvision.transforms import ToTensor
 from fashion_mlp.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
+TRAIN_SIZE = 60_000
+EXTRA_OVERRIDES: tuple[str, ...] = ()
+"""For tests on a smaller set."""
 LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2}
 
 
@@ -84,7 +87,7 @@ def tutorial_loop(task: Task) -> Timing:
         optimizer.zero_grad()
         if batch % 100 == 0:
             loss.item()
-    return Timing(began, time.time() - began, 60_000)
+    return Timing(began, time.time() - began, TRAIN_SIZE)
 
 
 def bare_loop(task: Task) -> Timing:
@@ -100,7 +103,7 @@ def bare_loop(task: Task) -> Timing:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     loss.item()  # waits for the device
-    return Timing(began, time.time() - began, 60_000)
+    return Timing(began, time.time() - began, TRAIN_SIZE)
 
 
 def plain_lightning(task: Task) -> Timing:
@@ -108,6 +111,9 @@ def plain_lightning(task: Task) -> Timing:
     from lightning import LightningModule, Trainer
 
     from fashion_mlp.callbacks import Stopwatch
+    from fashion_mlp.terminal import silence_libraries
+
+    silence_libraries()
 
     class Plain(LightningModule):
         def __init__(self) -> None:
@@ -131,7 +137,7 @@ def plain_lightning(task: Task) -> Timing:
             max_epochs=1, accelerator=accelerator, devices=1, default_root_dir=folder, callbacks=[stopwatch]
         )
         trainer.fit(Plain(), loader)
-    return Timing(stopwatch.began, stopwatch.seconds, 60_000)
+    return Timing(stopwatch.began, stopwatch.seconds, TRAIN_SIZE)
 
 
 def this_project(task: Task) -> Timing:
@@ -156,6 +162,7 @@ def this_project(task: Task) -> Timing:
                 f"trainer.accelerator={'gpu' if task.device == 'cuda' else task.device}",
                 "trainer.max_epochs=2",
                 f"run_dir={folder}/run",
+                *EXTRA_OVERRIDES,
                 "+callbacks.stopwatch._target_=fashion_mlp.callbacks.Stopwatch",
             ],
         )
@@ -163,7 +170,7 @@ def this_project(task: Task) -> Timing:
             train(cfg)
     last = Stopwatch.last
     assert last is not None
-    return Timing(last.began, last.seconds, 2 * (60_000 - cfg.data.val_size))
+    return Timing(last.began, last.seconds, 2 * (TRAIN_SIZE - cfg.data.val_size))
 
 
 WAYS: dict[str, Callable[[Task], Timing]] = {

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     for _ in progress(range(arguments.rounds), "rounds"):
         for name, way in benchmark.WAYS.items():
             timing = way(task)
-            seconds[name].append(60_000 / timing.samples * timing.seconds)
+            seconds[name].append(benchmark.TRAIN_SIZE / timing.samples * timing.seconds)
     rows = [_row(name, seconds, _alone(name, task, arguments.threads)) for name in benchmark.WAYS]
     facts = {
         "task": asdict(task),
@@ -58,7 +58,7 @@ def _row(name: str, seconds: dict[str, list[float]], alone: dict[str, float]) ->
     return {
         "name": name,
         "seconds": median(seconds[name]),
-        "samples_per_second": 60_000 / median(seconds[name]),
+        "samples_per_second": benchmark.TRAIN_SIZE / median(seconds[name]),
         "time_over_tutorial_loop": ratio("tutorial loop"),
         "time_over_bare_loop": ratio("bare loop"),
         **alone,
