@@ -1,13 +1,18 @@
 """Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
 
-from collections.abc import Callable
-from typing import Concatenate, Literal
+from typing import Literal, Protocol
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-Schedule = Callable[Concatenate[Optimizer, int, ...], LRSchedulerConfigType]
+
+class Schedule(Protocol):
+    """Makes a schedule for an optimizer and a number of steps, as Lightning takes it."""
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> LRSchedulerConfigType:
+        """Return the schedule, and how often it is stepped."""
+        ...
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float = 0.0) -> LRSchedulerConfigType:
