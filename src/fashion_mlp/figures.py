@@ -22,12 +22,12 @@ def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | No
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max(title.count("\n") for title in titles) + 1
-    side, title = 1.3, 0.15 * lines + 0.15  # inches
-    height = (side + title) * rows + 0.1
+    side, above = 1.3, 0.15 * lines + 0.15  # inches
+    height = (side + above) * rows + 0.1
     figure = Figure(figsize=(1.45 * columns, height))
     # Placed by hand: the layout engine would take most of the drawing's time.
-    margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - title / height}
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "hspace": title / side}).flatten()
+    margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - above / height}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "hspace": above / side}).flatten()
     for axis in axes:
         axis.axis("off")
     for axis, image, title, color in zip(axes, images, titles, colors or [RIGHT] * len(titles), strict=False):
