@@ -55,6 +55,7 @@ COMBINATIONS = {
     "scheduler=plateau data.val_size=0": "use scheduler.monitor=train/loss",
     "scheduler=cosine trainer.max_epochs=-1": "trainer.max_epochs=-1: a schedule needs an end",
     "optimizer=sgd optimizer.nesterov=true": "needs optimizer.momentum greater than 0",
+    "trainer.precision=16-mixed trainer.gradient_clip_val=1": "needs optimizer.fused=false",
     "model.norm=batch data.batch_size=1": "needs data.batch_size greater than 1",
     "-m trainer=ddp seed=1,2": "use trainer.strategy=ddp_spawn",
     "model.hidden_sizes.0=-5": "model.hidden_sizes=[-5,512]: must be at least 1",

@@ -73,6 +73,8 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
         yield "trainer.max_epochs=-1: a schedule needs an end; set trainer.max_epochs or trainer.max_steps"
     if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
+    if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:
+        yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
     if cfg.model.get("norm") == "batch" and cfg.data.batch_size == 1:
         yield "model.norm=batch: needs data.batch_size greater than 1"
     if multirun and cfg.trainer.strategy == "ddp":
