@@ -56,7 +56,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
                 dict.fromkeys(_check_values(config_name, [search_path, *combination], values, args.multirun))
             )
     if problems:
-        raise UserError("\nerror: ".join(problems))
+        raise UserError(*problems)
 
 
 def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> Iterator[Override]:

@@ -9,11 +9,14 @@ from hydra.errors import CompactHydraException
 
 
 class UserError(CompactHydraException):
-    """A mistake in the user's input or surroundings; its text names the key or file and the remedy.
+    """A mistake in the user's input or surroundings, or several; each text names the key or file and the remedy.
 
     Hydra prints a compact exception without its traceback, so a failed job of a multirun is reported
     in the same words as a failed single run.
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\nerror: ".join(problems))
 
 
 @contextmanager

@@ -16,8 +16,8 @@ class EpochMetrics(nn.Module):
 
     Args:
         stage: "train", "val" or "test", the first part of each metric's name.
-        class_names: adds macro-F1 and the accuracy of each class, if given with `detailed`.
-        detailed: whether to add them.
+        class_names: in the order of the logits.
+        detailed: whether to add macro-F1 and the accuracy of each class.
     """
 
     def __init__(self, stage: str, class_names: Sequence[str], *, detailed: bool = False) -> None:

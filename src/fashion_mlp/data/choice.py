@@ -48,7 +48,7 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
         else:
             problems += key_out_of_range(schema, name, "data.")
     if problems:
-        raise UserError("\nerror: ".join(problems))
+        raise UserError(*problems)
     given = OmegaConf.to_container(schema)
     assert isinstance(given, dict)
     return DATA_MODULES[option](**{name: given[name] for name in arguments})

@@ -182,4 +182,4 @@ def _read(path: Path, mode: Mode) -> Tensor:
 def _refuse(path: Path, problems: dict[int, str]) -> None:
     told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.items())]
     rest = [f"and {len(told) - MANY_PROBLEMS} more"] if len(told) > MANY_PROBLEMS else []
-    raise UserError("\nerror: ".join(told[:MANY_PROBLEMS] + rest))
+    raise UserError(*told[:MANY_PROBLEMS], *rest)

@@ -52,5 +52,5 @@ class ImageFolderDataModule(OwnImagesDataModule):
                 problems.append(f"{path} {error}")
             labels.append(folder.classes[index])
         if problems:
-            raise UserError("\nerror: ".join(problems))
+            raise UserError(*problems)
         return Labelled(torch.stack(images), torch.tensor([names.index(label) for label in labels]), names)
