@@ -279,6 +279,8 @@ def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, tm
     said = fashion("evaluate", last, "--json").json
     assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
     assert list(said["classes"]) == sorted(said["classes"], key=int)
+    own = ("data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={pictures}")
+    assert fashion("evaluate", last, *own, "--json").json["images"] == 20  # in the size and colours it was trained on
     (answer,) = fashion("predict", last, pictures / "00.png", "--json").json
     assert answer["class"] in said["classes"]
 

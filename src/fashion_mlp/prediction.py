@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.photograph import as_fashion_mnist
-from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
+from fashion_mlp.data.pictures import SUFFIXES, mode_of, read_picture, resize
 from fashion_mlp.errors import UserError
 
 LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
@@ -47,6 +47,5 @@ def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
         UserError: it cannot be read.
     """
     data, (channels, height, width) = classifier.metadata["data"], classifier.metadata["model"]["image_shape"]
-    mode: Mode = "gray" if channels == 1 else "rgb"
-    picture = read_picture(source, mode)
+    picture = read_picture(source, mode_of(channels))
     return as_fashion_mnist(picture) if data["option"] in LIKE_FASHION_MNIST else resize(picture, (height, width))

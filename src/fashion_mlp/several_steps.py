@@ -80,7 +80,7 @@ class SeveralStepsClassifier(Classifier):
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             # What `optimizer.step()` does, less its way through strategy, precision and hooks, which at 32 bits on one
-            # device do nothing and cost as much as a third of the step. Before and after, Lightning counts.
+            # device do nothing and cost an eighth of it. Before and after, Lightning counts.
             optimizer._on_before_step()
             optimizer.optimizer.step()
             optimizer._on_after_step()

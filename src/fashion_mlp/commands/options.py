@@ -15,6 +15,7 @@ from tqdm import tqdm
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.errors import UserError
 
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
@@ -69,8 +70,9 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
     elif option in SOURCES and SOURCES[option] in arguments:
         arguments.setdefault(f"test_{SOURCES[option]}", arguments[SOURCES[option]])
     if option in SOURCES:
-        _, height, width = classifier.metadata["model"]["image_shape"]
-        arguments = {"class_names": list(classifier.class_names), "image_size": [height, width], **arguments}
+        channels, height, width = classifier.metadata["model"]["image_shape"]
+        as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
+        arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
     datamodule = build_datamodule(option, arguments)
     datamodule.prepare_data()
     datamodule.setup("test")

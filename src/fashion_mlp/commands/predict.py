@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
             answers.append({"image": str(path), "error": str(error)})
             continue
         seen.append(image)
-        answers.append({"image": str(path), **_answer(classifier, image)})
+        probabilities = classifier.predict(image.unsqueeze(0)).probabilities[0]
+        answers.append({"image": str(path), **_answer(classifier, probabilities)})
     _print_answers(answers, as_json=arguments.json)
     if arguments.show and seen:
         shown = [answer for answer in answers if "error" not in answer]
@@ -49,26 +50,26 @@ def _predict_test_samples(classifier: Classifier, arguments: argparse.Namespace)
     datamodule = test_data(classifier, arguments.pictures)
     count = min(arguments.test_samples, len(datamodule.parts["test"]))
     images, labels = datamodule.parts["test"].__getitems__(range(count))
+    probabilities = classifier.predict(images).probabilities
     answers = [
-        {"image": f"test image {number}", **_answer(classifier, image), "true": classifier.class_names[int(label)]}
-        for number, (image, label) in enumerate(zip(images, labels, strict=True))
+        {"image": f"test image {number}", **_answer(classifier, row), "true": classifier.class_names[int(label)]}
+        for number, (row, label) in enumerate(zip(probabilities, labels, strict=True))
     ]
     _print_answers(answers, as_json=arguments.json)
     if arguments.plot:
-        grid = figures.predictions(images, classifier.predict(images).probabilities, labels, classifier.class_names)
+        grid = figures.predictions(images, probabilities, labels, classifier.class_names)
         save(grid, arguments.plot, quiet=arguments.json)
     return 0
 
 
-def _answer(classifier: Classifier, image: torch.Tensor) -> dict[str, Any]:
-    """Return the likeliest class of an image, `[C, H, W]`, and the three likeliest, with their probabilities."""
-    names, probabilities = classifier.predict(image.unsqueeze(0))
-    best = probabilities[0].topk(min(3, len(classifier.class_names)))
+def _answer(classifier: Classifier, probabilities: torch.Tensor) -> dict[str, Any]:
+    """Return the likeliest class and the three likeliest, from the probabilities of all, `[num_classes]`."""
+    best = probabilities.topk(min(3, len(classifier.class_names)))
     top = [
         {"class": classifier.class_names[index], "probability": probability}
         for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
-    return {"class": names[0], "probability": top[0]["probability"], "top": top}
+    return {**top[0], "top": top}
 
 
 def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -20,6 +20,11 @@ MAX_PIXELS = 64_000_000
 Mode = Literal["gray", "rgb"]
 
 
+def mode_of(channels: int) -> Mode:
+    """Return the mode that gives pictures of one channel, or of three."""
+    return "gray" if channels == 1 else "rgb"
+
+
 def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
     """Read one picture, turned as its EXIF entry says and laid on white where it is transparent.
 
