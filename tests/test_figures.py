@@ -9,7 +9,7 @@ def test_predictions_name_both_classes_and_mark_mistakes() -> None:
     images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     probabilities = torch.tensor([[0.9, 0.1], [0.25, 0.75], [0.6, 0.4]])
     figure = figures.predictions(images, probabilities, torch.tensor([0, 0, 0]), ("hat", "sock"))
-    titles = [axis.title for axis in figure.axes]
+    titles = figure.axes[0].texts
     assert [title.get_text() for title in titles] == ["hat 90%\ntrue: hat", "sock 75%\ntrue: hat", "hat 60%\ntrue: hat"]
     assert [title.get_color() for title in titles] == [figures.RIGHT, figures.WRONG, figures.RIGHT]
 
@@ -18,9 +18,11 @@ def test_a_grid_has_a_place_for_each_image_in_grey_or_colour() -> None:
     for channels in (1, 3):
         images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
         figure = figures.image_grid(images, list("abcde"), columns=3)
-        assert len(figure.axes) == 6
-        shown = [axis for axis in figure.axes if axis.get_images()]
-        assert [axis.get_title() for axis in shown] == list("abcde")
+        (axes,) = figure.axes
+        assert [text.get_text() for text in axes.texts] == list("abcde")
+        places = [image.get_extent() for image in axes.get_images()]
+        assert len({(left, bottom) for left, _, bottom, _ in places}) == 5
+        assert {round(right - left, 6) for left, right, _, _ in places} == {1.3}
 
 
 def test_the_confusion_matrix_shows_its_counts() -> None:

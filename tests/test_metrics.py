@@ -22,6 +22,20 @@ def test_batches_of_different_sizes_weigh_by_their_samples() -> None:
     assert computed["val/acc"].item() == pytest.approx((logits.argmax(1) == labels).double().mean().item())
 
 
+def test_several_batches_taken_in_at_once_are_the_same_as_one_by_one() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(70, 3), torch.randint(0, 3, (70,))
+    batches = list(zip(torch.split(logits, 32), torch.split(labels, 32), strict=True))
+    losses = [cross_entropy(*batch) for batch in batches]
+    together, apart = EpochMetrics("train", NAMES), EpochMetrics("train", NAMES)
+    together.add(torch.stack(losses), logits, labels, batch_size=32)
+    for loss, batch in zip(losses, batches, strict=True):
+        apart.add(loss, *batch)
+    assert together.num_samples == apart.num_samples == 70
+    assert together.losses.tolist() == apart.losses.tolist() == [float(loss) for loss in losses]
+    assert together.compute() == apart.compute()
+
+
 def test_each_epoch_starts_anew() -> None:
     metrics = EpochMetrics("train", NAMES)
     wrong, right = torch.eye(3)[[1, 2, 0]], torch.eye(3)

@@ -122,7 +122,7 @@ def test_the_run_falls_back_by_itself(compose_small: Compose, monkeypatch: pytes
     monkeypatch.setattr(
         Classifier,
         "learn_from",
-        lambda self, batch: kinds.append(type(self)) or step(self, batch),  # type: ignore[func-returns-value]
+        lambda self, batch, number: kinds.append(type(self)) or step(self, batch, number),  # type: ignore[func-returns-value]
     )
     for name, override in (("several", "trainer.max_epochs=1"), ("one", "trainer.gradient_clip_val=1.0")):
         train(compose_small(name, "trainer.max_epochs=1", "logger=none", override))

@@ -75,20 +75,25 @@ class Classifier(LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.learn_from(batch)
+        loss, logits = self.learn_from(batch, self.global_step + 1)
+        self.train_metrics.add(loss, logits, batch[1])
+        return loss
 
-    def learn_from(self, batch: Batch) -> Tensor:
-        """Return the loss of a minibatch, noting it for the metrics; log it every `trainer.log_every_n_steps` steps."""
+    def learn_from(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Return loss and logits of a minibatch; log the loss every `trainer.log_every_n_steps` steps.
+
+        Args:
+            batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
+            step: the optimizer step that it is for, counted from 1.
+        """
         images, labels = batch
-        logits = self.model(images)
+        logits: Tensor = self.model(images)
         loss: Tensor = self.train_loss(logits, labels)
-        self.train_metrics.add(loss, logits, labels)
-        step = self.global_step + 1
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
             for logger in self.loggers:
                 logger.log_metrics({"train/loss_step": float(loss.detach()), "lr": self.learning_rate}, step)
-        return loss
+        return loss, logits
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -22,17 +22,19 @@ def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | No
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max(title.count("\n") for title in titles) + 1
-    side, above = 1.3, 0.15 * lines + 0.15  # inches
-    height = (side + above) * rows + 0.1
-    figure = Figure(figsize=(1.45 * columns, height))
-    # Placed by hand: the layout engine would take most of the drawing's time.
-    margins = {"left": 0.01, "right": 0.99, "bottom": 0.1 / height, "top": 1 - above / height}
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "hspace": above / side}).flatten()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, title, color in zip(axes, images, titles, colors or [RIGHT] * len(titles), strict=False):
-        axis.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize=8, color=color)
+    side, between, above = 1.3, 0.15, 0.15 * lines + 0.15  # inches
+    width, height = (side + between) * columns, (side + above) * rows + 0.1
+    figure = Figure(figsize=(width, height))
+    # One pair of axes for all, in inches from the lower left: as many as there are images would take ten times as long.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    for index, (image, title) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(index, columns)
+        left, top = column * (side + between) + between / 2, height - row * (side + above) - above
+        corners = (left, left + side, top - side, top)
+        axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255, extent=corners, aspect="auto")
+        color = colors[index] if colors else RIGHT
+        axes.text(left + side / 2, top + 0.06, title, fontsize=8, color=color, ha="center", va="bottom")
     return figure
 
 

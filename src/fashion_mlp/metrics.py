@@ -32,40 +32,44 @@ class EpochMetrics(nn.Module):
             self.scores.add_metrics({"f1_macro": MulticlassF1Score(num_classes, average="macro")})
             self.class_acc = MulticlassAccuracy(num_classes, average="none")
         self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
         self._predictions: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch.
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, batch_size: int | None = None) -> None:
+        """Take in a batch, or several.
 
         Args:
-            loss: mean over the batch, a scalar.
-            logits: `[B, num_classes]`.
-            labels: int64 `[B]`.
+            losses: mean over each batch, `[batches]`, or a scalar if it is one.
+            logits: of all batches, `[B, num_classes]`.
+            labels: likewise, int64 `[B]`.
+            batch_size: samples a batch, of which the last may have fewer; by default it is one batch.
         """
-        self._losses.append(loss.detach())
+        full, rest = divmod(len(labels), batch_size or len(labels))
+        self._losses.append(losses.detach().reshape(-1))
+        self._sizes += [batch_size or len(labels)] * full + [rest] * (rest > 0)
         self._predictions.append(logits.detach().argmax(1))
         self._labels.append(labels)
 
     @property
     def losses(self) -> Tensor:
-        """The losses taken in since the last `compute`, by this process, `[steps]`."""
-        return torch.stack(self._losses)
+        """The losses taken in since the last `compute`, by this process, `[batches]`."""
+        return torch.cat(self._losses)
 
     @property
     def num_samples(self) -> int:
         """Samples taken in since the last `compute`, by this process."""
-        return sum(map(len, self._labels))
+        return sum(self._sizes)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, and start anew."""
-        sizes = torch.tensor([float(len(labels)) for labels in self._labels])
         losses = self.losses
+        sizes = torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)
         predictions, labels = torch.cat(self._predictions), torch.cat(self._labels)
-        for kept in (self._losses, self._predictions, self._labels):
+        for kept in (self._losses, self._sizes, self._predictions, self._labels):
             kept.clear()
 
-        self.loss.update(losses, sizes.to(losses.device))
+        self.loss.update(losses, sizes)
         self.scores.update(predictions, labels)
         values = {"loss": self.loss.compute(), **self.scores.compute()}
         self.loss.reset()

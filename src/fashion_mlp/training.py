@@ -62,7 +62,7 @@ def train(cfg: DictConfig) -> float:
         datamodule.setup("fit")
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
         if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
-            datamodule.batches_per_fetch = cfg.steps_per_execution
+            datamodule.fetch_several(cfg.steps_per_execution)
         classifier = build_classifier(cfg, datamodule)
 
     if trainer.is_global_zero:

@@ -26,6 +26,18 @@ def test_a_batch_has_the_documented_shape(data: SyntheticDataModule) -> None:
     assert (labels.shape, labels.dtype) == ((64,), torch.int64)
 
 
+def test_a_fetch_of_several_minibatches_stays_small(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    data.fetch_several(5)
+    assert [len(labels) for _, labels in data.train_dataloader()] == [320, 180]
+    data.image_shape = (3, 224, 224)
+    data.fetch_several(5)
+    assert data.batches_per_fetch == 1
+    data.batch_size = 20
+    data.fetch_several(5)
+    assert data.batches_per_fetch == 2
+
+
 def test_the_parts_add_up_and_do_not_overlap(data: SyntheticDataModule) -> None:
     data.setup("fit")
     train, val = data.parts["train"].indices, data.parts["val"].indices

@@ -1,18 +1,24 @@
 """IDX, the file format of MNIST and its successors.
 
-The format: https://web.archive.org/web/20220331130319/https://yann.lecun.com/exdb/mnist/
+Two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as four bytes, big-endian; then
+the numbers. The format: https://web.archive.org/web/20220331130319/https://yann.lecun.com/exdb/mnist/
 """
 
 import struct
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from fashion_mlp.data.files import replacing
+from fashion_mlp.errors import UserError
 
+UNSIGNED_BYTES = 8
+"""The type of these files."""
 SPLIT_PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -30,15 +36,32 @@ def label_file(split: str) -> str:
 def read_split(folder: Path, split: str) -> tuple[Tensor, Tensor]:
     """Read a split once a process: the jobs of a multirun share the tensors.
 
-    torchvision's own reader, and not its `FashionMNIST` class: that one would prefer an unverified
-    `processed/` folder of old to the raw files.
-
     Returns:
         Images, uint8 `[N, 1, H, W]`, and labels, int64 `[N]`.
+
+    Raises:
+        UserError: a file is not what it should be.
     """
-    images = read_image_file(str(folder / image_file(split)))
-    labels = read_label_file(str(folder / label_file(split)))
-    return images.unsqueeze(1), labels
+    images = read_array(folder / image_file(split), dimensions=3)
+    labels = read_array(folder / label_file(split), dimensions=1)
+    return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
+
+
+def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read an array of bytes, with one copy in memory; torchvision's reader makes two.
+
+    Raises:
+        UserError: it has no such header, or another size than its header says. Nothing is allocated by then.
+    """
+    expected = struct.pack(">HBB", 0, UNSIGNED_BYTES, dimensions)
+    with path.open("rb") as file:
+        header = file.read(len(expected) + 4 * dimensions)
+    if not header.startswith(expected) or len(header) < len(expected) + 4 * dimensions:
+        raise UserError(f"{path}: no IDX file of bytes in {dimensions} dimensions")
+    shape = struct.unpack(f">{dimensions}I", header[len(expected) :])
+    if path.stat().st_size != len(header) + prod(shape):
+        raise UserError(f"{path}: {path.stat().st_size:,} bytes, where its header says {len(header) + prod(shape):,}")
+    return np.fromfile(path, np.uint8, offset=len(header)).reshape(shape)
 
 
 def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
@@ -52,6 +75,5 @@ def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray
     """
     for name, array in ((image_file(split), images), (label_file(split), labels)):
         with replacing(folder / name) as file:
-            # Two zero bytes, 0x08 for unsigned bytes, the number of dimensions, each dimension big-endian.
-            file.write(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape))
+            file.write(struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTES, array.ndim, *array.shape))
             file.write(np.ascontiguousarray(array, dtype=np.uint8).tobytes())

@@ -1,6 +1,7 @@
 """What every data module of this project shares: the split, the loaders, the set's identity."""
 
 from abc import abstractmethod
+from math import prod
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
 from fashion_mlp.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
+
+FETCH_BYTES = 8 << 20
+"""Of images, in one fetch of several minibatches: they stay in a processor's cache, and large images fit in memory."""
 
 
 class ImageDataModule(LightningDataModule):
@@ -61,6 +65,10 @@ class ImageDataModule(LightningDataModule):
         self.batches_per_fetch = 1
         """Minibatches that a training batch holds."""
         self.parts: dict[str, ImageDataset] = {}
+
+    def fetch_several(self, batches: int) -> None:
+        """Let a training batch hold up to `batches` minibatches, as far as their images fit in `FETCH_BYTES`."""
+        self.batches_per_fetch = max(1, min(batches, FETCH_BYTES // (self.batch_size * prod(self.image_shape))))
 
     @property
     @abstractmethod

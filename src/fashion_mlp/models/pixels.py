@@ -26,5 +26,5 @@ class PixelNormalization(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Take uint8, or floating-point 0..255, of any shape; return floating point of the same shape."""
-        # In place on the product, which nobody else holds: several times as fast as one call of addcmul.
-        return torch.mul(pixels, self.scale).add_(self.shift).to(self.scale.dtype)
+        # In place on the copy, which nobody else holds: the fastest of the ways that were tried.
+        return pixels.to(self.scale.dtype, copy=True).mul_(self.scale).add_(self.shift)
