@@ -1,5 +1,6 @@
 """Fixtures: small drawn data, composed configurations, and the command line as a user types it."""
 
+import logging
 import os
 import runpy
 import subprocess
@@ -74,6 +75,7 @@ def run_here(
         argv = [str(ROOT / "train.py"), *flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :]]
         monkeypatch.setattr("sys.argv", argv)
         capsys.readouterr()
+        handlers, level = logging.root.handlers[:], logging.root.level
         try:
             runpy.run_path(argv[0], run_name="__main__")
             status = 0
@@ -81,6 +83,9 @@ def run_here(
             if isinstance(ended.code, str):
                 print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
             status = ended.code if isinstance(ended.code, int) else 1
+        finally:  # Hydra sets them for the whole process
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
 
     return run

@@ -96,12 +96,12 @@ class Classifier(LightningModule):
         return loss, logits
 
     @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.evaluate(batch, self.val_metrics)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.evaluate(batch, self.val_metrics)
 
     @override
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.evaluate(batch, self.test_metrics)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.evaluate(batch, self.test_metrics)
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -158,11 +158,12 @@ class Classifier(LightningModule):
             self.train(was_training)
         return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
-    def evaluate(self, batch: Batch, metrics: EpochMetrics) -> None:
-        """Take a batch into the metrics, its loss without label smoothing."""
+    def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
+        """Take a batch into the metrics, its loss without label smoothing, and return its logits."""
         images, labels = batch
-        logits = self(images)
+        logits: Tensor = self(images)
         metrics.add(self.eval_loss(logits, labels), logits, labels)
+        return logits
 
     def _log_epoch(self, metrics: EpochMetrics) -> None:
         # Already those of all processes; sync_dist only tells Lightning so. "step" is the step of the chart.

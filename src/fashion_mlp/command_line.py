@@ -19,6 +19,9 @@ from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
 from fashion_mlp.validation import expected_type, impossible, key_out_of_range, out_of_range, shown
 
+COMBINED = ("logger",)
+"""Groups of which several options go together, as in logger=[tensorboard,csv]."""
+
 
 def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> None:
     """Report everything that is wrong with a command line at once.
@@ -49,7 +52,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
             if not unknown:
                 (groups if options else values).append(override)
         search_path = f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"
-        chosen = [[f"{group.get_key_element()}={value}" for value in _values(group)] for group in groups]
+        chosen = [[_chosen(group, value) for value in _values(group)] for group in groups]
         # In a sweep each combination of options has keys of its own; values are tried one by one.
         for combination in product(*chosen):
             problems.update(
@@ -88,9 +91,17 @@ def _values(override: Override) -> list[Any]:
 
 
 def _unknown_options(group: Override, names: Sequence[str]) -> Iterator[str]:
-    for value in _values(group):
-        if value is not None and value not in names:  # null leaves a group out, where that is possible
-            yield f"{group.key_or_group}={shown(value)}: no such option{nearest(str(value), names)}"
+    for chosen in _values(group):
+        if isinstance(chosen, list) and group.key_or_group not in COMBINED:
+            yield f"{group.key_or_group}={shown(chosen)}: takes one option; a sweep over several is written a,b"
+            continue
+        for value in chosen if isinstance(chosen, list) else [chosen]:
+            if value is not None and value not in names:  # null leaves a group out, where that is possible
+                yield f"{group.key_or_group}={shown(chosen)}: no such option{nearest(str(value), names)}"
+
+
+def _chosen(group: Override, value: Any) -> str:
+    return f"{group.get_key_element()}={shown(value) if isinstance(value, list) else value}"
 
 
 def _check_values(

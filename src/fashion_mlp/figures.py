@@ -1,6 +1,7 @@
 """Pictures of images, predictions and confusions, in colours that colour-blind readers tell apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -8,6 +9,11 @@ from torch import Tensor
 
 RIGHT, WRONG = "black", "#c1272d"
 """Of a title; its words tell a mistake too, since colour alone would not."""
+
+DPI = 90
+STAGES = {"train": "training", "val": "validation"}
+COLORS = {"train": "#0072b2", "val": "#d55e00"}
+"""Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well."""
 
 
 def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | None = None, columns: int = 8) -> Figure:
@@ -56,10 +62,11 @@ def predictions(images: Tensor, probabilities: Tensor, labels: Tensor, class_nam
 
 
 def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
-    """Draw a confusion matrix, int64 `[num_classes, num_classes]`, true classes by row, with its counts."""
-    size = 2.2 + 0.6 * len(class_names)
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    axis = figure.subplots()
+    """Draw a confusion matrix, int64 `[num_classes, num_classes]`, true classes by row, with all counts but zeros."""
+    size = 0.6 * len(class_names)
+    width, height = size + 2.6, size + 1.6  # inches, with room for the names and the scale
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((1.5 / width, 1.4 / height, size / width, size / height))
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     shown = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
     ticks = range(len(class_names))
@@ -68,14 +75,43 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
     for row in ticks:
-        for column in ticks:
+        for column in matrix[row].nonzero().flatten().tolist():
             # Black on the light half of the colour map, white on the dark half.
             color = "black" if shares[row, column] > 0.5 else "white"
             axis.text(column, row, str(int(matrix[row, column])), ha="center", va="center", color=color, fontsize=9)
-    figure.colorbar(shown, label="share of the true class", fraction=0.046)
+    scale = figure.add_axes(((1.5 + size + 0.15) / width, 1.4 / height, 0.2 / width, size / height))
+    figure.colorbar(shown, cax=scale, label="share of the true class")
     return figure
+
+
+def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw loss and accuracy over the epochs, training and validation on one chart each.
+
+    Args:
+        epochs: their numbers, `[E]`.
+        history: what each of "train/loss", "val/loss", "train/acc", "val/acc" was, `[E]`; validation may be missing.
+    """
+    figure = Figure(figsize=(9, 3.4))
+    for axes, (metric, name) in zip(figure.subplots(1, 2), (("loss", "loss"), ("acc", "accuracy")), strict=True):
+        for stage, style in (("train", "o--"), ("val", "o-")):
+            if values := history.get(f"{stage}/{metric}"):
+                axes.plot(epochs[: len(values)], values, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.15, top=0.96, wspace=0.25)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the content of a PNG file."""
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, or as the ending of its name says."""
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=DPI)

@@ -48,7 +48,7 @@ def device_name(trainer: Trainer) -> str:
     return f"{trainer.num_devices} x {root.type} ({kind})"
 
 
-def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path) -> str:
+def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, *, has_charts: bool) -> str:
     """Return the table of results, and where to look next."""
     folder = from_here(run_dir)
     logdir = folder if folder.is_absolute() else folder.parts[0]  # all runs, where they lie together
@@ -60,8 +60,9 @@ def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path) 
         f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
         f"checkpoint  {from_here(checkpoint) if checkpoint else 'none was written'}",
-        f"charts      tensorboard --logdir {logdir}",
     ]
+    if has_charts:
+        rows.append(f"charts      tensorboard --logdir {logdir}")
     return "\n".join(rows)
 
 

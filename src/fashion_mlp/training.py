@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -27,6 +28,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import claimed
 from fashion_mlp.several_steps import SeveralStepsClassifier
+from fashion_mlp.tensorboard import SAMPLES, recorded
 from fashion_mlp.terminal import silence_libraries
 
 log = logging.getLogger(__name__)
@@ -67,15 +69,20 @@ def train(cfg: DictConfig) -> float:
 
     if trainer.is_global_zero:
         log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed))
-    started = time.perf_counter()
-    with lightning_complaints("trainer"):
-        trainer.fit(classifier, datamodule, ckpt_path=cfg.ckpt_path)
-    seconds = time.perf_counter() - started
+    images, _ = datamodule.parts["train"].__getitems__(range(min(SAMPLES, len(datamodule.parts["train"]))))
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    with recorded(loggers, plain(cfg), classifier.model, images):
+        if cfg.model.get("compile"):
+            classifier.model.compile()
+        started = time.perf_counter()
+        with lightning_complaints("trainer"):
+            trainer.fit(classifier, datamodule, ckpt_path=cfg.ckpt_path)
+        seconds = time.perf_counter() - started
 
-    chosen = chosen_checkpoint(trainer)
-    metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
-    # The only time that the test set is read.
-    trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
+        chosen = chosen_checkpoint(trainer)
+        metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
+        # The only time that the test set is read.
+        trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
     metrics |= {
         **classifier.latest_metrics(),
         "data": datamodule.name,
@@ -90,7 +97,8 @@ def train(cfg: DictConfig) -> float:
     }
     if trainer.is_global_zero:
         report.write_metrics(run_dir / "metrics.json", metrics)
-        log.info(report.results(metrics, chosen, run_dir))
+        has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
+        log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
     return float(metrics["val/acc"] if datamodule.has_validation else metrics["train/loss"])
 
 
@@ -112,10 +120,8 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         "image_shape": list(datamodule.image_shape),
         "num_classes": len(datamodule.class_names),
     }
-    compiled = config.pop("compile", False)
+    config.pop("compile", None)  # no argument of the network, and done later
     model: nn.Module = build("model", config)
-    if compiled:
-        model.compile()
     several = datamodule.batches_per_fetch > 1
     make = partial(SeveralStepsClassifier, batch_size=datamodule.batch_size) if several else Classifier
     return make(
@@ -135,7 +141,8 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
 
 def build_trainer(cfg: DictConfig, *, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers."""
-    callbacks = [build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config]
+    built = [build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config]
+    callbacks = [callback for callback in built if callback is not None]  # one that is switched off
     if not has_validation:  # nothing to choose a best checkpoint by
         callbacks = [callback for callback in callbacks if not _monitors_validation(callback)]
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]

@@ -1,10 +1,28 @@
 """What a run shows or guards, one file each."""
 
+from fashion_mlp.callbacks.curves import Curves
 from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
+from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
+from fashion_mlp.callbacks.gradient_norm import GradientNorm, gradient_norm
 from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
 from fashion_mlp.callbacks.prediction_picture import PredictionPicture
 from fashion_mlp.callbacks.progress import progress_bar
 from fashion_mlp.callbacks.stopwatch import Stopwatch
+from fashion_mlp.callbacks.throughput import Throughput
+from fashion_mlp.callbacks.weight_histograms import WeightHistograms
 
-__all__ = ["EpochEvaluation", "EpochLines", "NonFiniteLoss", "PredictionPicture", "Stopwatch", "progress_bar"]
+__all__ = [
+    "Curves",
+    "EpochEvaluation",
+    "EpochLines",
+    "EvaluationPictures",
+    "GradientNorm",
+    "NonFiniteLoss",
+    "PredictionPicture",
+    "Stopwatch",
+    "Throughput",
+    "WeightHistograms",
+    "gradient_norm",
+    "progress_bar",
+]

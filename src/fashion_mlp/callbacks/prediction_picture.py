@@ -45,4 +45,5 @@ class PredictionPicture(Callback):
         assert isinstance(pl_module, Classifier)
         images, labels = self._batch
         _, probabilities = pl_module.predict(images)
-        figures.save(figures.predictions(images, probabilities, labels, pl_module.class_names), self.path)
+        drawn = figures.predictions(images, probabilities, labels, pl_module.class_names)
+        self.path.write_bytes(figures.png(drawn))

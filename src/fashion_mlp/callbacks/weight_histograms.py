@@ -1,0 +1,21 @@
+"""How the weights are distributed."""
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from typing_extensions import override
+
+
+class WeightHistograms(Callback):
+    """Gives TensorBoard a histogram of each weight and bias every `every_n_epochs` epochs; never, if that is None."""
+
+    def __init__(self, every_n_epochs: int | None = None) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.every_n_epochs or (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for name, weight in pl_module.named_parameters():
+                    logger.experiment.add_histogram(name.removeprefix("model."), weight, trainer.global_step)
