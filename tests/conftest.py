@@ -84,6 +84,8 @@ def run_here(
                 print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
             status = ended.code if isinstance(ended.code, int) else 1
         finally:  # Hydra sets them for the whole process
+            for handler in set(logging.root.handlers) - set(handlers):
+                handler.close()
             logging.root.handlers[:] = handlers
             logging.root.setLevel(level)
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())

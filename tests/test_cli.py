@@ -109,6 +109,19 @@ def test_data_describes_a_batch(fashion: Fashion, root: str) -> None:
     assert facts["batch_images"] == {"shape": [64, 1, 28, 28], "dtype": "torch.uint8"}
 
 
+def test_embed_writes_what_the_projector_reads(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    for count in (7, 50):  # the second takes the first one's place
+        said = fashion("embed", checkpoint, root, "--images", count, "--output", "shown", "--json").json
+        assert (said["images"], said["dimensions"]) == (count, 32)
+    (tensors,) = Path("shown/embedding").rglob("tensors.tsv")
+    assert len(tensors.read_text().splitlines()) == 50
+    names = tensors.with_name("metadata.tsv").read_text().splitlines()
+    assert (len(names), names[0]) == (51, "true\tpredicted")
+    assert tensors.with_name("sprite.png").is_file()
+    assert "PROJECTOR" in fashion("embed", checkpoint, root).out
+    assert (checkpoint.parents[1] / "embedding/projector_config.pbtxt").is_file()
+
+
 def test_evaluate_agrees_with_the_run(fashion: Fashion, checkpoint: Path, root: str) -> None:
     metrics = json.loads((checkpoint.parents[1] / "metrics.json").read_text())
     said = fashion("evaluate", checkpoint, root, "--json").json

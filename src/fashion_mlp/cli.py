@@ -1,4 +1,4 @@
-"""`fashion-mlp data | evaluate | predict | export | bench`: what there is beside training."""
+"""`fashion-mlp data | evaluate | predict | embed | export | bench`: what there is beside training."""
 
 import argparse
 from collections.abc import Sequence
@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
     predict.add_argument("--test-samples", type=_positive, metavar="N", help="take the first N test images instead")
     predict.add_argument("--plot", type=Path, metavar="FILE", help="with --test-samples: save them with their answers")
+
+    embed = commands.add_parser("embed", help="show TensorBoard's projector the last hidden layer over test images")
+    _add_checkpoint(embed)
+    embed.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP)
+    embed.add_argument("--images", type=_positive, default=1000, metavar="N", help="how many test images (1000)")
+    embed.add_argument("--output", type=Path, metavar="DIR", help="by default the checkpoint's run folder")
 
     export = commands.add_parser("export", help="write a checkpoint's network for use elsewhere: pixels in, logits out")
     _add_checkpoint(export)

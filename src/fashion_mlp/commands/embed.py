@@ -1,0 +1,39 @@
+"""`fashion-mlp embed`."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.commands.options import chosen_device, say, say_json, test_data, writable
+from fashion_mlp.embedding import last_hidden_layer
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
+    classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
+    dataset = test_data(classifier, arguments.overrides).parts["test"]
+    images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
+    hidden = last_hidden_layer(classifier, images)
+    truths = [classifier.class_names[label] for label in labels.tolist()]
+    rows = [list(pair) for pair in zip(truths, classifier.predict(images).names, strict=True)]
+    folder = arguments.output or _run_folder(arguments.checkpoint)
+    place = folder / "embedding"
+    if (place / "projector_config.pbtxt").exists():
+        shutil.rmtree(place)  # an earlier one, which TensorBoard would mix with this
+    with writable(place), SummaryWriter(str(place)) as writer:
+        writer.add_embedding(
+            hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
+        )
+    if arguments.json:
+        say_json({"images": len(images), "dimensions": hidden.shape[1], "folder": str(place)})
+    else:
+        say(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {folder}, PROJECTOR")
+    return 0
+
+
+def _run_folder(checkpoint: Path) -> Path:
+    """Return the folder of the run that a checkpoint lies in, or else the checkpoint's own."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
