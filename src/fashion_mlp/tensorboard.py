@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from omegaconf import OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -76,18 +77,6 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     return values
 
 
-def _columns(config: Mapping[str, Any]) -> list[str]:
-    """Return the columns of HPARAMS, those of every option: TensorBoard takes them from one of the runs for all."""
-    known = [
-        f"{group}.{entry.name}"
-        for group in GROUPS
-        for schema in SCHEMAS[group].values()
-        for entry in fields(schema)
-        if not entry.name.startswith("_")
-    ]
-    return list(dict.fromkeys([*hyperparameters(config), *known]))
-
-
 def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
     writer = board.experiment
     indented = "\n".join(f"    {line}" for line in OmegaConf.to_yaml(OmegaConf.create(dict(config))).splitlines())
@@ -99,19 +88,42 @@ def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Mod
         warnings.filterwarnings("ignore", "`torch.jit.trace", FutureWarning)  # torch's own way to a graph
         writer.add_graph(model, images[:1])
     model.train()
-    columns = [summary_v2.HParam(name) for name in _columns(config)]
-    row = summary_v2.hparams_pb(
-        hyperparameters(config), trial_id=str(board.log_dir)
-    )  # else equal runs would share a row
-    _write([board], summary_v2.hparams_config_pb(columns, [summary_v2.Metric(tag) for tag in METRICS]), row)
+    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # by default equal runs share a row
+    columns = api_pb2.Experiment(
+        hparam_infos=_columns(config),
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
+    )
+    _write([board], _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
+
+
+def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
+    """Return the columns of HPARAMS: those of every option, since TensorBoard takes them from one run for all.
+
+    Those that were set on the command line are marked, and so come first.
+    """
+    known = [
+        f"{group}.{entry.name}"
+        for group in GROUPS
+        for schema in SCHEMAS[group].values()
+        for entry in fields(schema)
+        if not entry.name.startswith("_")
+    ]
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    typed = {override.partition("=")[0] for override in overrides}
+    names = dict.fromkeys([*hyperparameters(config), *known])
+    return [api_pb2.HParamInfo(name=name, differs=name in typed) for name in names]
 
 
 def _session_end(status: int) -> Summary:
-    """Return what TensorBoard's API has no function for: the end of a row's run, and how it ended."""
-    end = SessionEndInfo(status=status, end_time_secs=time.time())
-    about = metadata.create_summary_metadata(HParamsPluginData(session_end_info=end))
-    value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about, tensor=metadata.NULL_TENSOR)
-    return Summary(value=[value])
+    return _hparams(
+        metadata.SESSION_END_INFO_TAG, session_end_info=SessionEndInfo(status=status, end_time_secs=time.time())
+    )
+
+
+def _hparams(tag: str, **content: Any) -> Summary:
+    """Return a message to HPARAMS for which TensorBoard has no function that works without TensorFlow."""
+    about = metadata.create_summary_metadata(HParamsPluginData(**content))
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
 def _write(boards: Iterable[TensorBoardLogger], *summaries: Summary) -> None:
