@@ -60,6 +60,7 @@ COMBINATIONS = {
     "-m trainer=ddp seed=1,2": "trainer.devices=2 trainer.num_nodes=1: in a multirun each process would start",
     "-m trainer.devices=[0,1] seed=1,2": "in a multirun each process would start the whole sweep again",
     "trainer=ddp trainer.strategy=ddp_spawn": "trainer.strategy=ddp_spawn: ",
+    "trainer=cpu trainer.sync_batchnorm=true": "trainer.sync_batchnorm=true: works on GPUs only",
     "trainer=ddp trainer.num_nodes=2": "start the run on each machine by torchrun or srun",
     "model.hidden_sizes.0=-5": "model.hidden_sizes=[-5,512]: must be at least 1",
     "-m model.hidden_sizes.0=5,-5": "model.hidden_sizes=[-5,512]: must be at least 1",

@@ -24,6 +24,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 QUICK = ("logger=none", "~callbacks.prediction_picture")
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
 """Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
+AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
 RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"}
 
 
@@ -68,7 +69,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
     }
-    here = ("trainer.accelerator=cpu", "data.batch_size=25")
+    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
     nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
     runs = {
         "lightning": [started(folder / "lightning", data_root, (sys.executable,), *here)],
@@ -96,7 +97,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
 def test_two_processes_come_to_what_one_comes_to(
     outcomes: dict[str, Outcome], compose_small: Compose, program: str
 ) -> None:
-    cfg = compose_small("one", *SIZES)
+    cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
     train(cfg)
     (run_dir,) = outcomes[program].folder.glob("runs/*/*")
     one, two = (torch.load(Path(path, "checkpoints/last.ckpt"), weights_only=True) for path in (cfg.run_dir, run_dir))
@@ -105,8 +106,9 @@ def test_two_processes_come_to_what_one_comes_to(
         torch.testing.assert_close(two["state_dict"][name], weight, rtol=0, atol=1e-6)
     expected, metrics = (json.loads(Path(path, "metrics.json").read_text()) for path in (cfg.run_dir, run_dir))
     assert metrics.keys() == expected.keys()
+    assert metrics["test_after_epoch/acc"] == expected["test/acc"]
     for name in metrics:
-        if name.startswith(("train/", "val/", "test/")):
+        if name.startswith(("train/", "val", "test")):
             assert metrics[name] == pytest.approx(expected[name], abs=2e-6), name
     assert metrics["device"] == "2 x cpu (1 threads)"
     assert metrics["samples_per_second"] == pytest.approx(1000 / metrics["seconds"], rel=1e-3)

@@ -90,6 +90,8 @@ def _impossible_processes(trainer: DictConfig, multirun: bool) -> Iterator[str]:
     strategy = str(trainer.strategy)
     if any(word in strategy for word in ("spawn", "fork", "notebook")):
         yield f"trainer.strategy={strategy}: the run's log and results would be lost with its processes; use ddp"
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        yield "trainer.sync_batchnorm=true: works on GPUs only"
     devices, nodes = _num_devices(trainer), trainer.num_nodes
     settings = f"trainer.devices={shown(trainer.devices)} trainer.num_nodes={nodes}"
     if multirun and (devices or _num_gpus()) * nodes > 1:
