@@ -7,6 +7,7 @@ Commands to copy:
     python train.py optimizer=sgd                     # any group is swapped from the command line
     python train.py model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs
+    python train.py trainer=ddp trainer.devices=4     # four devices of this machine
     python train.py --cfg job                         # the configuration that a command would run
     tensorboard --logdir runs                         # the charts of all runs
 """
@@ -20,8 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fashion_mlp import config
-from fashion_mlp.command_line import check
+from fashion_mlp.command_line import check, without_folder
 from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.processes import is_first
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -37,6 +39,8 @@ def main(cfg: DictConfig) -> float:
 
 if __name__ == "__main__":
     config.register()
+    if not is_first():
+        sys.argv[1:] = without_folder(sys.argv[1:])
     with told_in_one_line():
         check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
     main()

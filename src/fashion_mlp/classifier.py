@@ -1,5 +1,6 @@
 """The LightningModule: loss, metrics, optimizer, what is logged."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +67,8 @@ class Classifier(LightningModule):
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
         self.samples_seen = 0
         """Training images that this process has gone through."""
+        self.began = 0.0
+        """When training began, by `time.perf_counter`: all processes had been started."""
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -90,9 +93,10 @@ class Classifier(LightningModule):
         logits: Tensor = self.model(images)
         loss: Tensor = self.train_loss(logits, labels)
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
-            self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
+            shown = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+            self.log("train/loss_step", shown, prog_bar=True, logger=False)
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": float(loss.detach()), "lr": self.learning_rate}, step)
+                logger.log_metrics({"train/loss_step": float(shown), "lr": self.learning_rate}, step)
         return loss, logits
 
     @override
@@ -102,6 +106,10 @@ class Classifier(LightningModule):
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.evaluate(batch, self.test_metrics)
+
+    @override
+    def on_train_start(self) -> None:
+        self.began = time.perf_counter()
 
     @override
     def on_train_epoch_end(self) -> None:

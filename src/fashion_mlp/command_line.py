@@ -1,6 +1,5 @@
 """The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import product
@@ -15,6 +14,7 @@ from hydra.errors import CompactHydraException, HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion_mlp import processes
 from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
 from fashion_mlp.validation import expected_type, impossible, key_out_of_range, out_of_range, shown
@@ -34,8 +34,6 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return  # the first rank has checked, and made the run's folder, which is refused to other runs
     args = get_args_parser().parse_args(list(argv))
     if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
         return  # nothing is run, or it is somebody else's configuration, which is Hydra's business
@@ -62,6 +60,17 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         raise UserError(*problems)
 
 
+def without_folder(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose run makes no folder and writes no log, for a process that is not a run's first.
+
+    By itself Hydra would give each process a folder, named by another microsecond.
+    """
+    overrides = get_args_parser().parse_intermixed_args(list(argv)).overrides
+    # Lightning appends overrides to what was typed, but Hydra takes flags only before or after all of them.
+    flags = [argument for argument in argv if argument not in overrides]
+    return [*flags, *overrides, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+
+
 def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> Iterator[Override]:
     parser = OverridesParser.create()
     for text in texts:
@@ -77,7 +86,9 @@ def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> I
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Return the options of a config group; none if there is no such group."""
+    """Return the options of a config group; none if there is no such group, or it is Hydra's own."""
+    if _is_hydras(group):
+        return []
     files = [path for folder in folders for path in (folder / group).glob("*.yaml")]
     return [path.stem for path in files if not path.stem.startswith("_")]
 
@@ -117,7 +128,7 @@ def _check_values(
         return
     for override in overrides:
         key = override.key_or_group
-        if key == "hydra.run.dir" and Path(str(override.value()), "checkpoints").exists():
+        if key == "hydra.run.dir" and processes.is_first() and Path(str(override.value()), "checkpoints").exists():
             yield f"{override.input_line}: holds a run already; name another folder"
         elif (override in plain and not _has(cfg, key)) or (override.is_add() and not _may_have(cfg, key)):
             yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException
 
+from fashion_mlp import processes
+
 
 class UserError(CompactHydraException):
     """A mistake in the user's input or surroundings, or several; each text names the key or file and the remedy.
@@ -23,6 +25,7 @@ class UserError(CompactHydraException):
 def told_in_one_line() -> Iterator[None]:
     """Turn a `UserError` into its message on stderr and exit status 1.
 
+    A mistake that all processes of a run make is told by the first of them.
     `HYDRA_FULL_ERROR=1` lets it pass with its traceback.
     """
     try:
@@ -30,4 +33,5 @@ def told_in_one_line() -> Iterator[None]:
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        sys.exit(f"error: {error}")
+        is_told = processes.is_first() or processes.is_left_running()
+        sys.exit(f"error: {error}" if is_told else 1)

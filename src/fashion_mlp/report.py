@@ -25,11 +25,14 @@ def announcement(
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
+    batches = f"batches of {datamodule.batch_size}"
+    if trainer.world_size > 1:
+        batches = f"{trainer.world_size} x {batches}"
     length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
     lines = {
         "data": f"{datamodule.name}: {sizes['train']:,} images to train on, {sizes['val']:,} to validate",
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
-        "training": f"{_name(classifier.make_optimizer)}, batches of {datamodule.batch_size}, {length}, seed {seed}",
+        "training": f"{_name(classifier.make_optimizer)}, {batches}, {length}, seed {seed}",
         "device": device_name(trainer),
         "folder": str(from_here(run_dir)),
     }
@@ -42,10 +45,10 @@ def num_parameters(classifier: Classifier) -> int:
 
 
 def device_name(trainer: Trainer) -> str:
-    """Return the accelerator, its number of devices, and what kind they are."""
+    """Return the accelerator, the number of devices on all machines, and what kind they are."""
     root = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(root) if root.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{trainer.num_devices} x {root.type} ({kind})"
+    return f"{trainer.world_size} x {root.type} ({kind})"
 
 
 def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, *, has_charts: bool) -> str:

@@ -16,11 +16,10 @@ from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fashion_mlp import __version__, report, several_steps
+from fashion_mlp import __version__, processes, report, several_steps
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config import TrainerConfig
@@ -53,9 +52,10 @@ def train(cfg: DictConfig) -> float:
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     run_dir = Path(cfg.run_dir)
-    is_first_rank = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set at run time
-    with claimed(run_dir) if is_first_rank else nullcontext():
+    with claimed(run_dir) if processes.is_first() else nullcontext():
         seed_everything(cfg.seed, workers=True, verbose=False)
+        # With it, distributed strategies would go back to the seed after the weights are drawn.
+        del os.environ["PL_GLOBAL_SEED"]
         if cfg.ckpt_path is not None:
             check_goes_on(cfg.ckpt_path, cfg.trainer.max_epochs)
         datamodule: ImageDataModule = build("data", cfg)
@@ -66,6 +66,8 @@ def train(cfg: DictConfig) -> float:
         if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
             datamodule.fetch_several(cfg.steps_per_execution)
         classifier = build_classifier(cfg, datamodule)
+        if trainer.global_rank > 0:
+            torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
 
     if trainer.is_global_zero:
         log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed))
@@ -74,28 +76,27 @@ def train(cfg: DictConfig) -> float:
     with recorded(loggers, plain(cfg), classifier.model, images):
         if cfg.model.get("compile"):
             classifier.model.compile()
-        started = time.perf_counter()
         with lightning_complaints("trainer"):
             trainer.fit(classifier, datamodule, ckpt_path=cfg.ckpt_path)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - classifier.began
 
         chosen = chosen_checkpoint(trainer)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
         # The only time that the test set is read.
         trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
-    metrics |= {
-        **classifier.latest_metrics(),
-        "data": datamodule.name,
-        "seed": cfg.seed,
-        "epochs": trainer.current_epoch,
-        "seconds": seconds,
-        "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
-        "device": report.device_name(trainer),
-        "parameters": report.num_parameters(classifier),
-        "checkpoint": chosen and str(chosen.relative_to(run_dir)),
-        **report.versions(),
-    }
     if trainer.is_global_zero:
+        metrics |= {
+            **classifier.latest_metrics(),
+            "data": datamodule.name,
+            "seed": cfg.seed,
+            "epochs": trainer.current_epoch,
+            "seconds": seconds,
+            "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
+            "device": report.device_name(trainer),
+            "parameters": report.num_parameters(classifier),
+            "checkpoint": chosen and str(chosen.relative_to(run_dir)),
+            **report.versions(),
+        }
         report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))

@@ -1,5 +1,6 @@
 """A composed configuration against the schema: ranges, choices, and combinations that cannot work."""
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
@@ -9,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fashion_mlp import processes
 from fashion_mlp.suggestions import nearest
 
 VAL_SOURCES = ("val_annotations_file", "val_img_dir")
@@ -77,15 +79,48 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
         yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
     if cfg.model.get("norm") == "batch" and cfg.data.batch_size == 1:
         yield "model.norm=batch: needs data.batch_size greater than 1"
-    if multirun and cfg.trainer.strategy == "ddp":
-        yield (
-            "trainer.strategy=ddp: each rank would start the whole sweep again; in a multirun use "
-            "trainer.strategy=ddp_spawn or one device a job"
-        )
+    yield from _impossible_processes(cfg.trainer, multirun)
     if cfg.trainer.accelerator in ("gpu", "cuda") and not _may_have_gpu():
         yield f"trainer.accelerator={cfg.trainer.accelerator}: this machine has no GPU; use trainer=auto or trainer=cpu"
     if cfg.trainer.accelerator == "mps" and sys.platform != "darwin":
         yield "trainer.accelerator=mps: only Apple's machines have it; use trainer=auto or trainer=cpu"
+
+
+def _impossible_processes(trainer: DictConfig, multirun: bool) -> Iterator[str]:
+    strategy = str(trainer.strategy)
+    if any(word in strategy for word in ("spawn", "fork", "notebook")):
+        yield f"trainer.strategy={strategy}: the run's log and results would be lost with its processes; use ddp"
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        yield "trainer.sync_batchnorm=true: works on GPUs only"
+    devices, nodes = _num_devices(trainer), trainer.num_nodes
+    settings = f"trainer.devices={shown(trainer.devices)} trainer.num_nodes={nodes}"
+    if multirun and (devices or _num_gpus()) * nodes > 1:
+        yield (
+            f"{settings}: in a multirun each process would start the whole sweep again; use one device a job, "
+            "or start single runs one after the other"
+        )
+    launch = processes.launch()
+    if launch is not None and (devices or launch.devices, nodes) != (launch.devices, launch.nodes):
+        yield (
+            f"{settings}: {launch.program} has started {launch.devices} x {launch.nodes} processes; "
+            f"use trainer=ddp trainer.devices={launch.devices} trainer.num_nodes={launch.nodes}"
+        )
+    if launch is None and nodes > 1 and "NODE_RANK" not in os.environ:
+        yield f"trainer.num_nodes={nodes}: start the run on each machine by torchrun or srun; see conf/trainer/ddp.yaml"
+
+
+def _num_devices(trainer: DictConfig) -> int | None:
+    """Return how many devices of a machine a run takes; None for all of its GPUs."""
+    if isinstance(trainer.devices, ListConfig):
+        return len(trainer.devices)
+    text = str(trainer.devices)
+    if text in ("auto", "-1"):
+        return 1 if trainer.accelerator == "cpu" else None
+    return int(text) if text.isdigit() else len(text.split(","))
+
+
+def _num_gpus() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _may_have_gpu() -> bool:

@@ -34,8 +34,8 @@ class EpochEvaluation(Callback):
         pl_module.eval()
         for part in self.parts:
             metrics = EpochMetrics(f"{part}_after_epoch", pl_module.class_names).to(pl_module.device)
-            with torch.inference_mode():
+            with torch.no_grad():  # several processes cannot add up inference tensors
                 for batch in datamodule.loader(part):
                     pl_module.evaluate(trainer.strategy.batch_to_device(batch), metrics)
-                pl_module.log_dict(metrics.compute(), sync_dist=True)
+            pl_module.log_dict(metrics.compute(), sync_dist=True)
         pl_module.train()

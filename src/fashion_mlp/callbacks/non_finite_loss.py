@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 from typing_extensions import override
 
 from fashion_mlp.classifier import Classifier
@@ -14,11 +15,12 @@ from fashion_mlp.errors import UserError
 class NonFiniteLoss(Callback):
     """Stops training when the loss becomes NaN or infinite, before a checkpoint is overwritten.
 
-    On a CPU each step is looked at. On an accelerator that would make every step wait, so there it is every
-    `every_n_steps`, and the last step of an epoch, after which checkpoints are written.
+    A process on a CPU looks at each step. On an accelerator or among several processes that would make every step wait,
+    so there it is every `every_n_steps`, and the last step of an epoch, after which checkpoints are written. All
+    processes look at their common mean, and end together.
 
     Args:
-        every_n_steps: how often an accelerator's loss is looked at.
+        every_n_steps: how often an accelerator's loss, or that of several processes, is looked at.
 
     Raises:
         UserError: from the hook, with the step, the learning rate and the last good checkpoint.
@@ -37,12 +39,13 @@ class NonFiniteLoss(Callback):
         batch_idx: int,
     ) -> None:
         is_due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
-        if not (is_due or pl_module.device.type == "cpu"):
+        if not (is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1)):
             return
-        if math.isfinite(float(outputs["loss"])):
+        if math.isfinite(float(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))):
             return
         assert isinstance(pl_module, Classifier)
-        losses = pl_module.train_metrics.losses
+        losses = trainer.strategy.reduce(pl_module.train_metrics.losses, reduce_op="mean")
+        assert isinstance(losses, Tensor)
         first = int((~losses.isfinite()).nonzero()[0])
         step = trainer.global_step - len(losses) + first + 1
         callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]

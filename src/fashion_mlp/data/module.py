@@ -8,9 +8,10 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
+from fashion_mlp.data.shares import EvaluationShare, ShuffledShare
 from fashion_mlp.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -26,7 +27,7 @@ class ImageDataModule(LightningDataModule):
     from: `prepare_data` puts them on disk, `read_split` brings them into memory, and the attributes name them.
 
     Args:
-        batch_size: images a batch.
+        batch_size: images a batch; of several processes, in each.
         eval_batch_size: likewise where nothing is learned, and a large batch only saves time.
         shuffle: whether the training images come in another order each epoch.
         num_workers: processes that fetch batches; 0 fetches them in the main process.
@@ -107,7 +108,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the training part."""
-        return self.loader("train", shuffle=self.shuffle, batch_size=self.batch_size * self.batches_per_fetch)
+        return self.loader("train", batch_size=self.batch_size * self.batches_per_fetch, to_learn=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
@@ -117,12 +118,15 @@ class ImageDataModule(LightningDataModule):
         """Return batches of the test set."""
         return self.loader("test")
 
-    def loader(self, part: str, *, batch_size: int | None = None, shuffle: bool = False) -> DataLoader[Batch]:
-        """Return batches of "train", "val" or "test", once `setup` has read them."""
+    def loader(self, part: str, *, batch_size: int | None = None, to_learn: bool = False) -> DataLoader[Batch]:
+        """Return batches of "train", "val" or "test", once `setup` has read them; of several processes, its share."""
+        shuffle = to_learn and self.shuffle
+        share = self._share(self.parts[part], to_learn=to_learn)
         return DataLoader(
             self.parts[part],
             batch_size=batch_size or self.eval_batch_size,
-            shuffle=shuffle,
+            shuffle=shuffle and share is None,
+            sampler=share,
             # A loader draws a seed when it is iterated over: not from the run's random numbers, unless it shuffles, so
             # that looking at data does not change what is learned.
             generator=None if shuffle else torch.Generator(),
@@ -131,3 +135,15 @@ class ImageDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
+
+    def _share(self, dataset: ImageDataset, *, to_learn: bool) -> DistributedSampler[Any] | None:
+        """Return this process's share of a dataset; None if there is one process, or it is to take the whole."""
+        trainer = self.trainer
+        processes = trainer.distributed_sampler_kwargs if trainer is not None else None
+        if trainer is None or processes is None or not trainer._accelerator_connector.use_distributed_sampler:
+            return None
+        if not to_learn:
+            return EvaluationShare(dataset, **processes)
+        if self.shuffle:
+            return ShuffledShare(dataset, trainer.strategy.broadcast, **processes)
+        return DistributedSampler(dataset, shuffle=False, **processes)

@@ -1,0 +1,54 @@
+"""The processes of a run, one a device: which of them this is and who started them, by the environment alone.
+
+Lightning starts the processes of one machine itself; torchrun and SLURM's srun start those of one machine or several,
+each with the same command line. The run's folder, its log and its words on the terminal are the first process's.
+"""
+
+import os
+import time
+from typing import NamedTuple
+
+PARENT = os.getppid()
+GRACE = 5.0
+"""Seconds in which a run whose first process has failed ends the others."""
+
+
+class Launch(NamedTuple):
+    """A program that has started the processes of this run, how many on each machine, and on how many machines."""
+
+    program: str
+    devices: int
+    nodes: int
+
+
+def is_first() -> bool:
+    """Return whether this is the first process of the run."""
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    # Where Lightning is started by hand on each machine, they are told apart by NODE_RANK only.
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def launch() -> Launch | None:
+    """Return who has started the processes of this run; None if Lightning is to do it."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        return Launch("torchrun", devices, int(os.environ["WORLD_SIZE"]) // devices)
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell, as Lightning tells it
+    if "SLURM_NTASKS" in os.environ and not interactive:
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+        return Launch("srun", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
+    return None
+
+
+def is_left_running() -> bool:
+    """Wait `GRACE` seconds, and return whether this process is still wanted: neither ended, nor orphaned.
+
+    It must not end before the first, which torchrun would end in turn, perhaps before it has told why.
+    """
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        if os.getppid() != PARENT:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,233 @@
+"""Several processes train one network: started by Lightning, torchrun or SLURM they do what one process does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from fashion_mlp import processes
+from fashion_mlp.command_line import check, without_folder
+from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.training import train
+from tests.conftest import CONF, ROOT, SMALL, Compose
+
+TRAIN = str(ROOT / "train.py")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+QUICK = ("logger=none", "~callbacks.prediction_picture")
+SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
+"""Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
+AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
+RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"}
+
+
+class Outcome(NamedTuple):
+    folder: Path
+    done: list["subprocess.CompletedProcess[str]"]
+
+
+def started(
+    folder: Path, data_root: Path, command: tuple[str, ...], *overrides: str, **variables: str
+) -> "subprocess.Popen[str]":
+    folder.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | variables
+    arguments = [*command, TRAIN, *SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Outcome]:
+    """Return what came of two processes, half a minibatch each, in each way to start them."""
+    folder = tmp_path_factory.mktemp("processes")
+    torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+    slurm = {  # the variables that Lightning reads, without a SLURM
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+    }
+    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
+    nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
+    runs = {
+        "lightning": [started(folder / "lightning", data_root, (sys.executable,), *here)],
+        "torchrun": [
+            started(folder / "torchrun", data_root, (*torchrun, f"--node-rank={rank}"), *nodes) for rank in (0, 1)
+        ],
+        "srun": [
+            started(
+                folder / "srun",
+                data_root,
+                (sys.executable,),
+                *here,
+                *QUICK,
+                **slurm,
+                SLURM_LOCALID=str(rank),
+                SLURM_PROCID=str(rank),
+            )
+            for rank in (0, 1)
+        ],
+    }
+    return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
+def test_two_processes_come_to_what_one_comes_to(
+    outcomes: dict[str, Outcome], compose_small: Compose, program: str
+) -> None:
+    cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
+    train(cfg)
+    (run_dir,) = outcomes[program].folder.glob("runs/*/*")
+    one, two = (torch.load(Path(path, "checkpoints/last.ckpt"), weights_only=True) for path in (cfg.run_dir, run_dir))
+    assert (two["epoch"], two["global_step"]) == (one["epoch"], one["global_step"]) == (1, 20)
+    for name, weight in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], weight, rtol=0, atol=1e-6)
+    expected, metrics = (json.loads(Path(path, "metrics.json").read_text()) for path in (cfg.run_dir, run_dir))
+    assert metrics.keys() == expected.keys()
+    assert metrics["test_after_epoch/acc"] == expected["test/acc"]
+    for name in metrics:
+        if name.startswith(("train/", "val", "test")):
+            assert metrics[name] == pytest.approx(expected[name], abs=2e-6), name
+    assert metrics["device"] == "2 x cpu (1 threads)"
+    assert metrics["samples_per_second"] == pytest.approx(1000 / metrics["seconds"], rel=1e-3)
+
+
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
+def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], program: str) -> None:
+    folder, (first, *others) = outcomes[program]
+    for done in (first, *others):
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len(first.stdout.splitlines()) == 14
+    assert "2 x batches of 25" in first.stdout
+    assert [done.stdout for done in others] == [""] * len(others)
+    assert [path.name for path in folder.iterdir()] == ["runs"]
+    (run_dir,) = folder.glob("runs/*/*")
+    names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
+    charts = {"hparams.yaml", "predictions.png"} if program == "lightning" else set()
+    assert names == {".hydra", "checkpoints", "metrics.json", "train.log"} | charts
+
+
+def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root: Path) -> None:
+    done = finished(started(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1] for line in lines] == [" optimizer.lrr=3", " trainer.devices=1 trainer.num_nodes=1"]
+    assert lines[1].endswith("use trainer=ddp trainer.devices=2 trainer.num_nodes=1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_run_leaves_no_process(tmp_path: Path, data_root: Path) -> None:
+    process = started(
+        tmp_path, data_root, (sys.executable,), *QUICK, "trainer.accelerator=cpu", "trainer.max_epochs=-1"
+    )
+    assert process.stdout is not None
+    assert next(line for line in process.stdout if line.startswith("epoch 1"))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    finished(process)
+    assert len(children) == 1
+    deadline = time.monotonic() + 30
+    while any(is_running(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(process: str) -> bool:
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return a monkeypatch with an environment in which nobody has started several processes."""
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, True),
+        ({"SLURM_PROCID": "2", "SLURM_LOCALID": "0"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
+    ],
+    ids=str,
+)
+def test_one_process_of_all_machines_is_the_first(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], first: bool
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    assert processes.is_first() == first
+
+
+def told(*argv: str) -> str:
+    with pytest.raises(UserError) as error:
+        check(argv, CONF)
+    return str(error.value)
+
+
+def test_the_processes_that_were_started_are_those_of_the_configuration(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SLURM_NTASKS", "8")
+    environment.setenv("SLURM_NNODES", "2")
+    environment.setenv("SLURM_JOB_NAME", "train")
+    assert "srun has started 4 x 2 processes; use trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
+    check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"], CONF)
+    check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"], CONF)
+    environment.setenv("SLURM_JOB_NAME", "interactive")
+    check([], CONF)
+    assert "trainer.num_nodes=2: start the run on each machine by torchrun or srun" in told("trainer.num_nodes=2")
+    environment.setenv("NODE_RANK", "0")
+    check(["trainer.num_nodes=2"], CONF)
+
+
+def test_a_command_line_without_a_folder_is_one_that_hydra_can_read() -> None:
+    added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
+    ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    assert without_folder(["seed=1", "--config-dir", "mine", *added]) == [
+        "--config-dir", "mine", "seed=1", *added, *ours,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_another_process_tells_its_mistake_only_if_the_run_goes_on(
+    environment: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    environment.setenv("LOCAL_RANK", "1")
+    environment.setattr(processes, "GRACE", 0.01)
+    if not wanted:
+        environment.setattr(processes, "PARENT", -1)
+    with pytest.raises(SystemExit) as ended, told_in_one_line():
+        raise UserError("optimizer.lr=0")
+    assert ended.value.code == ("error: optimizer.lr=0" if wanted else 1)
