@@ -21,9 +21,9 @@ class UserError(CompactHydraException):
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn a `UserError` into its message on stderr and exit status 1.
+    """Turn a `UserError` into its message on stderr and exit status 1, and Ctrl-C into a quiet end.
 
-    `HYDRA_FULL_ERROR=1` lets it pass with its traceback.
+    `HYDRA_FULL_ERROR=1` lets the error pass with its traceback.
     """
     try:
         yield
@@ -31,3 +31,5 @@ def told_in_one_line() -> Iterator[None]:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell expects: 128 and the signal's number
