@@ -6,7 +6,8 @@ Commands to copy:
     python train.py data=synthetic                    # without a network, on drawn garments
     python train.py optimizer=sgd                     # any group is swapped from the command line
     python train.py model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
-    python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs
+    python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs, ranked at the end
+    python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # go on with an interrupted sweep
     python train.py trainer=ddp trainer.devices=4     # four devices of this machine
     python train.py --cfg job                         # the configuration that a command would run
     tensorboard --logdir runs                         # the charts of all runs
@@ -24,17 +25,24 @@ from fashion_mlp import config
 from fashion_mlp.command_line import check, without_folder
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.processes import is_first
+from fashion_mlp.sweep import run_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Run one job; its result is what a sweep optimises."""
-    from fashion_mlp.training import train  # loads torch
+    hydra_cfg = HydraConfig.get()
+    overrides = list(hydra_cfg.overrides.task)
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return train(cfg)  # a failed job must not end the sweep: Hydra reports it after the others
+    def run(cfg: DictConfig) -> float:
+        from fashion_mlp.training import train  # loads torch
+
+        return train(cfg, overrides)
+
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return run_job(cfg, overrides, Path(hydra_cfg.sweep.dir), run)
     with told_in_one_line():
-        return train(cfg)
+        return run(cfg)
 
 
 if __name__ == "__main__":
@@ -42,5 +50,5 @@ if __name__ == "__main__":
     if not is_first():
         sys.argv[1:] = without_folder(sys.argv[1:])
     with told_in_one_line():
-        check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
-    main()
+        sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
+        main()

@@ -63,17 +63,13 @@ def compose_small(tmp_path: Path, data_root: Path) -> Compose:
 
 
 @pytest.fixture
-def run_here(
-    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """Return a function that runs `python train.py` on small data inside this process, which spares the imports."""
+def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs `python train.py` inside this process, which spares the imports."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        # Hydra takes its flags before or after the overrides, but not among them.
-        flags = list(takewhile(lambda argument: "=" not in argument, arguments))
-        argv = [str(ROOT / "train.py"), *flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :]]
-        monkeypatch.setattr("sys.argv", argv)
+        argv = [str(ROOT / "train.py"), *arguments]
+        monkeypatch.setattr("sys.argv", list(argv))
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
         try:
@@ -89,6 +85,18 @@ def run_here(
             logging.root.handlers[:] = handlers
             logging.root.setLevel(level)
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def run_here(run_as_typed: Run, data_root: Path) -> Run:
+    """Return a function that runs `python train.py` on small data inside this process."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        # Hydra takes its flags before or after the overrides, but not among them.
+        flags = list(takewhile(lambda argument: "=" not in argument, arguments))
+        return run_as_typed(*flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :])
 
     return run
 

@@ -17,13 +17,15 @@ from omegaconf.errors import OmegaConfBaseException
 from fashion_mlp import processes
 from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
+from fashion_mlp.sweep.launchers import why_not
+from fashion_mlp.sweep.resume import resumed
 from fashion_mlp.validation import expected_type, impossible, key_out_of_range, out_of_range, shown
 
 COMBINED = ("logger",)
 """Groups of which several options go together, as in logger=[tensorboard,csv]."""
 
 
-def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> None:
+def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> list[str]:
     """Report everything that is wrong with a command line at once.
 
     Args:
@@ -31,12 +33,16 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         config_dir: the absolute path of `conf/`.
         config_name: the primary config.
 
+    Returns:
+        The command line to run: `argv`, or that of the sweep which `resume_sweep` names.
+
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
-    args = get_args_parser().parse_args(list(argv))
+    argv = resumed(argv)
+    args = get_args_parser().parse_args(argv)
     if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
-        return  # nothing is run, or it is somebody else's configuration, which is Hydra's business
+        return argv  # nothing is run, or it is somebody else's configuration, which is Hydra's business
     problems: dict[str, None] = {}  # in order, each once
     overrides = list(_parse(args.overrides, args.multirun, problems))
     folders = [config_dir, *([Path(args.config_dir).resolve()] if args.config_dir else [])]
@@ -44,6 +50,8 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         groups: list[Override] = []
         values: list[Override] = []
         for override in overrides:
+            if override.key_or_group == "hydra/launcher" and (reason := why_not(str(override.value()))):
+                raise UserError(reason)
             options = _options(override.key_or_group, folders)
             unknown = list(_unknown_options(override, options) if options else ())
             problems.update(dict.fromkeys(unknown))
@@ -58,6 +66,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
             )
     if problems:
         raise UserError(*problems)
+    return argv
 
 
 def without_folder(argv: Sequence[str]) -> list[str]:
@@ -86,7 +95,7 @@ def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> I
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Return the options of a config group; none if there is no such group, or it is Hydra's own."""
+    """Return the options of a config group; none if there is no such group, or it is Hydra's, to which plugins add."""
     if _is_hydras(group):
         return []
     files = [path for folder in folders for path in (folder / group).glob("*.yaml")]

@@ -282,6 +282,7 @@ class TrainConfig:
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
     ckpt_path: str | None = MISSING
+    resume_sweep: str | None = MISSING
     run_dir: str = MISSING
 
 

@@ -23,10 +23,10 @@ class UserError(CompactHydraException):
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn a `UserError` into its message on stderr and exit status 1.
+    """Turn a `UserError` into its message on stderr and exit status 1, and Ctrl-C into a quiet end.
 
     A mistake that all processes of a run make is told by the first of them.
-    `HYDRA_FULL_ERROR=1` lets it pass with its traceback.
+    `HYDRA_FULL_ERROR=1` lets the error pass with its traceback.
     """
     try:
         yield
@@ -35,3 +35,5 @@ def told_in_one_line() -> Iterator[None]:
             raise
         is_told = processes.is_first() or processes.is_left_running()
         sys.exit(f"error: {error}" if is_told else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell expects: 128 and the signal's number

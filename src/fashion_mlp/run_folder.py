@@ -7,6 +7,8 @@ from pathlib import Path
 
 from fashion_mlp.errors import UserError
 
+LEFT_BY_A_RUN = ("checkpoints", "csv", "wandb", "error.json", "events.out.tfevents.*", "hparams.yaml", "*.png")
+
 
 @contextmanager
 def claimed(run_dir: Path) -> Iterator[None]:
@@ -29,6 +31,16 @@ def claimed(run_dir: Path) -> Iterator[None]:
     except BaseException:
         _give_back(run_dir)
         raise
+
+
+def clear(run_dir: Path) -> None:
+    """Remove what a run that was not completed has left, so that it can be run again; its log goes on."""
+    for pattern in LEFT_BY_A_RUN:
+        for path in run_dir.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _give_back(run_dir: Path) -> None:

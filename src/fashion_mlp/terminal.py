@@ -11,10 +11,20 @@ from typing_extensions import override
 class ConsoleHandler(logging.Handler):
     """Writes log records to stdout without tearing a progress bar apart."""
 
+    prefix = ""
+
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        lines = self.format(record).splitlines()
+        tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
         sys.stdout.flush()
+
+
+def begin_lines_with(prefix: str) -> None:
+    """Mark the lines of this process, whose terminal others write to as well."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, ConsoleHandler):
+            handler.prefix = prefix
 
 
 def silence_libraries() -> None:

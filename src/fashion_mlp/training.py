@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,12 @@ from fashion_mlp.terminal import silence_libraries
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> float:
+def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
     """Train, validate, test the best checkpoint once, and record everything in the run's folder.
 
     Args:
         cfg: the composed configuration, checked by `fashion_mlp.command_line`.
+        overrides: the overrides that it was composed with, which are recorded.
 
     Returns:
         The objective of a sweep: the best validation accuracy, or the last training loss where there is no
@@ -94,6 +95,7 @@ def train(cfg: DictConfig) -> float:
             "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
             "device": report.device_name(trainer),
             "parameters": report.num_parameters(classifier),
+            "overrides": list(overrides),
             "checkpoint": chosen and str(chosen.relative_to(run_dir)),
             **report.versions(),
         }

@@ -1,6 +1,7 @@
 """The progress bar, on a terminal."""
 
 import sys
+from multiprocessing import parent_process
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
@@ -50,8 +51,11 @@ class _NoBar(ProgressBar):
 
 
 def progress_bar(refresh_rate: int = 50) -> Callback:
-    """Return a bar that is redrawn every `refresh_rate` steps on a terminal, and none where output is redirected."""
-    return _Bar(refresh_rate) if sys.stdout.isatty() else _NoBar()
+    """Return a bar that is redrawn every `refresh_rate` steps on a terminal; none where output is redirected or shared.
+
+    Parallel jobs of a sweep share a terminal.
+    """
+    return _Bar(refresh_rate) if sys.stdout.isatty() and parent_process() is None else _NoBar()
 
 
 def _vanishing(bar: Tqdm) -> Tqdm:

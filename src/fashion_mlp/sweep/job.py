@@ -1,0 +1,67 @@
+"""One job of a sweep: run, or recalled if it was completed before the sweep was interrupted."""
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from fashion_mlp.errors import UserError
+from fashion_mlp.run_folder import clear
+from fashion_mlp.sweep.gpus import own_gpu
+from fashion_mlp.sweep.records import objective_in, record_error, result_in
+from fashion_mlp.terminal import begin_lines_with
+
+log = logging.getLogger(__name__)
+
+
+def run_job(cfg: DictConfig, overrides: Sequence[str], sweep_dir: Path, run: Callable[[DictConfig], float]) -> float:
+    """Run one job of a sweep, unless its folder holds its result.
+
+    Args:
+        cfg: the job's configuration.
+        overrides: those of its command line, by which a result is known to be its own.
+        sweep_dir: the folder of the whole sweep.
+        run: what runs it.
+
+    Returns:
+        Its objective, or NaN if it failed: an error raised here would end the sweep before its table.
+    """
+    folder = Path(cfg.run_dir)
+    if parent_process() is not None:  # a worker shares the terminal with others
+        begin_lines_with(f"#{folder.name}  ")
+    try:
+        result = result_in(folder)
+        if result is None:
+            with _held(folder), own_gpu(cfg, sweep_dir):
+                clear(folder)
+                return run(cfg)
+    except Exception as error:
+        line = record_error(folder, overrides, error)
+        log.error(f"error: {line}", exc_info=None if isinstance(error, UserError) else error)
+        return math.nan
+    if result.get("overrides") != list(overrides):
+        # Ends the whole sweep: its folder is another's.
+        sys.exit(f"error: {folder}: holds the result of another job; give this sweep another hydra.sweep.dir")
+    name = objective_in(result)
+    log.info(f"done already: {name} {result[name]:.4f}")
+    return float(result[name])
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a job to one process: on a cluster, jobs outlive the sweep that began them."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{folder}: is being run by another process") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,100 @@
+"""What a job leaves in its folder: `metrics.json` once it is complete, or else `error.json` if it failed.
+
+Both name the job's overrides, so that a folder speaks for itself, whichever process wrote it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fashion_mlp.errors import UserError
+
+METRICS = "metrics.json"
+ERROR = "error.json"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job that has ended.
+
+    Args:
+        folder: where it ran.
+        name: its folder within the sweep's, which is its number unless `hydra.sweep.subdir` says otherwise.
+        overrides: its overrides by their keys.
+        metrics: what it measured; empty if it failed.
+        error: why it failed, in one line; empty if it did not.
+    """
+
+    folder: Path
+    name: str
+    overrides: Mapping[str, str]
+    metrics: Mapping[str, Any]
+    error: str = ""
+
+    @property
+    def objective(self) -> str:
+        """What a job is judged by: never by the test images."""
+        return objective_in(self.metrics)
+
+    @property
+    def score(self) -> float:
+        """The objective as a number of which more is better; a NaN is the worst."""
+        value = float(self.metrics[self.objective])
+        return -math.inf if math.isnan(value) else value if self.objective == "val/acc" else -value
+
+
+def objective_in(metrics: Mapping[str, Any]) -> str:
+    """Return the objective that some metrics hold."""
+    return "val/acc" if "val/acc" in metrics else "train/loss"
+
+
+def result_in(folder: Path) -> dict[str, Any] | None:
+    """Return the metrics of a complete job, or None."""
+    return _read(folder / METRICS)
+
+
+def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
+    """Write down why a job failed, and return it as one line."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ERROR).write_text(json.dumps({"error": line, "overrides": list(overrides)}, indent=2) + "\n")
+    return line
+
+
+def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
+    """Return the jobs of a sweep that have ended, in order.
+
+    Args:
+        sweep_dir: the sweep's folder.
+        pattern: what the folders of jobs look like within it.
+    """
+    jobs = []
+    for folder in sorted(filter(Path.is_dir, sweep_dir.glob(pattern)), key=_in_order):
+        metrics, failure = result_in(folder), _read(folder / ERROR)
+        record = metrics or failure
+        if record is not None and isinstance(record.get("overrides"), list):
+            overrides = dict(map(_key_and_value, record["overrides"]))
+            error = "" if metrics else str(record.get("error"))
+            jobs.append(JobRecord(folder, str(folder.relative_to(sweep_dir)), overrides, metrics or {}, error))
+    return jobs
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):  # absent, or cut off
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _in_order(folder: Path) -> tuple[int, str]:
+    return int(folder.name) if folder.name.isdecimal() else -1, str(folder)
+
+
+def _key_and_value(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key, value

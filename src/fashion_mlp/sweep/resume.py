@@ -1,0 +1,92 @@
+"""An interrupted sweep goes on: `python train.py resume_sweep=FOLDER`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp.errors import UserError
+
+KEY = "resume_sweep"
+RECORD = "multirun.yaml"
+"""Hydra's own record of the command that began a sweep."""
+
+
+def resumed(argv: Sequence[str]) -> list[str]:
+    """Return the command line that began the sweep which `resume_sweep` names, aimed at its folder; else `argv`.
+
+    Overrides of Hydra's own keys may be added, such as another launcher: they change how jobs run, not what they
+    compute.
+
+    Raises:
+        UserError: there is no such sweep, or other overrides were given.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    typed: list[str] = args.overrides
+    named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
+    if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        return list(argv)
+    folder = Path(named[-1].partition("=")[2])
+    hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
+    others = [text for text in typed if text not in named and text not in hydras]
+    if others:
+        raise UserError(f"{' '.join(others)}: not with {named[-1]}, which runs that sweep as it was begun")
+    if not folder.is_dir():
+        raise UserError(f"{named[-1]}: there is no such folder")
+    hydra = _read(folder)
+    if hydra is None:
+        raise UserError(f"{named[-1]}: holds no sweep (there is no {RECORD} of one in it)")
+    replaced = ["hydra.mode=", "hydra.sweep.dir="]
+    if any(text.startswith("hydra/launcher=") for text in hydras):
+        replaced += ["hydra/launcher=", "hydra.launcher."]
+    given = [text for text in hydra["overrides"]["hydra"] if not text.startswith(tuple(replaced))]
+    flags = [
+        flag
+        for source in hydra["runtime"]["config_sources"]
+        if source["provider"] == "command-line"
+        for flag in ("--config-dir", source["path"])
+    ]
+    if hydra["job"]["config_name"] != "train":
+        flags += ["--config-name", hydra["job"]["config_name"]]
+    return ["--multirun", *flags, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={_quoted(folder)}", *hydras]
+
+
+def check_same_sweep(folder: Path, config: DictConfig) -> None:
+    """Check that a folder is free, or holds the sweep that is about to run.
+
+    Raises:
+        UserError: it holds another one.
+    """
+    before = _read(folder)
+    if before is None:
+        return
+    now = OmegaConf.to_container(config.hydra, resolve=False)
+    assert isinstance(now, dict)
+    if _jobs_of(before) != _jobs_of(now):
+        raise UserError(
+            f"hydra.sweep.dir={folder}: holds another sweep ({' '.join(before['overrides']['task'])}); name another "
+            f"folder, or go on with that one: {KEY}={folder}"
+        )
+
+
+def _jobs_of(hydra: Any) -> tuple[Any, Any]:
+    """Return what the jobs of a sweep follow from."""
+    return hydra["overrides"]["task"], hydra["sweeper"].get("params")
+
+
+def _read(folder: Path) -> Any:
+    """Return Hydra's part of what a sweep wrote of itself, or None."""
+    try:
+        content = yaml.safe_load((folder / RECORD).read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    return content.get("hydra") if isinstance(content, dict) else None
+
+
+def _quoted(path: Path) -> str:
+    """Write a path as a value that Hydra reads back whatever is in it."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,106 @@
+"""A job runs once: what it left decides whether it runs again."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp.errors import UserError
+from fashion_mlp.sweep import job
+from fashion_mlp.sweep.job import run_job
+from fashion_mlp.sweep.records import jobs_in
+from fashion_mlp.terminal import ConsoleHandler
+
+OVERRIDES = ["optimizer=sgd", "seed=1"]
+SWEEP = Path("sweep")
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> DictConfig:
+    (tmp_path / "3").mkdir()
+    return OmegaConf.create({"run_dir": str(tmp_path / "3"), "trainer": {"accelerator": "cpu", "devices": 1}})
+
+
+def never(cfg: DictConfig) -> float:
+    raise AssertionError("ran")
+
+
+def leave(cfg: DictConfig, **metrics: object) -> None:
+    Path(cfg.run_dir, "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "objective"),
+    [({"val/acc": 0.75, "train/loss": 2.0}, 0.75), ({"train/loss": 2.0}, 2.0)],
+    ids=["val/acc", "train/loss"],
+)
+def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
+    leave(cfg, overrides=OVERRIDES, **metrics)
+    assert run_job(cfg, OVERRIDES, SWEEP, never) == objective
+
+
+def test_the_result_of_another_job_is_refused(cfg: DictConfig) -> None:
+    leave(cfg, overrides=["optimizer=adam", "seed=1"], **{"val/acc": 0.75})
+    with pytest.raises(SystemExit, match=r"^error: .*3: holds the result of another job"):
+        run_job(cfg, OVERRIDES, SWEEP, never)
+    assert not Path(cfg.run_dir, "error.json").exists()
+
+
+def test_what_was_left_unfinished_is_cleared(cfg: DictConfig) -> None:
+    folder = Path(cfg.run_dir)
+    (folder / "checkpoints").mkdir()
+    (folder / "metrics.json").write_text('{"val/acc": 0.')  # cut off
+    for name in ("error.json", "events.out.tfevents.1", "checkpoints/last.ckpt", "train.log", "notes.txt"):
+        (folder / name).write_text("before\n")
+
+    def run(cfg: DictConfig) -> float:
+        assert {path.name for path in folder.iterdir()} == {"metrics.json", "train.log", "notes.txt", ".lock"}
+        return 0.5
+
+    assert run_job(cfg, OVERRIDES, SWEEP, run) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("data.root: gone", "seed: none"), "data.root: gone error: seed: none"),
+        (RuntimeError("out of memory\n  in the kernel"), "RuntimeError: out of memory in the kernel"),
+    ],
+    ids=["the user's", "another"],
+)
+def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error: Exception, line: str) -> None:
+    def run(cfg: DictConfig) -> float:
+        Path(cfg.run_dir, ".lock").unlink()
+        Path(cfg.run_dir).rmdir()  # as a run does that fails while it is built
+        raise error
+
+    assert math.isnan(run_job(cfg, OVERRIDES, SWEEP, run))
+    (record,) = jobs_in(Path(cfg.run_dir).parent)
+    assert (record.name, record.error) == ("3", line)
+    assert record.overrides == {"optimizer": "sgd", "seed": "1"}
+
+
+def test_a_job_that_another_process_runs_is_left_alone(cfg: DictConfig) -> None:
+    (Path(cfg.run_dir) / "checkpoints").mkdir()
+    with FileLock(Path(cfg.run_dir, ".lock")):
+        assert math.isnan(run_job(cfg, OVERRIDES, SWEEP, never))
+    (record,) = jobs_in(Path(cfg.run_dir).parent)
+    assert record.error.endswith("is being run by another process")
+    assert (Path(cfg.run_dir) / "checkpoints").exists()
+
+
+def test_the_lines_of_a_worker_begin_with_its_job(
+    cfg: DictConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(job, "parent_process", object)
+    monkeypatch.setattr("logging.root.handlers", [ConsoleHandler()])
+    leave(cfg, overrides=OVERRIDES, **{"val/acc": 0.75})
+    run_job(cfg, OVERRIDES, SWEEP, never)
+    assert capsys.readouterr().out == "#3  done already: val/acc 0.7500\n"

@@ -1,0 +1,144 @@
+"""Ranks, means over seeds, and what the table and the file say."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from fashion_mlp.sweep.leaderboard import WIDTH, table, write_csv
+from fashion_mlp.sweep.records import JobRecord
+
+
+def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobRecord:
+    named = {
+        "val/acc": score,
+        "val/loss": 1 - score,
+        "test/acc": 1 - score,  # would turn the order around
+        "test/loss": score,
+        "seconds": 2.0,
+        "epochs": 5,
+        **metrics,
+    }
+    typed = dict(text.split("=") for text in overrides.split())
+    return JobRecord(Path(str(number)), str(number), typed, {} if error else named, error)
+
+
+def without_validation(number: int, overrides: str, loss: float) -> JobRecord:
+    metrics = {"train/loss": loss, "test/acc": 0.5, "test/loss": 1.0, "seconds": 2.0, "epochs": 5}
+    return JobRecord(Path(str(number)), str(number), dict([overrides.split("=")]), metrics)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_jobs_are_ranked_by_validation_and_not_by_test_accuracy() -> None:
+    jobs = [job(0, "data.batch_size=64 optimizer.lr=0.1", 0.5), job(1, "data.batch_size=64 optimizer.lr=0.2", 0.75)]
+    assert table(jobs).splitlines() == [
+        "2 jobs, ranked by val/acc, the higher the better",
+        "rank  lr   val/acc  test/acc  seconds  job",
+        "   1  0.2   0.7500    0.2500      2.0    1",
+        "   2  0.1   0.5000    0.5000      2.0    0",
+    ]
+
+
+def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
+    seeds = [job(seed, f"optimizer=adam seed={seed}", 0.7 + 0.1 * seed) for seed in range(3)]
+    other = job(3, "optimizer=sgd seed=0", 0.79)
+    assert table([other, *seeds]).splitlines()[1:] == [
+        "rank  optimizer          val/acc         test/acc  seconds  seeds  best job",
+        "   1  adam       0.8000 ± 0.1000  0.2000 ± 0.1000      2.0      3         2",
+        "   2  sgd                 0.7900           0.2100      2.0      1         3",
+    ]
+
+
+def test_a_failed_job_is_a_row_of_one_line_within_the_width() -> None:
+    failed = job(1, "optimizer.lr=1e30", error="the loss became nan: " + "lower it " * 30)
+    line = table([job(0, "optimizer.lr=0.1"), failed]).splitlines()[-1]
+    assert line.startswith("   -  1e30  job 1 failed: the loss became nan: lower it")
+    assert len(line) == WIDTH
+    assert line.endswith("...")
+
+
+def test_all_jobs_may_have_failed(tmp_path: Path) -> None:
+    failed = [job(number, f"seed={number}", error="no disk") for number in range(2)]
+    assert table(failed).splitlines()[1:] == ["rank", "   -  job 0 failed: no disk", "   -  job 1 failed: no disk"]
+    write_csv(tmp_path / "x.csv", failed)
+    assert [row["error"] for row in rows_of(tmp_path / "x.csv")] == ["no disk", "no disk"]
+
+
+def test_without_validation_the_lower_training_loss_is_better_and_the_table_says_so() -> None:
+    jobs = [without_validation(0, "optimizer.lr=0.1", 0.9), without_validation(1, "optimizer.lr=0.2", 0.3)]
+    title, header, *rows = table(jobs).splitlines()
+    assert title == "2 jobs, ranked by the last train/loss, the lower the better, as there is no validation split"
+    assert "train/loss" in header
+    assert [row.split()[-1] for row in rows] == ["1", "0"]
+
+
+def test_an_accuracy_and_a_loss_are_not_compared() -> None:
+    jobs = [without_validation(0, "data.val_size=0", 0.1), job(1, "data.val_size=100", 0.2)]
+    title, header, *rows = table(jobs).splitlines()
+    assert "by val/acc" in title
+    assert "then by the last train/loss" in title
+    assert "objective" in header
+    assert [row.split()[-1] for row in rows] == ["1", "0"]
+
+
+def test_a_loss_that_is_no_number_is_the_worst() -> None:
+    jobs = [without_validation(number, f"seed={number}", loss) for number, loss in enumerate((float("nan"), 9.0))]
+    different = [JobRecord(each.folder, each.name, {"a": each.name}, each.metrics) for each in jobs]
+    assert [row.split()[-1] for row in table(different).splitlines()[2:]] == ["1", "0"]
+
+
+def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    jobs = [job(number, f"optimizer.lr={number + 1}") for number in range(2)]
+    untested = [
+        JobRecord(each.folder, each.name, each.overrides, {k: v for k, v in each.metrics.items() if k[:4] != "test"})
+        for each in jobs
+    ]
+    assert table(untested).splitlines()[2].split() == ["1", "1", "0.5000", "-", "2.0", "0"]
+    write_csv(tmp_path / "x.csv", untested)
+    assert [row["test/acc"] for row in rows_of(tmp_path / "x.csv")] == ["", ""]
+
+
+def test_keys_of_the_same_name_are_told_apart() -> None:
+    jobs = [job(0, "optimizer.momentum=0 other.momentum=1"), job(1, "optimizer.momentum=1 other.momentum=0")]
+    assert table(jobs).splitlines()[1].split()[1:3] == ["optimizer.momentum", "other.momentum"]
+
+
+def test_a_long_table_is_cut_and_the_file_is_not(tmp_path: Path) -> None:
+    jobs = [job(number, f"optimizer.lr={number + 1}", number / 100) for number in range(30)]
+    assert table(jobs).splitlines()[-1] == "and 10 more"
+    assert len(table(jobs).splitlines()) == 2 + 20 + 1
+    write_csv(tmp_path / "x.csv", jobs)
+    assert len(rows_of(tmp_path / "x.csv")) == 30
+
+
+def test_the_file_has_every_job_with_all_that_was_measured(tmp_path: Path) -> None:
+    jobs = [
+        job(0, "optimizer=sgd seed=0", 0.5),
+        job(1, "optimizer=adam seed=0", 0.625),
+        job(2, "optimizer=adam seed=1", 0.75),
+        job(3, "optimizer=sgd seed=1", error="out of memory, it says"),
+    ]
+    write_csv(tmp_path / "leaderboard.csv", jobs)
+    rows = rows_of(tmp_path / "leaderboard.csv")
+    assert [(row["rank"], row["job"], row["status"]) for row in rows] == [
+        ("1", "2", "done"),
+        ("1", "1", "done"),
+        ("2", "0", "done"),
+        ("", "3", "failed"),
+    ]
+    best, failed = rows[0], rows[-1]
+    assert (best["objective"], best["value"], float(best["mean"])) == ("val/acc", "0.75", 0.6875)
+    assert float(best["standard_deviation"]) == pytest.approx(0.0884, abs=1e-4)
+    assert (best["test/acc"], best["seconds"], best["epochs"], best["folder"]) == (
+        "0.25",
+        "2.0",
+        "5",
+        "2",
+    )
+    assert (best["optimizer"], best["seed"]) == ("adam", "1")
+    assert (failed["optimizer"], failed["seed"], failed["error"]) == ("sgd", "1", "out of memory, it says")
+    assert failed["value"] == failed["test/acc"] == ""

@@ -1,0 +1,96 @@
+"""The command line that goes on with a sweep."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from fashion_mlp.command_line import check
+from fashion_mlp.errors import UserError
+from fashion_mlp.sweep.resume import check_same_sweep, resumed
+from tests.conftest import CONF
+
+HYDRAS_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]
+
+
+def begun(folder: Path, *task: str, **hydra: Any) -> Path:
+    """Write what Hydra writes when a sweep begins."""
+    record = {
+        "overrides": {"task": list(task), "hydra": HYDRAS_OVERRIDES},
+        "runtime": {"config_sources": [{"provider": "main", "path": "conf"}]},
+        "job": {"config_name": "train"},
+        "sweeper": {"params": None},
+        **hydra,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "multirun.yaml").write_text(yaml.safe_dump({"seed": 42, "hydra": record}))
+    return folder
+
+
+def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "a sweep's", "optimizer=sgd,adam", "seed=range(2)")
+    quoted = str(folder).replace("'", "\\'")
+    command = resumed([f"resume_sweep={folder}", "hydra.launcher.n_jobs=2"])
+    assert command == [
+        "--multirun",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=8",
+        "optimizer=sgd,adam",
+        "seed=range(2)",
+        f"hydra.sweep.dir='{quoted}'",
+        "hydra.launcher.n_jobs=2",
+    ]
+
+
+def test_another_launcher_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "sweep", "seed=0,1")
+    command = resumed([f"resume_sweep={folder}", "hydra/launcher=basic"])
+    assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir='{folder}'", "hydra/launcher=basic"]
+
+
+def test_folders_and_names_of_configurations_are_restored(tmp_path: Path) -> None:
+    sources = [{"provider": "command-line", "path": "/elsewhere"}]
+    folder = begun(tmp_path / "sweep", runtime={"config_sources": sources}, job={"config_name": "mine"})
+    assert resumed(["-m", f"resume_sweep={folder}"])[1:5] == ["--config-dir", "/elsewhere", "--config-name", "mine"]
+
+
+@pytest.mark.parametrize("typed", ["", "seed=1", "-m seed=1,2", "resume_sweep=null", "--cfg job resume_sweep=x"])
+def test_other_command_lines_stay_as_they_are(typed: str) -> None:
+    assert resumed(typed.split()) == typed.split()
+
+
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
+    begun(tmp_path / "sweep", "seed=0,1")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "multirun.yaml").write_text("{")
+    mistakes = {
+        f"resume_sweep={tmp_path}/gone": "there is no such folder",
+        f"resume_sweep={tmp_path}/none": "holds no sweep",
+        f"resume_sweep={tmp_path}/damaged": "holds no sweep",
+        f"resume_sweep={tmp_path}/sweep seed=2": "seed=2: not with resume_sweep=",
+        "resume_swep=x": "resume_swep=x: no such key; did you mean resume_sweep?",
+    }
+    for typed, message in mistakes.items():
+        with pytest.raises(UserError) as told:
+            check(typed.split(), CONF)
+        assert message in str(told.value)
+        assert len(str(told.value).splitlines()) == 1
+
+
+def test_the_restored_command_is_checked_too(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "sweep", "optimizer.lr=1,-1", overrides={"task": ["optimizer.lr=1,-1"], "hydra": []})
+    with pytest.raises(UserError, match=r"optimizer.lr=-1: must be greater than 0"):
+        check([f"resume_sweep={folder}"], CONF)
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "sweep", "seed=0,1")
+    now = {"overrides": {"task": ["seed=0,1"]}, "sweeper": {"params": None}}
+    check_same_sweep(folder, OmegaConf.create({"hydra": now}))
+    check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}))
+    for change in ({"overrides": {"task": ["seed=1,2"]}}, {"sweeper": {"params": {"optimizer": "sgd,adam"}}}):
+        with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\); name another folder, or go on"):
+            check_same_sweep(folder, OmegaConf.create({"hydra": now | change}))

@@ -1,0 +1,154 @@
+"""Sweeps as their user meets them: the table, the exit status, and going on after an interruption."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.conftest import ROOT, SMALL, Run
+
+QUICK = ("trainer.max_epochs=1", "logger=none", "callbacks.prediction_picture=null")
+
+
+def leaderboard(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "leaderboard.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def finished(sweep: Path) -> dict[str, int]:
+    """Return when each job was completed."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.json")}
+
+
+def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> None:
+    done = run_here("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
+    assert (done.returncode, done.stderr) == (0, "")
+    (sweep,) = tmp_path.glob("runs/*/*-sweep")
+    title, header, first, second, best, every = done.stdout.splitlines()[-6:]
+    assert title == "4 jobs, ranked by val/acc, the higher the better"
+    assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "seeds", "best", "job"]
+    score = r"0\.\d{4} ± 0\.\d{4}"
+    for rank, row in enumerate((first, second), start=1):
+        assert re.fullmatch(rf" +{rank}  (adam|sgd ) +{score}  {score} +\d+\.\d +2 +\d", row)
+    rows = leaderboard(sweep)
+    assert sorted(row["job"] for row in rows) == ["0", "1", "2", "3"]
+    assert [float(row["mean"]) for row in rows] == sorted((float(row["mean"]) for row in rows), reverse=True)
+    assert best.split() == ["best", f"{sweep.relative_to(tmp_path)}/{rows[0]['job']}/checkpoints/best.ckpt"]
+    assert every.split() == ["all", str(sweep.relative_to(tmp_path) / "leaderboard.csv")]
+
+
+def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Path) -> None:
+    arguments = ["optimizer=sgd", *QUICK]
+    done = run_here("-m", *arguments, "trainer.strategy=dpp,auto", "optimizer.lr=1e30,0.1")
+    (sweep,) = tmp_path.glob("runs/*/*-sweep")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: 3 of 4 jobs failed; to run them again: python train.py resume_sweep={sweep.relative_to(tmp_path)}\n"
+    )
+    rows = {row["job"]: row for row in leaderboard(sweep)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "3": "done",
+        "0": "failed",
+        "1": "failed",
+        "2": "failed",
+    }
+    assert rows["1"]["error"].startswith("trainer: You selected an invalid strategy")  # before its folder was kept
+    assert rows["2"]["error"].startswith("the loss became")
+    assert "Traceback" not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100
+
+
+def test_without_validation_the_table_says_what_it_ranks_by(run_here: Run) -> None:
+    done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
+    assert "by the last train/loss, the lower the better, as there is no validation split" in done.stdout
+
+
+def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", *QUICK, f"hydra.sweep.dir={sweep}"]
+    assert run_here("-m", *command).returncode == 1
+    (sweep / "1" / "metrics.json").unlink()
+    before, table = finished(sweep), leaderboard(sweep)
+    again = run_as_typed(f"resume_sweep={sweep}")
+    assert again.returncode == 1  # what had failed was tried again, and failed again
+    assert again.stdout.splitlines()[0] == f"sweep     {sweep}: 1 of its jobs is done already"
+    assert again.stdout.count("done already: val/acc") == 1
+    after = finished(sweep)
+    assert sorted(after) == ["0", "1"]
+    assert after["0"] == before["0"]
+    assert [{**row, "seconds": ""} for row in leaderboard(sweep)] == [{**row, "seconds": ""} for row in table]
+
+    # The same command with the folder of before does the same; another one is refused before it runs.
+    assert run_here("-m", *command).stdout.count("done already: val/acc") == 2
+    other = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
+    assert other.returncode == 1
+    assert other.stderr.startswith(f"error: hydra.sweep.dir={sweep}: holds another sweep (")
+    assert len(other.stderr.splitlines()) == 1
+    assert finished(sweep) == after
+
+
+def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    roots = f"data.root={data_root},{tmp_path / 'second'}"
+    arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
+    # The second job waits for the lock of its data, and is thus killed in the middle however fast the machine is.
+    folder = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+            wait_for(sweep / "1" / "checkpoints", process)
+            process.kill()
+    before = finished(sweep)
+    assert before.keys() == {"0"}
+    assert not (sweep / "leaderboard.csv").exists()
+    done = run_as_typed(f"resume_sweep={sweep}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert finished(sweep)["0"] == before["0"]
+    assert [row["status"] for row in leaderboard(sweep)] == ["done", "done"]
+
+
+def test_jobs_beside_each_other_share_the_cores(
+    run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joblib = pytest.importorskip("joblib", reason="needs the extra [sweep]")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    done = run_train(*begun(tmp_path / "sweep", data_root), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
+    metrics = json.loads((tmp_path / "sweep" / "1" / "metrics.json").read_text())
+    assert metrics["device"] == f"1 x cpu ({max(joblib.cpu_count() // 2, 1)} threads)"
+    assert "\n#0  done already: val/acc 1.0000\n" in done.stdout
+    assert re.search(r"^#1  epoch 1/1   train loss", done.stdout, re.MULTILINE)
+
+
+def test_a_sweep_on_a_cluster_goes_on(run_train: Run, data_root: Path, tmp_path: Path) -> None:
+    """Submitit's local executor stands in for SLURM."""
+    pytest.importorskip("submitit", reason="needs the extra [slurm]")
+    done = run_train(*begun(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{tmp_path}/sweep: 1 of its jobs is done already\n" in done.stdout
+    assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
+
+
+def begun(sweep: Path, data_root: Path) -> list[str]:
+    """Pretend that the first job of two was completed, which spares its imports; return the command line."""
+    values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last of a key counts
+    typed = [f"{key}={value}" for key, value in values.items()]
+    metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0, "epochs": 1}
+    (sweep / "0").mkdir(parents=True)
+    (sweep / "0" / "metrics.json").write_text(json.dumps({**metrics, "overrides": [*typed, "seed=0"]}))
+    return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
+
+
+def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until `path` exists, for as long as the process is there that will make it."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
