@@ -281,6 +281,7 @@ class TrainConfig:
     seed: int = number(ge=0, lt=2**32)
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
+    test: bool = MISSING
     ckpt_path: str | None = MISSING
     run_dir: str = MISSING
 
