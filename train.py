@@ -7,6 +7,7 @@ Commands to copy:
     python train.py optimizer=sgd                     # any group is swapped from the command line
     python train.py model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs
+    python train.py sweep=optuna                      # a search by Optuna, with the extra [sweep]
     python train.py --cfg job                         # the configuration that a command would run
     tensorboard --logdir runs                         # the charts of all runs
 """

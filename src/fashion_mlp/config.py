@@ -17,6 +17,7 @@ from omegaconf import MISSING
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
 INITS = ("kaiming", "xavier", "default")
+PRUNERS = ("median", "hyperband", "none")
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,28 @@ class TrainConfig:
     run_dir: str = MISSING
 
 
+@dataclass
+class SearchConfig:
+    """`hydra.sweeper` of `sweep=optuna`."""
+
+    _target_: str = "hydra_plugins.fashion_mlp_search.OptunaSweeper"
+    n_trials: int = number(ge=1)
+    n_jobs: int = number(ge=1)
+    seed: int = number(ge=0)
+    pruner: str = one_of(*PRUNERS)
+    storage: str = MISSING
+    study_name: str = MISSING
+    params: dict[str, str] = MISSING
+
+
+@dataclass
+class LayersConfig:
+    """What a search may vary under `model` beside the model's own keys: together they make `hidden_sizes`."""
+
+    width: int = number(ge=1)
+    depth: int = number(ge=0)
+
+
 SCHEMAS: Mapping[str, Mapping[str, type]] = {
     "data": {
         "fashion_mnist": FashionMNISTConfig,
@@ -309,6 +332,7 @@ def register() -> None:
     """Make the schemas known to Hydra, as `/schema/<group>/<option>` and, for the whole, `schema/train`."""
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=TrainConfig)
+    store.store(group="hydra/sweeper", name="fashion_mlp", node=SearchConfig)
     for group, options in SCHEMAS.items():
         for name, node in options.items():
             store.store(group=f"schema/{group}", name=name, node=node)
