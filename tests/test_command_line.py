@@ -46,6 +46,8 @@ MISTAKES = {
     "model.hidden_sizes.7=3": "model.hidden_sizes.7=3: no such key",
     "~optimizer.lr": "~optimizer.lr: ",
     "model=null": "model=None: ",
+    "model.width=512": "model.width=512: no such key",
+    "test=maybe": "test=maybe: must be true or false",
 }
 COMBINATIONS = {
     "data=synthetic data.val_size=12000": "data.val_size=12000: must be less than data.train_size=12000",
@@ -68,6 +70,20 @@ COMBINATIONS = {
     "-m optimizer.lr=interval(-1,1)": "optimizer.lr=-1: must be greater than 0",
     "-m optimizer=sgd,adm": "optimizer=adm: no such option; did you mean adam?",
     "-m optimizer=sgd,adam optimizer.momentum=0.5": "optimizer.momentum=0.5: no such key",
+    "-m model.width=256,512": "model.width=256,512: no such key",
+    "sweep=optna": "sweep=optna: no such option; did you mean optuna?",
+    "sweep=optuna hydra.sweeper.n_trails=5": "Could not override 'hydra.sweeper.n_trails'",
+    "sweep=optuna hydra.sweeper.n_trials=0": "hydra.sweeper.n_trials=0: must be at least 1",
+    "sweep=optuna hydra.sweeper.pruner=medan": "hydra.sweeper.pruner=medan: no such choice; did you mean median?",
+    "sweep=optuna optimizer.lrr=interval(1,2)": "optimizer.lrr=interval(1,2): no such key; did you mean optimizer.lr?",
+    "sweep=optuna optimizer.lr=interval(-1,1)": "optimizer.lr=-1: must be greater than 0",
+    "sweep=optuna data.batch_size=interval(32,32)": "data.batch_size=32: must be an integer",
+    "sweep=optuna model.width=range(0,9)": "model.width=0: must be at least 1",
+    "sweep=optuna model.depth=choice(two)": "model.depth=two: must be an integer",
+    "sweep=optuna model.width=512": "model.width=512: no such key",
+    "sweep=optuna data.val_size=0": "data.val_size=0: a search chooses by val/acc",
+    "sweep=optuna model=linear": "write model.hidden_sizes=[] to have none",
+    "sweep=optuna trainer=ddp": "use one device a job",
 }
 FINE = [
     "",
@@ -85,6 +101,9 @@ FINE = [
     "hydra.run.dir=somewhere",
     "--config-dir . optimizer=sgd",
     "-m optimizer=sgd,adam optimizer.lr=1e-2,1e-3 seed=range(3)",
+    "sweep=optuna hydra.sweeper.n_trials=50 hydra.sweeper.n_jobs=2 hydra.sweep.dir=somewhere",
+    "sweep=optuna optimizer=sgd,adam optimizer.lr=tag(log,interval(1e-3,1e-1)) model.width=choice(64,128)",
+    "-m sweep=optuna model=linear model.hidden_sizes=[] experiment=fast",
     "--help",
 ]
 

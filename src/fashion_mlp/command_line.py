@@ -1,6 +1,6 @@
 """The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import product
 from pathlib import Path
@@ -11,16 +11,19 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import CompactHydraException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp import processes
+from fashion_mlp.config import LayersConfig, SearchConfig
 from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
 from fashion_mlp.sweep.launchers import why_not
 from fashion_mlp.sweep.resume import resumed
-from fashion_mlp.validation import expected_type, impossible, key_out_of_range, out_of_range, shown
+from fashion_mlp.validation import expected_type, has_validation, impossible, key_out_of_range, out_of_range, shown
 
+LAYERS = tuple(f"model.{field.name}" for field in fields(LayersConfig))
 COMBINED = ("logger",)
 """Groups of which several options go together, as in logger=[tensorboard,csv]."""
 
@@ -44,7 +47,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
     if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
         return argv  # nothing is run, or it is somebody else's configuration, which is Hydra's business
     problems: dict[str, None] = {}  # in order, each once
-    overrides = list(_parse(args.overrides, args.multirun, problems))
+    overrides = list(_parse(args.overrides, problems))
     folders = [config_dir, *([Path(args.config_dir).resolve()] if args.config_dir else [])]
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         groups: list[Override] = []
@@ -62,7 +65,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         # In a sweep each combination of options has keys of its own; values are tried one by one.
         for combination in product(*chosen):
             problems.update(
-                dict.fromkeys(_check_values(config_name, [search_path, *combination], values, args.multirun))
+                dict.fromkeys(_check_values(config_name, [search_path, *combination], groups, values, args.multirun))
             )
     if problems:
         raise UserError(*problems)
@@ -80,18 +83,13 @@ def without_folder(argv: Sequence[str]) -> list[str]:
     return [*flags, *overrides, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
 
 
-def _parse(texts: Sequence[str], multirun: bool, problems: dict[str, None]) -> Iterator[Override]:
+def _parse(texts: Sequence[str], problems: dict[str, None]) -> Iterator[Override]:
     parser = OverridesParser.create()
     for text in texts:
         try:
-            override = parser.parse_override(text)
+            yield parser.parse_override(text)
         except HydraException:
             problems[f"{text}: cannot be read; write key=value, quote the whole for the shell, lists as [a,b]"] = None
-            continue
-        if override.is_sweep_override() and not multirun:
-            problems[f"{text}: several values are a sweep, which needs -m; a list is written [a,b]"] = None
-            continue
-        yield override
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:
@@ -125,26 +123,67 @@ def _chosen(group: Override, value: Any) -> str:
 
 
 def _check_values(
-    config_name: str, options: Sequence[str], overrides: Sequence[Override], multirun: bool
+    config_name: str,
+    options: Sequence[str],
+    groups: Sequence[Override],
+    overrides: Sequence[Override],
+    multirun: bool,
 ) -> Iterator[str]:
-    plain = [override for override in overrides if _sets_known_key(override)]
     rest = [str(override.input_line) for override in overrides if not _sets_known_key(override)]
     try:
-        cfg = compose(config_name, overrides=[*options, *rest])
+        cfg = compose(config_name, overrides=[*options, *rest], return_hydra_config=True)
     except (CompactHydraException, OmegaConfBaseException) as error:
         blamed = [*rest, *options[1:]]
         yield f"{' '.join(blamed) or 'conf/'}: {str(error).splitlines()[0]}"
         return
-    for override in overrides:
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    multirun = multirun or hydra.mode == RunMode.MULTIRUN
+    searching = OmegaConf.get_type(hydra.sweeper) is SearchConfig
+    typed = {override.key_or_group for override in [*groups, *overrides]}
+    layers = OmegaConf.create({"model": LayersConfig} if searching and "hidden_sizes" in cfg.model else {})
+    for override in [*overrides, *_params(hydra, typed)]:
         key = override.key_or_group
+        place = layers if layers and override.is_sweep_override() and key in LAYERS else cfg
         if key == "hydra.run.dir" and processes.is_first() and Path(str(override.value()), "checkpoints").exists():
             yield f"{override.input_line}: holds a run already; name another folder"
-        elif (override in plain and not _has(cfg, key)) or (override.is_add() and not _may_have(cfg, key)):
+        elif override.is_add() and not _may_have(cfg, key):
             yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
-        elif override in plain:
-            yield from _set(cfg, key, _values(override))
+        elif not _sets_known_key(override):
+            continue
+        elif not _has(place, key):
+            yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
+        elif multirun or not override.is_sweep_override():
+            yield from _set(place, key, _values(override))
+    if not multirun:
+        yield from _need_multirun([*groups, *overrides])
+    if searching:
+        yield from out_of_range(hydra.sweeper, "hydra.sweeper.")
+        yield from _not_to_be_searched(cfg, typed)
     yield from out_of_range(cfg)
     yield from impossible(cfg, multirun)
+
+
+def _params(hydra: DictConfig, typed: Collection[str]) -> Iterator[Override]:
+    """Yield the sweeps that come with a configuration, as far as they are not of groups or typed anew."""
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
+    for override in OverridesParser.create().parse_overrides([f"{key}={text}" for key, text in params.items()]):
+        if override.key_or_group not in typed and override.key_or_group not in hydra.runtime.choices:
+            yield override
+
+
+def _not_to_be_searched(cfg: DictConfig, typed: Collection[str]) -> Iterator[str]:
+    if not has_validation(cfg):
+        yield "data.val_size=0: a search chooses by val/acc; hold images out to validate on"
+    if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
+        yield "sweep=optuna: would add hidden layers to this model; write model.hidden_sizes=[] to have none"
+
+
+def _need_multirun(overrides: Sequence[Override]) -> Iterator[str]:
+    for override in overrides:
+        if override.is_sweep_override():
+            yield f"{override.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
 
 
 def _set(cfg: DictConfig, key: str, values: Sequence[Any]) -> Iterator[str]:

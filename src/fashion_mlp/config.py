@@ -17,6 +17,7 @@ from omegaconf import MISSING
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
 INITS = ("kaiming", "xavier", "default")
+PRUNERS = ("median", "hyperband", "none")
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,32 @@ class TrainConfig:
     seed: int = number(ge=0, lt=2**32)
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
+    test: bool = MISSING
     ckpt_path: str | None = MISSING
     resume_sweep: str | None = MISSING
     run_dir: str = MISSING
+
+
+@dataclass
+class SearchConfig:
+    """`hydra.sweeper` of `sweep=optuna`."""
+
+    _target_: str = "hydra_plugins.fashion_mlp_search.OptunaSweeper"
+    n_trials: int = number(ge=1)
+    n_jobs: int = number(ge=1)
+    seed: int = number(ge=0)
+    pruner: str = one_of(*PRUNERS)
+    storage: str = MISSING
+    study_name: str = MISSING
+    params: dict[str, str] = MISSING
+
+
+@dataclass
+class LayersConfig:
+    """What a search may vary under `model` beside the model's own keys: together they make `hidden_sizes`."""
+
+    width: int = number(ge=1)
+    depth: int = number(ge=0)
 
 
 SCHEMAS: Mapping[str, Mapping[str, type]] = {
@@ -309,6 +333,7 @@ def register() -> None:
     """Make the schemas known to Hydra, as `/schema/<group>/<option>` and, for the whole, `schema/train`."""
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=TrainConfig)
+    store.store(group="hydra/sweeper", name="fashion_mlp", node=SearchConfig)
     for group, options in SCHEMAS.items():
         for name, node in options.items():
             store.store(group=f"schema/{group}", name=name, node=node)

@@ -83,11 +83,12 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
 
         chosen = chosen_checkpoint(trainer)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
-        # The only time that the test set is read.
-        trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
+        if cfg.test:
+            # The only time that the test set is read.
+            trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
+            metrics |= classifier.latest_metrics()
     if trainer.is_global_zero:
         metrics |= {
-            **classifier.latest_metrics(),
             "data": datamodule.name,
             "seed": cfg.seed,
             "epochs": trainer.current_epoch,

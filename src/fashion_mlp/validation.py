@@ -56,6 +56,11 @@ def _wrong_length(key: str, value: Any, hint: Any) -> Iterator[str]:
         yield f"{key}={shown(value)}: must be {_type_name(hint)}"
 
 
+def has_validation(cfg: DictConfig) -> bool:
+    """Return whether images are held out to validate on."""
+    return cfg.data.get("val_size") != 0 or any(cfg.data.get(name) for name in VAL_SOURCES)
+
+
 def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     """Yield a line for each combination of values that cannot work."""
     files = {"ckpt_path": cfg.ckpt_path} | {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
@@ -65,8 +70,7 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     train_size = cfg.data.get("train_size")
     if train_size is not None and cfg.data.val_size >= train_size:
         yield f"data.val_size={cfg.data.val_size}: must be less than data.train_size={train_size}"
-    has_validation = cfg.data.get("val_size") != 0 or any(cfg.data.get(name) for name in VAL_SOURCES)
-    if not has_validation and str(cfg.scheduler.get("monitor")).startswith("val/"):
+    if not has_validation(cfg) and str(cfg.scheduler.get("monitor")).startswith("val/"):
         yield (
             f"scheduler.monitor={cfg.scheduler.monitor}: there is no validation with data.val_size=0; "
             "use scheduler.monitor=train/loss"

@@ -29,7 +29,7 @@ class Leaderboard(Callback):
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first():
+        if not is_first() or not _is_grid(config):
             return
         folder = Path(config.hydra.sweep.dir)
         with told_in_one_line():
@@ -42,9 +42,11 @@ class Leaderboard(Callback):
 
     @override
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if not is_first() or not _is_grid(config):
+            return
         atexit.unregister(self.say_how_to_go_on)
         folder = Path(config.hydra.sweep.dir)
-        jobs = jobs_in(folder, _pattern(config)) if is_first() else []
+        jobs = jobs_in(folder, _pattern(config))
         if not jobs:
             return
         write_csv(folder / FILE, jobs)
@@ -67,6 +69,11 @@ def _pattern(config: DictConfig) -> str:
     """Return what the folders of jobs look like: one level down, unless the user gave them names of their own."""
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
     return "*" if subdir == "${hydra.job.num}" else "**"
+
+
+def _is_grid(config: DictConfig) -> bool:
+    """Return whether all jobs were known from the start; a search ranks its own."""
+    return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
 def _command(folder: Path) -> str:

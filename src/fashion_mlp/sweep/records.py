@@ -65,6 +65,11 @@ def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> st
     return line
 
 
+def error_in(folder: Path) -> str:
+    """Return why a job failed, as far as its folder says it."""
+    return str((_read(folder / ERROR) or {}).get("error", "its process ended"))
+
+
 def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
     """Return the jobs of a sweep that have ended, in order.
 

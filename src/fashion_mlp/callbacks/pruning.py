@@ -1,0 +1,53 @@
+"""A trial of a search ends early when it promises nothing. Needs the extra `sweep`."""
+
+import logging
+
+from lightning import Callback, LightningModule, Trainer
+from typing_extensions import override
+
+from fashion_mlp.search.running_trial import RunningTrial
+
+log = logging.getLogger(__name__)
+
+
+class Pruning(Callback):
+    """Tells Optuna `val/acc` after each epoch, and ends the training when its pruner gives the trial up.
+
+    A run that is given up ends like one that has come to its last epoch, with its checkpoint and `metrics.json`.
+
+    Args:
+        storage: URL of the study's database.
+        study_name: which study there.
+        number: of the trial.
+        pruner: one of `fashion_mlp.config.PRUNERS`.
+    """
+
+    def __init__(self, storage: str, study_name: str, number: int, pruner: str) -> None:
+        self.storage = storage
+        self.study_name = study_name
+        self.number = number
+        self.pruner = pruner
+        self._trial: RunningTrial
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._trial = RunningTrial(self.storage, self.study_name, self.number, self.pruner)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        given_up = trainer.is_global_zero and self._is_given_up(trainer)
+        if trainer.strategy.reduce_boolean_decision(given_up, all=False):
+            trainer.should_stop = True
+
+    def _is_given_up(self, trainer: Trainer) -> bool:
+        epoch = trainer.current_epoch + 1
+        accuracy = float(trainer.callback_metrics["val/acc"])
+        self._trial.report(epoch, accuracy)
+        if epoch == trainer.max_epochs or not self._trial.is_hopeless(epoch):
+            return False
+        self._trial.mark_pruned()
+        log.info(f"pruned after epoch {epoch}: val/acc {accuracy:.4f} promises less than the trials before")
+        return True

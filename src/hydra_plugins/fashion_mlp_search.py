@@ -1,0 +1,51 @@
+"""The Hydra sweeper of `sweep=optuna`.
+
+Hydra takes plugins from the package `hydra_plugins` only, and imports all of it whenever it starts: so this is no more
+than a door, and Optuna is loaded when a search begins.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from typing_extensions import override
+
+from fashion_mlp.errors import UserError, told_in_one_line
+
+
+class OptunaSweeper(Sweeper):
+    """Asks Optuna for configurations, and launches a job for each.
+
+    Args:
+        **settings: the keys of `fashion_mlp.config.SearchConfig`; they are read from the configuration.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.hydra_context = None
+        self.config = None
+        self.launcher = None
+
+    @override
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    @override
+    def sweep(self, arguments: Sequence[str]) -> None:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        with told_in_one_line():
+            try:
+                from fashion_mlp.search import search
+            except ModuleNotFoundError as error:
+                if error.name != "optuna":
+                    raise
+                raise UserError("sweep=optuna: needs Optuna: python -m pip install -e '.[sweep]'") from error
+            search(self.config, arguments, self.launcher, self.hydra_context.config_loader)

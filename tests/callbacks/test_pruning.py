@@ -1,0 +1,78 @@
+"""A trial that promises nothing ends early, and tells so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion_mlp.errors import UserError
+from fashion_mlp.training import train
+from tests.conftest import Compose
+
+optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
+
+from fashion_mlp.search.running_trial import RunningTrial  # noqa: E402
+from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study  # noqa: E402
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Any:
+    return open_study(f"sqlite:///{tmp_path}/study.db", "search", "median")
+
+
+def fill(study: Any, accuracy: float) -> None:
+    """Add as many complete trials as the median pruner asks for, and a sixth that is to run."""
+    for _ in range(5):
+        trial = study.ask()
+        for epoch in range(1, 5):
+            trial.report(accuracy, epoch)
+        study.tell(trial, accuracy)
+    study.ask().set_user_attr(ATTEMPT, 1)
+
+
+def overrides(tmp_path: Path, pruner: str) -> list[str]:
+    pruning = f"storage:'sqlite:///{tmp_path}/study.db',study_name:search,number:5,pruner:{pruner}"
+    return [
+        f"+callbacks.pruning={{_target_:fashion_mlp.callbacks.pruning.Pruning,{pruning}}}",
+        "trainer.max_epochs=4",
+        "test=false",
+        "logger=none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "pruner", "epochs"), [(1.0, "median", 1), (0.0, "median", 4), (1.0, "none", 4)], ids=str
+)
+def test_a_run_ends_when_it_is_worse_than_those_before(
+    compose_small: Compose, tmp_path: Path, study: Any, accuracy: float, pruner: str, epochs: int
+) -> None:
+    fill(study, accuracy)
+    cfg = compose_small("run", *overrides(tmp_path, pruner))
+    objective = train(cfg)
+    metrics = json.loads(Path(cfg.run_dir, "metrics.json").read_text())
+    assert metrics["epochs"] == epochs
+    assert metrics["val/acc"] == pytest.approx(objective, abs=1e-6)
+    assert not [name for name in metrics if name.startswith("test/")]
+    assert Path(cfg.run_dir, "checkpoints", "best.ckpt").exists()
+    trial = study.trials[5]
+    assert list(trial.intermediate_values) == list(range(1, epochs + 1))
+    assert max(trial.intermediate_values.values()) == pytest.approx(objective)
+    assert trial.user_attrs.get(PRUNED, False) == (epochs == 1)
+
+
+def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, study: Any) -> None:
+    fill(study, 0.5)
+    trial = RunningTrial(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    trial.report(3, 0.9)
+    trial.report(1, 0.4)
+    assert trial.is_hopeless(1)
+    assert not trial.is_hopeless(3)
+
+
+def test_a_run_that_is_left_over_from_a_killed_search_ends(tmp_path: Path, study: Any) -> None:
+    fill(study, 0.5)
+    trial = RunningTrial(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    study._storage.set_trial_user_attr(study.trials[5]._trial_id, ATTEMPT, 2)
+    with pytest.raises(UserError, match="another process has taken it up again"):
+        trial.report(1, 0.4)
