@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from tests.conftest import CONF
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
 from fashion_mlp.search import search, study  # noqa: E402
+from fashion_mlp.search.loop import batches  # noqa: E402
+from fashion_mlp.search.running_trial import RunningTrial  # noqa: E402
 
 Result = float | BaseException
 
@@ -174,6 +177,26 @@ def test_a_failed_trial_does_not_end_the_search(
     assert "trials    2 complete, 0 pruned, 2 failed" in caplog.messages
 
 
+def test_a_pruned_trial_is_recorded_as_such_and_never_the_best(
+    run: Callable[..., Jobs], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def given_up(number: int) -> Result:
+        if number != 1:
+            return value(number)
+        trial = RunningTrial(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
+        trial.report(2, 0.99)
+        trial.mark_pruned()
+        return 0.99
+
+    run(given_up, n_trials=3)
+    assert [state for _, state, *_ in trials(tmp_path / "sweep")] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    (line,) = (line for line in caplog.messages if line.startswith("trial   1"))
+    assert "pruned, 0.9900 at epoch 2   best 0.7700 (trial 0)" in line
+    assert "trials    2 complete, 1 pruned, 0 failed" in caplog.messages
+
+
 def test_a_search_in_which_all_fail_has_failed(run: Callable[..., Jobs]) -> None:
     with pytest.raises(UserError, match="no trial came to its end"):
         run(lambda number: UserError("the loss became nan"), n_trials=2)
@@ -183,6 +206,12 @@ def test_trials_at_a_time_differ(run: Callable[..., Jobs]) -> None:
     jobs = run(value, n_trials=5, n_jobs=3)
     assert [number for number, _ in jobs.launched] == [0, 1, 2, 3, 4]
     assert len({str(overrides) for _, overrides in jobs.launched}) == 5
+
+
+def test_a_batch_has_consecutive_numbers() -> None:
+    numbers = [0, 1, 2, 4, 5]
+    found = batches([SimpleNamespace(number=number) for number in numbers], 2)  # type: ignore[misc]
+    assert [[trial.number for trial in batch] for batch in found] == [[0, 1], [2], [4, 5]]
 
 
 def test_two_searches_at_once_are_refused(run: Callable[..., Jobs], tmp_path: Path) -> None:
