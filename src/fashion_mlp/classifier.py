@@ -67,8 +67,8 @@ class Classifier(LightningModule):
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
         self.samples_seen = 0
         """Training images that this process has gone through."""
-        self.began = 0.0
-        """When training began, by `time.perf_counter`: all processes had been started."""
+        self.began = time.perf_counter()
+        """When training began, with all processes started."""
 
     @override
     def forward(self, images: Tensor) -> Tensor:
