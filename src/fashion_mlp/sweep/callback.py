@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
 from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.sweep.job import is_search
 from fashion_mlp.sweep.leaderboard import SEED, differing, ranked, table, write_csv
 from fashion_mlp.sweep.records import jobs_in
 from fashion_mlp.sweep.resume import check_same_sweep
@@ -24,12 +25,13 @@ FILE = "leaderboard.csv"
 class Leaderboard(Callback):
     """Ranks the jobs of a sweep when all have ended, from what they left in their folders.
 
-    So it does not matter which process, machine or attempt ran a job. If one failed, the exit status is 1.
+    So it does not matter which process, machine or attempt ran a job. If one failed, the exit status is 1; a sweeper
+    that searches, such as Optuna's, has its own ways to go on and to take failures.
     """
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not _is_first_rank():
+        if is_search(config.hydra) or not _is_first_rank():
             return
         folder = Path(config.hydra.sweep.dir)
         with told_in_one_line():
@@ -54,13 +56,13 @@ class Leaderboard(Callback):
             log.info(f"best        {entries[0].best.folder / checkpoint}")
         log.info(f"all         {folder / FILE}")
         failed = sum(bool(job.error) for job in jobs)
-        if failed:
+        if failed and not is_search(config.hydra):
             # Hydra turns an error raised here into a warning.
             sys.exit(f"error: {failed} of {len(jobs)} jobs failed; to run them again: {_command(folder)}")
 
     def say_how_to_go_on(self) -> None:
         """Tell the user of an interrupted sweep how to go on with it."""
-        log.info(f"The sweep was interrupted; this runs what is missing: {_command(self.folder)}")
+        log.info(f"The sweep was interrupted. This runs what is missing: {_command(self.folder)}")
 
 
 def _pattern(config: DictConfig) -> str:
