@@ -33,15 +33,14 @@ from fashion_mlp.sweep import run_job
 def main(cfg: DictConfig) -> float:
     """Run one job; its result is what a sweep optimises."""
     hydra_cfg = HydraConfig.get()
-    overrides = list(hydra_cfg.overrides.task)
 
     def run(cfg: DictConfig) -> float:
         from fashion_mlp.training import train  # loads torch
 
-        return train(cfg, overrides)
+        return train(cfg, list(hydra_cfg.overrides.task))
 
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(cfg, overrides, Path(hydra_cfg.sweep.dir), run)
+        return run_job(cfg, hydra_cfg, run)
     with told_in_one_line():
         return run(cfg)
 

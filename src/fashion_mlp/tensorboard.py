@@ -59,6 +59,8 @@ def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Mod
         status = api_pb2.STATUS_SUCCESS
     finally:
         _write(boards, _session_end(status))
+        for board in boards:
+            board.experiment.close()
         for logger in loggers:
             if isinstance(logger, WandbLogger):  # else the next job of a sweep would write into this run
                 logger.experiment.finish(exit_code=int(status != api_pb2.STATUS_SUCCESS))

@@ -3,19 +3,33 @@
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 import pytest
 from filelock import FileLock
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep import job
 from fashion_mlp.sweep.job import run_job
-from fashion_mlp.sweep.records import jobs_in
+from fashion_mlp.sweep.records import error_in, jobs_in
 from fashion_mlp.terminal import ConsoleHandler
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
-SWEEP = Path("sweep")
+
+
+def hydra_cfg(sweeper: str = "basic") -> HydraConf:
+    """Return what a job is told of itself by Hydra."""
+    content = {
+        "overrides": {"task": OVERRIDES},
+        "sweep": {"dir": "sweep"},
+        "runtime": {"choices": {"hydra/sweeper": sweeper}},
+    }
+    return cast("HydraConf", OmegaConf.create(content))
+
+
+HYDRA = hydra_cfg()
 
 
 @pytest.fixture
@@ -39,13 +53,13 @@ def leave(cfg: DictConfig, **metrics: object) -> None:
 )
 def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
     leave(cfg, overrides=OVERRIDES, **metrics)
-    assert run_job(cfg, OVERRIDES, SWEEP, never) == objective
+    assert run_job(cfg, HYDRA, never) == objective
 
 
 def test_the_result_of_another_job_is_refused(cfg: DictConfig) -> None:
     leave(cfg, overrides=["optimizer=adam", "seed=1"], **{"val/acc": 0.75})
     with pytest.raises(SystemExit, match=r"^error: .*3: holds the result of another job"):
-        run_job(cfg, OVERRIDES, SWEEP, never)
+        run_job(cfg, HYDRA, never)
     assert not Path(cfg.run_dir, "error.json").exists()
 
 
@@ -60,7 +74,7 @@ def test_what_was_left_unfinished_is_cleared(cfg: DictConfig) -> None:
         assert {path.name for path in folder.iterdir()} == {"metrics.json", "train.log", "notes.txt", ".lock"}
         return 0.5
 
-    assert run_job(cfg, OVERRIDES, SWEEP, run) == 0.5
+    assert run_job(cfg, HYDRA, run) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -77,16 +91,22 @@ def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error
         Path(cfg.run_dir).rmdir()  # as a run does that fails while it is built
         raise error
 
-    assert math.isnan(run_job(cfg, OVERRIDES, SWEEP, run))
+    assert math.isnan(run_job(cfg, HYDRA, run))
     (record,) = jobs_in(Path(cfg.run_dir).parent)
     assert (record.name, record.error) == ("3", line)
     assert record.overrides == {"optimizer": "sgd", "seed": "1"}
 
 
+def test_a_search_finds_out_why_a_job_failed(cfg: DictConfig) -> None:
+    assert math.isnan(run_job(cfg, hydra_cfg("fashion_mlp"), never))
+    assert error_in(Path(cfg.run_dir)) == "AssertionError: ran"
+    assert error_in(Path(cfg.run_dir).parent) == "its process ended"
+
+
 def test_a_job_that_another_process_runs_is_left_alone(cfg: DictConfig) -> None:
     (Path(cfg.run_dir) / "checkpoints").mkdir()
     with FileLock(Path(cfg.run_dir, ".lock")):
-        assert math.isnan(run_job(cfg, OVERRIDES, SWEEP, never))
+        assert math.isnan(run_job(cfg, HYDRA, never))
     (record,) = jobs_in(Path(cfg.run_dir).parent)
     assert record.error.endswith("is being run by another process")
     assert (Path(cfg.run_dir) / "checkpoints").exists()
@@ -102,5 +122,5 @@ def test_the_lines_of_a_worker_begin_with_its_job(
     monkeypatch.setattr(job, "parent_process", object)
     monkeypatch.setattr("logging.root.handlers", [ConsoleHandler()])
     leave(cfg, overrides=OVERRIDES, **{"val/acc": 0.75})
-    run_job(cfg, OVERRIDES, SWEEP, never)
+    run_job(cfg, HYDRA, never)
     assert capsys.readouterr().out == "#3  done already: val/acc 0.7500\n"

@@ -91,15 +91,20 @@ def test_a_loss_that_is_no_number_is_the_worst() -> None:
     assert [row.split()[-1] for row in table(different).splitlines()[2:]] == ["1", "0"]
 
 
-def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
-    jobs = [job(number, f"optimizer.lr={number + 1}") for number in range(2)]
-    untested = [
-        JobRecord(each.folder, each.name, each.overrides, {k: v for k, v in each.metrics.items() if k[:4] != "test"})
-        for each in jobs
+def test_a_search_reads_no_test_images_and_comes_up_with_long_numbers(tmp_path: Path) -> None:
+    values = ("0.0012345678901", "0.1", "some_long_name")
+    jobs = [
+        JobRecord(Path(value), str(number), {"lr": value}, {"val/acc": 0.5, "seconds": 2.0})
+        for number, value in enumerate(values)
     ]
-    assert table(untested).splitlines()[2].split() == ["1", "1", "0.5000", "-", "2.0", "0"]
-    write_csv(tmp_path / "x.csv", untested)
-    assert [row["test/acc"] for row in rows_of(tmp_path / "x.csv")] == ["", ""]
+    assert [line.split() for line in table(jobs).splitlines()[1:]] == [
+        ["rank", "lr", "val/acc", "seconds", "job"],
+        ["1", "0.001235", "0.5000", "2.0", "0"],
+        ["2", "0.1", "0.5000", "2.0", "1"],
+        ["3", "some_long_name", "0.5000", "2.0", "2"],
+    ]
+    write_csv(tmp_path / "x.csv", jobs)
+    assert [(row["lr"], row["test/acc"]) for row in rows_of(tmp_path / "x.csv")] == [(value, "") for value in values]
 
 
 def test_keys_of_the_same_name_are_told_apart() -> None:

@@ -32,4 +32,5 @@ class Throughput(Callback):
         assert isinstance(pl_module, Classifier)
         seconds = self._seconds + time.perf_counter() - self._since
         rate = pl_module.train_metrics.num_samples * trainer.world_size / seconds
-        pl_module.log("samples_per_second", rate, rank_zero_only=True)
+        for logger in trainer.loggers:
+            logger.log_metrics({"samples_per_second": rate}, trainer.global_step)

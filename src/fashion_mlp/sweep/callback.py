@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.processes import is_first
+from fashion_mlp.sweep.job import is_search
 from fashion_mlp.sweep.leaderboard import SEED, differing, ranked, table, write_csv
 from fashion_mlp.sweep.records import jobs_in
 from fashion_mlp.sweep.resume import check_same_sweep
@@ -24,12 +25,13 @@ FILE = "leaderboard.csv"
 class Leaderboard(Callback):
     """Ranks the jobs of a sweep when all have ended, from what they left in their folders.
 
-    So it does not matter which process, machine or attempt ran a job. If one failed, the exit status is 1.
+    So it does not matter which process, machine or attempt ran a job. If one failed, the exit status is 1. A
+    search, such as Optuna's, has its own words for its end and its own way to go on.
     """
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first() or not _is_grid(config):
+        if is_search(config.hydra) or not is_first():
             return
         folder = Path(config.hydra.sweep.dir)
         with told_in_one_line():
@@ -42,7 +44,7 @@ class Leaderboard(Callback):
 
     @override
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first() or not _is_grid(config):
+        if is_search(config.hydra) or not is_first():
             return
         atexit.unregister(self.say_how_to_go_on)
         folder = Path(config.hydra.sweep.dir)
@@ -62,18 +64,13 @@ class Leaderboard(Callback):
 
     def say_how_to_go_on(self) -> None:
         """Tell the user of an interrupted sweep how to go on with it."""
-        log.info(f"The sweep was interrupted; this runs what is missing: {_command(self.folder)}")
+        log.info(f"The sweep was interrupted. This runs what is missing: {_command(self.folder)}")
 
 
 def _pattern(config: DictConfig) -> str:
     """Return what the folders of jobs look like: one level down, unless the user gave them names of their own."""
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
     return "*" if subdir == "${hydra.job.num}" else "**"
-
-
-def _is_grid(config: DictConfig) -> bool:
-    """Return whether all jobs were known from the start; a search ranks its own."""
-    return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
 def _command(folder: Path) -> str:

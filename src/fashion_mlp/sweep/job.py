@@ -3,12 +3,13 @@
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.errors import UserError
@@ -20,37 +21,42 @@ from fashion_mlp.terminal import begin_lines_with
 log = logging.getLogger(__name__)
 
 
-def run_job(cfg: DictConfig, overrides: Sequence[str], sweep_dir: Path, run: Callable[[DictConfig], float]) -> float:
+def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], float]) -> float:
     """Run one job of a sweep, unless its folder holds its result.
 
     Args:
         cfg: the job's configuration.
-        overrides: those of its command line, by which a result is known to be its own.
-        sweep_dir: the folder of the whole sweep.
+        hydra_cfg: Hydra's part of it.
         run: what runs it.
 
     Returns:
         Its objective, or NaN if it failed: an error raised here would end the sweep before its table.
     """
     folder = Path(cfg.run_dir)
+    overrides = list(hydra_cfg.overrides.task)
     if parent_process() is not None:  # a worker shares the terminal with others
         begin_lines_with(f"#{folder.name}  ")
     try:
         result = result_in(folder)
         if result is None:
-            with _held(folder), own_gpu(cfg, sweep_dir):
+            with _held(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 clear(folder)
                 return run(cfg)
     except Exception as error:
         line = record_error(folder, overrides, error)
         log.error(f"error: {line}", exc_info=None if isinstance(error, UserError) else error)
         return math.nan
-    if result.get("overrides") != list(overrides):
+    if result.get("overrides") != overrides:
         # Ends the whole sweep: its folder is another's.
         sys.exit(f"error: {folder}: holds the result of another job; give this sweep another hydra.sweep.dir")
     name = objective_in(result)
     log.info(f"done already: {name} {result[name]:.4f}")
     return float(result[name])
+
+
+def is_search(hydra_cfg: HydraConf) -> bool:
+    """Return whether the sweeper is not Hydra's own, which knows all jobs from the start."""
+    return bool(hydra_cfg.runtime.choices["hydra/sweeper"] != "basic")
 
 
 @contextmanager

@@ -98,10 +98,11 @@ def _columns(entries: Sequence[Entry], objectives: Sequence[str]) -> dict[str, C
     """Return what is shown of each entry after its overrides, by the columns' names."""
     if not entries:
         return {}
+    tested = any(entry.mean("test/acc") is not None for entry in entries)
     several = any(len(entry.jobs) > 1 for entry in entries)
     return {
         objectives[0] if len(objectives) == 1 else "objective": lambda entry: entry.shown(entry.best.objective),
-        "test/acc": lambda entry: entry.shown("test/acc"),
+        **({"test/acc": lambda entry: entry.shown("test/acc")} if tested else {}),
         "seconds": lambda entry: f"{entry.mean('seconds'):.1f}",
         **({"seeds": lambda entry: str(len(entry.jobs))} if several else {}),
         "best job" if several else "job": lambda entry: entry.best.name,
@@ -146,7 +147,15 @@ def _values(job: JobRecord, keys: Sequence[str]) -> list[str | None]:
 
 
 def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
-    return [_cut(value or "", 24) for value in _values(job, keys)]
+    return [_cut(_brief(value or ""), 24) for value in _values(job, keys)]
+
+
+def _brief(value: str) -> str:
+    """Shorten a number of many digits, as a search comes up with."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
 
 
 def _short(keys: Sequence[str]) -> Iterator[str]:
