@@ -28,6 +28,7 @@ SMALL = (
     "model.hidden_sizes=[32]",
     "trainer=cpu",
     "trainer.max_epochs=2",
+    "callbacks=lean",
 )
 """A run of a second: 500 images to train on, 100 to validate, 200 to test."""
 

@@ -31,6 +31,7 @@ def row_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
 def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
     cfg = compose_small(
         "run",
+        "callbacks=default",
         "logger=[tensorboard,csv]",
         "trainer.log_every_n_steps=5",
         "callbacks.gradient_norm.every_n_steps=5",

@@ -13,11 +13,7 @@ from filelock import FileLock
 
 from tests.conftest import ROOT, SMALL, Run
 
-QUICK = (
-    "trainer.max_epochs=1",
-    "logger=none",
-    *(f"callbacks.{name}=null" for name in ("prediction_picture", "evaluation_pictures", "curves")),
-)
+QUICK = ("trainer.max_epochs=1", "logger=none")
 
 
 def leaderboard(sweep: Path) -> list[dict[str, str]]:
