@@ -21,11 +21,13 @@ COMMANDS = [
     if line.partition("#")[0].strip()
 ]
 TOOLS = [command for command in COMMANDS if command.startswith("fashion-mlp")]
-TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
+PARALLEL = [command for command in COMMANDS if "hydra/launcher=" in command]
+"""Tested with the sweeps."""
+TRAININGS = [command for command in COMMANDS if command.startswith("python train.py") and command not in PARALLEL]
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
-    others = [command for command in COMMANDS if command not in TRAININGS + TOOLS]
+    others = [command for command in COMMANDS if command not in TRAININGS + PARALLEL + TOOLS]
     assert TRAININGS
     assert TOOLS
     assert set(others) == {
@@ -58,7 +60,8 @@ def test_a_training_command_runs(command: str, run_here: Run, run_train: Run, tm
     if any(argument.startswith("data=image_") for argument in arguments):
         done = run_train(*arguments, "trainer.max_epochs=1")  # these know none of the keys of drawn data
     else:
-        done = run_here(*arguments, "trainer.limit_train_batches=2")
+        short = ["hydra.sweeper.n_trials=2"] if "sweep=optuna" in arguments else []
+        done = run_here(*arguments, "trainer.limit_train_batches=2", *short)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.glob("runs/**/metrics.json")) or "--cfg" in command
 
