@@ -55,10 +55,10 @@ def own_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", TRAININGS)
 @pytest.mark.usefixtures("own_images")
-def test_a_training_command_runs(command: str, run_here: Run, run_train: Run, tmp_path: Path) -> None:
+def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
     arguments = shlex.split(command)[2:]
     if any(argument.startswith("data=image_") for argument in arguments):
-        done = run_train(*arguments, "trainer.max_epochs=1")  # these know none of the keys of drawn data
+        done = run_as_typed(*arguments, "trainer.max_epochs=1")  # these know none of the keys of drawn data
     else:
         short = ["hydra.sweeper.n_trials=2"] if "sweep=optuna" in arguments else []
         done = run_here(*arguments, "trainer.limit_train_batches=2", *short)
