@@ -31,7 +31,7 @@ class Curves(Callback):
         if not self._epochs or not trainer.is_global_zero:
             return
         self._note(trainer)
-        self.path.write_bytes(figures.png(figures.curves(self._epochs, self._history)))
+        figures.save(figures.curves(self._epochs, self._history), self.path)
 
     def _note(self, trainer: Trainer) -> None:
         for name in ("train/loss", "val/loss", "train/acc", "val/acc"):

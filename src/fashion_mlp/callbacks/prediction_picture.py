@@ -45,5 +45,4 @@ class PredictionPicture(Callback):
         assert isinstance(pl_module, Classifier)
         images, labels = self._batch
         _, probabilities = pl_module.predict(images)
-        drawn = figures.predictions(images, probabilities, labels, pl_module.class_names)
-        self.path.write_bytes(figures.png(drawn))
+        figures.save(figures.predictions(images, probabilities, labels, pl_module.class_names), self.path)

@@ -1,6 +1,7 @@
 """A trial of a search ends early when it promises nothing. Needs the extra `sweep`."""
 
 import logging
+from functools import partial
 
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
@@ -23,16 +24,14 @@ class Pruning(Callback):
     """
 
     def __init__(self, storage: str, study_name: str, number: int, pruner: str) -> None:
-        self.storage = storage
-        self.study_name = study_name
-        self.number = number
-        self.pruner = pruner
+        # Found when training begins: a process that is not the first has no business with it.
+        self._find_trial = partial(RunningTrial, storage, study_name, number, pruner)
         self._trial: RunningTrial
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            self._trial = RunningTrial(self.storage, self.study_name, self.number, self.pruner)
+            self._trial = self._find_trial()
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
