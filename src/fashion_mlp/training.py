@@ -14,12 +14,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from fashion_mlp import __version__, processes, report, several_steps
+from fashion_mlp.batches import check_batches
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config import TrainerConfig
@@ -66,6 +68,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
         if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
             datamodule.fetch_several(cfg.steps_per_execution)
+        check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         if trainer.global_rank > 0:
             torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
@@ -103,7 +106,13 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
         report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
-    return float(metrics["val/acc"] if datamodule.has_validation else metrics["train/loss"])
+    objective = "val/acc" if datamodule.has_validation else "train/loss"
+    if objective not in metrics:
+        raise UserError(
+            f"{run_dir}: training ended before its first {objective}; raise trainer.max_time or trainer.max_steps, or "
+            "lower trainer.check_val_every_n_epoch"
+        )
+    return float(metrics[objective])
 
 
 def check_goes_on(path: str, max_epochs: int | None) -> None:
@@ -145,8 +154,11 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
 
 def build_trainer(cfg: DictConfig, *, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers."""
-    built = [build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config]
-    callbacks = [callback for callback in built if callback is not None]  # one that is switched off
+    built = {name: build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config}
+    callbacks = [callback for callback in built.values() if callback is not None]  # one that is switched off
+    for name, callback in built.items():
+        if not isinstance(callback, Callback | None):
+            raise UserError(f"callbacks.{name}: a {type(callback).__name__} is no callback; see its _target_")
     if not has_validation:  # nothing to choose a best checkpoint by
         callbacks = [callback for callback in callbacks if not _monitors_validation(callback)]
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
@@ -168,6 +180,8 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise UserError(f"{key}: {error.__cause__ or error}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from typing import Any
 
 from fashion_mlp import evaluation, figures
 from fashion_mlp.checkpoint import load_classifier
-from fashion_mlp.commands.options import chosen_device, progress, save, say, say_json, test_data
+from fashion_mlp.commands.options import check_folder, chosen_device, progress, save, say, say_json, test_data
 from fashion_mlp.data import ImageDataModule
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure a checkpoint on test images."""
+    check_folder(arguments.plots)
     classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
     datamodule = test_data(classifier, arguments.overrides)
     outcome = evaluation.run(classifier, progress(datamodule.loader("test"), "evaluating"))

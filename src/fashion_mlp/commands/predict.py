@@ -11,18 +11,22 @@ import torch
 from fashion_mlp import figures
 from fashion_mlp.checkpoint import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.commands.options import chosen_device, progress, save, say, say_json, test_data
+from fashion_mlp.commands.options import check_file, chosen_device, progress, save, say, say_json, test_data
 from fashion_mlp.errors import UserError
 from fashion_mlp.prediction import find_pictures, prepare
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify picture files, or the first test images."""
+    check_file(arguments.show)
+    check_file(arguments.plot)
     classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
     if arguments.test_samples:
+        if arguments.show:
+            raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")
         return _predict_test_samples(classifier, arguments)
     if not arguments.pictures:
-        raise UserError("IMAGE: name pictures to classify, or take test images with --test-samples N")
+        raise UserError("IMAGE: is required: pictures to classify; or take test images with --test-samples N")
     if arguments.plot:
         raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
     answers: list[dict[str, Any]] = []

@@ -15,9 +15,6 @@ from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
 from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
 from fashion_mlp.errors import UserError
 
-MANY_PROBLEMS = 100
-"""Beyond these the rest is only counted: a wrong folder makes every row a problem."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -70,7 +67,7 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
             except UserError as error:
                 problems[row.line] = str(error)
         if problems:
-            _refuse(path, problems)
+            raise UserError(*(f"{path} line {line}: {problem}" for line, problem in sorted(problems.items())))
         if not rows:
             raise UserError(f"{path}: lists no images")
         self.images = torch.stack(images)
@@ -177,9 +174,3 @@ def _read(path: Path, mode: Mode) -> Tensor:
         return read_picture(path, mode)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
-
-
-def _refuse(path: Path, problems: dict[int, str]) -> None:
-    told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.items())]
-    rest = [f"and {len(told) - MANY_PROBLEMS} more"] if len(told) > MANY_PROBLEMS else []
-    raise UserError(*told[:MANY_PROBLEMS], *rest)

@@ -97,5 +97,8 @@ class OwnImagesDataModule(ImageDataModule):
     def _labelled(self, split: str) -> Labelled:
         if split not in self._read:
             names = self.given_class_names if split == "train" else self.class_names
-            self._read[split] = self.read_source(str(self.sources[split]), names)
+            found = self.read_source(str(self.sources[split]), names)
+            if len(found.class_names) < 2:
+                raise UserError(f"{self.sources[split]}: all images are of one class; there is nothing to tell apart")
+            self._read[split] = found
         return self._read[split]
