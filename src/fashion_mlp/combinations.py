@@ -19,7 +19,7 @@ MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
 """What is logged each epoch."""
 MANY_WEIGHTS = 10**10
 """40 GB, and three times that with what Adam keeps."""
-TEXTS = ("dirpath", "filename", "folder", "name", "path", "project", "save_dir", "version")
+TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "project", "save_dir", "version")
 """Arguments of callbacks and loggers that name something."""
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
@@ -114,9 +114,9 @@ def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
         for argument in TEXTS:
             if isinstance(part.get(argument), dict | list):
                 yield f"{key}.{argument}={shown(part[argument])}: must be text"
-        monitor = part.get("monitor")
-        if monitor is not None and monitor not in MONITORED and re.match(r"(val|train)(\b|_)", str(monitor)):
-            yield f"{key}.monitor={shown(monitor)}: is not logged{nearest(str(monitor), MONITORED)}"
+        monitor = str(part.get("monitor"))
+        if monitor not in MONITORED and re.match(r"(val|train)(\b|_)", monitor):
+            yield f"{key}.monitor={monitor}: is not logged{nearest(monitor, MONITORED)}"
         for argument, value in part.items():
             yield from _argument_problems(f"{key}.{argument}", value)
 

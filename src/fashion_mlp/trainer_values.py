@@ -17,28 +17,10 @@ PROCESSES_A_CORE = 8
 UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "fsdp", "deepspeed")
 """Those to suggest."""
-
-
-def trainer_problems(trainer: DictConfig, multirun: bool) -> Iterator[str]:
-    """Yield a line for each argument of the Trainer that it would refuse, or that cannot work here."""
-    for name, (is_right, expected) in EXPECTED.items():
-        value = OmegaConf.to_container(trainer).get(name)  # type: ignore[union-attr]  # a mapping gives a dict
-        if not OmegaConf.is_interpolation(trainer, name) and not is_right(value) and not _is_built(value):
-            yield f"trainer.{name}={shown(value)}: must be {expected}"
-    if trainer.max_epochs == 0 or trainer.max_steps == 0:
-        name = "max_epochs" if trainer.max_epochs == 0 else "max_steps"
-        yield f"trainer.{name}=0: trains nothing; to measure a checkpoint use fashion-mlp evaluate"
-    for name, instead in (
-        ("limit_train_batches", "for a short run write trainer.limit_train_batches=1"),
-        ("limit_val_batches", "for no validation write data.val_size=0"),
-        ("limit_test_batches", "for no test write test=false"),
-    ):
-        if trainer.get(name) == 0:
-            yield f"trainer.{name}=0: {instead}"
-    if trainer.barebones:
-        yield "trainer.barebones=true: a run needs what it leaves out; to measure speed use fashion-mlp bench"
-    yield from _impossible_processes(trainer, multirun)
-    yield from _absent_devices(trainer)
+RARE_STRATEGY = re.compile(r"(deepspeed|fsdp|single_device|ddp_spawn|ddp_fork|ddp_notebook)\w*")
+"""Others of Lightning's registry, which it or `_impossible_processes` judges."""
+PRECISIONS = ("16-mixed", "16-true", "bf16-mixed", "bf16-true", "32-true", "64-true", "16", "bf16", "32", "64")
+TIME = "a time as days:hours:minutes:seconds, 00:01:30:00"
 
 
 def _is_built(value: Any) -> bool:
@@ -73,11 +55,9 @@ def _is_interval(value: Any) -> bool:
 
 
 def _is_strategy(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("ddp", "fsdp", "deepspeed", "single_device", "auto"))
+    return isinstance(value, str) and (value in STRATEGIES or bool(RARE_STRATEGY.fullmatch(value)))
 
 
-PRECISIONS = ("16-mixed", "16-true", "bf16-mixed", "bf16-true", "32-true", "64-true", "16", "bf16", "32", "64")
-TIME = "a time as days:hours:minutes:seconds, 00:01:30:00"
 EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "devices": (_are_devices, "auto, a number of at least 1, or different numbers of devices in brackets"),
     "strategy": (_is_strategy, f"one of {', '.join(STRATEGIES)}"),
@@ -101,6 +81,29 @@ EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "plugins": (lambda value: value is None or value == [], "null, or objects with a _target_"),
 }
 """What each argument may be, and how that is said."""
+
+
+def trainer_problems(trainer: DictConfig, multirun: bool) -> Iterator[str]:
+    """Yield a line for each argument of the Trainer that it would refuse, or that cannot work here."""
+    values: Any = OmegaConf.to_container(trainer)
+    for name, (is_right, expected) in EXPECTED.items():
+        value = values.get(name)
+        if not OmegaConf.is_interpolation(trainer, name) and not is_right(value) and not _is_built(value):
+            yield f"trainer.{name}={shown(value)}: must be {expected}"
+    if trainer.max_epochs == 0 or trainer.max_steps == 0:
+        name = "max_epochs" if trainer.max_epochs == 0 else "max_steps"
+        yield f"trainer.{name}=0: trains nothing; to measure a checkpoint use fashion-mlp evaluate"
+    for name, instead in (
+        ("limit_train_batches", "for a short run write trainer.limit_train_batches=1"),
+        ("limit_val_batches", "for no validation write data.val_size=0"),
+        ("limit_test_batches", "for no test write test=false"),
+    ):
+        if trainer.get(name) == 0:
+            yield f"trainer.{name}=0: {instead}"
+    if trainer.barebones:
+        yield "trainer.barebones=true: a run needs what it leaves out; to measure speed use fashion-mlp bench"
+    yield from _impossible_processes(trainer, multirun)
+    yield from _absent_devices(trainer)
 
 
 def _impossible_processes(trainer: DictConfig, multirun: bool) -> Iterator[str]:
