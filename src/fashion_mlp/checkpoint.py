@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from hydra.utils import instantiate
@@ -26,6 +27,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such checkpoint")
     checkpoint: Any
     try:
+        with ZipFile(path) as archive:
+            if archive.testzip() is not None:  # a bit that has flipped, which torch would not notice
+                raise BadZipFile
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch guesses at what a strange file may be; the error says it
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -19,6 +21,8 @@ Batch = tuple[Tensor, Tensor]
 
 METADATA_KEY = "fashion_mlp"
 """Where a checkpoint holds the classifier's metadata."""
+PROGRESS_KEY = "fashion_mlp_progress"
+"""Where a checkpoint holds what the epoch came to so far, for a run that is resumed."""
 
 
 class Predictions(NamedTuple):
@@ -68,7 +72,8 @@ class Classifier(LightningModule):
         self.samples_seen = 0
         """Training images that this process has gone through."""
         self.began = time.perf_counter()
-        """When training began, with all processes started."""
+        """When training began, with all processes started; of a resumed run, as if it had never been interrupted."""
+        self._seconds_before = 0.0
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -109,7 +114,7 @@ class Classifier(LightningModule):
 
     @override
     def on_train_start(self) -> None:
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - self._seconds_before
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -134,12 +139,34 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def total_steps(self) -> int:
-        """Return the number of optimizer steps of the whole run."""
-        return int(self.trainer.estimated_stepping_batches)
+        """Return the number of optimizer steps of the whole run, or of one epoch where it has no end.
+
+        Lightning's own `estimated_stepping_batches` would start the loader before a resumed run knows where to.
+        """
+        trainer = self.trainer
+        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # set at run time
+        limit = trainer.limit_train_batches
+        limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps = ceil(limited / trainer.accumulate_grad_batches) * max(1, trainer.max_epochs or 1)
+        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[METADATA_KEY] = {**self.metadata, "metrics": self.latest_metrics()}
+        checkpoint[PROGRESS_KEY] = {
+            "samples_seen": self.samples_seen,
+            "seconds": time.perf_counter() - self.began,
+            "train_metrics": self.train_metrics.unfinished(),
+        }
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        progress = checkpoint.get(PROGRESS_KEY)
+        if progress is not None and self.trainer.state.fn is TrainerFn.FITTING:
+            self.samples_seen = progress["samples_seen"]
+            self._seconds_before = progress["seconds"]
+            self.train_metrics.go_on(progress["train_metrics"])
+            self.on_train_start()  # which does not come where all epochs are done
 
     def latest_metrics(self) -> dict[str, float]:
         """Return what the last epoch of each stage came to, by name."""

@@ -69,6 +69,7 @@ class DataConfig:
     batch_size: int = number(ge=1)
     eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
+    shuffle_seed: int = number(ge=0, lt=2**32)
     num_workers: int = number(ge=0)
     split_seed: int = number(ge=0)
 
@@ -269,6 +270,14 @@ class TrainerConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """When `last.ckpt` is written in the middle of an epoch; null for never."""
+
+    every_n_steps: int | None = number(ge=1)
+    every_n_seconds: float | None = number(gt=0)
+
+
+@dataclass
 class TrainConfig:
     """The whole configuration of a run."""
 
@@ -283,7 +292,10 @@ class TrainConfig:
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
     test: bool = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     ckpt_path: str | None = MISSING
+    ckpt_part: str = one_of("all", "weights")
+    resume: str | None = MISSING
     resume_sweep: str | None = MISSING
     run_dir: str = MISSING
 

@@ -53,6 +53,14 @@ def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Mod
         logger.log_hyperparams(hyperparameters(config))
     for board in boards:
         _describe(board, config, model, images)
+    with ended(loggers):
+        yield
+
+
+@contextmanager
+def ended(loggers: Iterable[Logger]) -> Iterator[None]:
+    """Tell each logger at the end whether the run came to it."""
+    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
     status = api_pb2.STATUS_FAILURE
     try:
         yield
