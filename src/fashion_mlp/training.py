@@ -72,9 +72,8 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
 
     if trainer.is_global_zero:
         log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed))
-    images, _ = datamodule.parts["train"].__getitems__(range(min(SAMPLES, len(datamodule.parts["train"]))))
     loggers = trainer.loggers if trainer.is_global_zero else []
-    with recorded(loggers, plain(cfg), classifier.model, images):
+    with recorded(loggers, plain(cfg), classifier.model, datamodule.training_samples(SAMPLES)):
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
@@ -134,6 +133,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         optimizer=build("optimizer", cfg),
         scheduler=build("scheduler", cfg) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
+        augment=datamodule.augment,
         metadata={
             "version": __version__,
             "model": config,
