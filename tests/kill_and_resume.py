@@ -42,6 +42,11 @@ CONFIGURATIONS = {
     "dropout, augmentation, one-cycle": (
         "model.dropout=0.3",
         "model.norm=batch",
+        "data.augment.flip=0.5",
+        "data.augment.shift=1",
+        "data.augment.erasing=0.3",
+        "data.augment.mixup=0.2",
+        "data.augment.off_last=0.2",
         "scheduler=onecycle",
         "trainer.max_epochs=3",
     ),

@@ -1,8 +1,8 @@
 """The LightningModule: loss, metrics, optimizer, what is logged."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import ceil
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from fashion_mlp.data import Augmentation
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import Schedule
 
@@ -44,6 +45,7 @@ class Classifier(LightningModule):
         scheduler: makes the learning-rate schedule from the optimizer and the number of steps.
         label_smoothing: of the training loss only (arXiv 1512.00567), 0 to less than 1; validation and test
             report the plain cross-entropy.
+        augment: what is done to each minibatch that is learned from; by default nothing.
         metadata: plain values that each checkpoint carries, from which `fashion_mlp.load_classifier` rebuilds
             the classifier.
     """
@@ -56,6 +58,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Schedule | None = None,
         label_smoothing: float = 0.0,
+        augment: Augmentation | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -64,6 +67,9 @@ class Classifier(LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.metadata = dict(metadata or {})
+        self.augment = augment or Augmentation()
+        self.augmented_steps = 0.0
+        """The step after which minibatches are no longer augmented, known once training starts."""
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names)
@@ -94,9 +100,11 @@ class Classifier(LightningModule):
             batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
             step: the optimizer step that it is for, counted from 1.
         """
-        images, labels = batch
+        images, targets = batch
+        if step <= self.augmented_steps:
+            images, targets = self.augment(images, targets, len(self.class_names))
         logits: Tensor = self.model(images)
-        loss: Tensor = self.train_loss(logits, labels)
+        loss: Tensor = self.train_loss(logits, targets)
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
             shown = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.log("train/loss_step", shown, prog_bar=True, logger=False)
@@ -114,6 +122,7 @@ class Classifier(LightningModule):
 
     @override
     def on_train_start(self) -> None:
+        self.augmented_steps = self._augmented_steps()
         self.began = time.perf_counter() - self._seconds_before
 
     @override
@@ -147,7 +156,7 @@ class Classifier(LightningModule):
         batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # set at run time
         limit = trainer.limit_train_batches
         limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps = ceil(limited / trainer.accumulate_grad_batches) * max(1, trainer.max_epochs or 1)
+        steps = math.ceil(limited / trainer.accumulate_grad_batches) * max(1, trainer.max_epochs or 1)
         return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
     @override
@@ -166,7 +175,7 @@ class Classifier(LightningModule):
             self.samples_seen = progress["samples_seen"]
             self._seconds_before = progress["seconds"]
             self.train_metrics.go_on(progress["train_metrics"])
-            self.on_train_start()  # which does not come where all epochs are done
+            self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
 
     def latest_metrics(self) -> dict[str, float]:
         """Return what the last epoch of each stage came to, by name."""
@@ -199,6 +208,11 @@ class Classifier(LightningModule):
         logits: Tensor = self(images)
         metrics.add(self.eval_loss(logits, labels), logits, labels)
         return logits
+
+    def _augmented_steps(self) -> float:
+        if not self.augment.is_on:
+            return 0
+        return round((1 - self.augment.off_last) * self.total_steps()) if self.augment.off_last else math.inf
 
     def _log_epoch(self, metrics: EpochMetrics) -> None:
         # Already those of all processes; sync_dist only tells Lightning so. "step" is the step of the chart.

@@ -62,6 +62,18 @@ def one_of(*choices: str, default: Any = MISSING) -> Any:
 
 
 @dataclass
+class AugmentConfig:
+    """`fashion_mlp.data.Augmentation`."""
+
+    _target_: str = MISSING
+    flip: float = number(ge=0, le=1)
+    shift: int = number(ge=0)
+    erasing: float = number(ge=0, le=1)
+    mixup: float = number(ge=0)
+    off_last: float = number(ge=0, le=1)
+
+
+@dataclass
 class DataConfig:
     """What every data module takes."""
 
@@ -72,6 +84,7 @@ class DataConfig:
     shuffle_seed: int = number(ge=0, lt=2**32)
     num_workers: int = number(ge=0)
     split_seed: int = number(ge=0)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass

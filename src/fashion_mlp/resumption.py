@@ -129,10 +129,12 @@ def _other_length(config: Any, text: str) -> Iterator[str]:
     if before is not None and int(now) < before:
         yield f"{text}: the run is to have {before} epochs, which may be raised only"
     schedule = str((config.scheduler or {}).get("_target_")).rpartition(".")[2]
-    if int(now) != before and schedule in WHOLE_RUN:
+    fades = OmegaConf.select(config, "data.augment.off_last") or 0.0
+    if int(now) != before and (schedule in WHOLE_RUN or fades):
+        laid_out = "data.augment.off_last" if fades else f"scheduler={schedule}"
         yield (
-            f"{text}: the schedule {schedule} was laid out for {before} epochs; start a new run from its weights with "
-            "ckpt_path=... ckpt_part=weights"
+            f"{text}: {laid_out} was laid out for {before} epochs; begin a new run with its weights, by "
+            "ckpt_path=.../checkpoints/last.ckpt ckpt_part=weights"
         )
 
 

@@ -93,8 +93,7 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         take_back(loggers, start.charts, start.step)
         recording = ended(loggers)
     else:
-        images, _ = datamodule.parts["train"].__getitems__(range(min(SAMPLES, len(datamodule.parts["train"]))))
-        recording = recorded(loggers, plain(cfg), classifier.model, images)
+        recording = recorded(loggers, plain(cfg), classifier.model, datamodule.training_samples(SAMPLES))
     with recording:
         if cfg.model.get("compile"):
             classifier.model.compile()
@@ -144,6 +143,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         optimizer=build("optimizer", cfg),
         scheduler=build("scheduler", cfg) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
+        augment=datamodule.augment,
         metadata={
             "version": __version__,
             "model": config,

@@ -10,6 +10,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
 from fashion_mlp.errors import UserError
@@ -35,6 +36,7 @@ class ImageDataModule(LightningDataModule):
         val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
             class; 0 for none.
         split_seed: seed of that split.
+        augment: what is done to a minibatch for training, once it is on its device; by default nothing.
     """
 
     option: str
@@ -55,6 +57,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int = 0,
         val_size: float = 5000,
         split_seed: int = 0,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -64,6 +67,7 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
+        self.augment = augment or Augmentation()
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
         self.batches_per_fetch = 1
@@ -108,6 +112,12 @@ class ImageDataModule(LightningDataModule):
         if size >= count:
             raise UserError(f"data.val_size={self.val_size}: must be less than the {count} training images")
         return size
+
+    def training_samples(self, count: int) -> Tensor:
+        """Return the first training images as a network gets them, augmented; moves no random numbers."""
+        images, labels = self.parts["train"].__getitems__(range(min(count, len(self.parts["train"]))))
+        with torch.random.fork_rng(devices=[]):
+            return self.augment(images, labels, len(self.class_names))[0]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the training part; a resumed run's begin where it was interrupted."""
