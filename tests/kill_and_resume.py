@@ -39,7 +39,7 @@ COMMON = (
     "callbacks=lean",
 )
 CONFIGURATIONS = {
-    "dropout, augmentation, one-cycle": (
+    "dropout, augmentation, one-cycle, EMA": (
         "model.dropout=0.3",
         "model.norm=batch",
         "data.augment.flip=0.5",
@@ -48,6 +48,7 @@ CONFIGURATIONS = {
         "data.augment.mixup=0.2",
         "data.augment.off_last=0.2",
         "scheduler=onecycle",
+        "callbacks.ema.decay=0.99",
         "trainer.max_epochs=3",
     ),
     "workers": ("data.num_workers=2", "model.dropout=0.1", "scheduler=cosine", "trainer.max_epochs=3"),
