@@ -110,6 +110,7 @@ def outcome(run: Path) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text())
     return {
         "weights": state["state_dict"],
+        "trained_weights": state["callbacks"].get("ExponentialMovingAverage", {}),
         "optimizer": state["optimizer_states"],
         "schedule": state["lr_schedulers"],
         "metrics": {name: value for name, value in metrics.items() if name not in UNLIKE},

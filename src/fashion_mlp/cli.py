@@ -91,7 +91,7 @@ def _add_tta(parser: argparse.ArgumentParser) -> None:
         "--tta",
         action="store_true",
         help="test-time augmentation: average the probabilities over the image and its mirror image, each as it is and "
-        "shifted by one pixel in four directions; for checkpoints that were trained with flips and shifts",
+        "shifted by one pixel in four directions; for checkpoints trained with data.augment.flip and .shift",
     )
 
 
