@@ -41,7 +41,7 @@ COMMON = (
     "callbacks=lean",
 )
 CONFIGURATIONS = {
-    "dropout, augmentation, one-cycle": (
+    "dropout, augmentation, one-cycle, EMA": (
         "model.dropout=0.3",
         "model.norm=batch",
         "data.augment.flip=0.5",
@@ -50,6 +50,7 @@ CONFIGURATIONS = {
         "data.augment.mixup=0.2",
         "data.augment.off_last=0.2",
         "scheduler=onecycle",
+        "callbacks.ema.decay=0.99",
         "trainer.max_epochs=3",
     ),
     "workers": ("data.num_workers=2", "model.dropout=0.1", "scheduler=cosine", "trainer.max_epochs=3"),
@@ -111,6 +112,7 @@ def outcome(run: Path) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text())
     return {
         "weights": state["state_dict"],
+        "trained_weights": state["callbacks"].get("ExponentialMovingAverage", {}),
         "optimizer": state["optimizer_states"],
         "schedule": state["lr_schedulers"],
         "metrics": {name: value for name, value in metrics.items() if name not in UNLIKE},

@@ -65,7 +65,7 @@ class StartingPoint:
         if not self.is_whole:
             classifier.load_state_dict(self.checkpoint["state_dict"])
             return
-        for part in ("optimizer", "scheduler"):
+        for part in ("optimizer", "scheduler", "callbacks.ema"):
             self._check_same(part, classifier.metadata[part])
         if max_epochs is not None and 0 <= max_epochs <= self.epochs:
             raise UserError(

@@ -153,6 +153,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
             "data": datamodule.identity,
             "optimizer": plain(cfg.optimizer),
             "scheduler": plain(cfg.scheduler) if cfg.scheduler else None,
+            "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
         },
     )
 
