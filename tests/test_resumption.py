@@ -4,14 +4,16 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
@@ -117,14 +119,14 @@ def interrupted(run_here: Run, sigterm_at: Ask) -> Path:
     done = run_here("hydra.run.dir=a", "steps_per_execution=2")
     assert done.returncode == 143
     assert "Traceback" not in done.stderr
-    assert done.stderr == "interrupted in epoch 2, after step 16; go on with: python train.py resume=a\n"
+    assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
     return Path("a")
 
 
 def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: Run) -> None:
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
-    assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, in epoch 2 after step 16" in done.stdout
+    assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
     assert "epoch 1/2" not in done.stdout
     assert "epoch 2/2" in done.stdout
     metrics = json.loads((interrupted / "metrics.json").read_text())
@@ -230,7 +232,7 @@ def test_from_the_checkpoint_before_a_damaged_one(
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
     assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
-    assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, in epoch 2 after step 10" in done.stdout
+    assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
     assert differences(outcome(Path("whole")), outcome(interrupted)) == []
 
 
@@ -274,3 +276,79 @@ def test_killed_at_random_moments() -> None:
     done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("equal to the last bit") == 3
+
+
+def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
+    assert done.returncode == 0, done.stderr
+    assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
+    assert "epoch 1/1" in done.stdout
+    old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
+    assert differences(old, new) == []  # such a rate changes nothing
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.hidden_sizes=[16]", "trainer.max_epochs=9"],
+            "holds another network (layers.0.weight is (32, 784), here (16, 784)); set model.* as it was trained",
+        ),
+        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "holds another network"),
+        (
+            ["optimizer.lr=0.1", "trainer.max_epochs=9"],
+            "optimizer.lr=0.1: ckpt_path=a/checkpoints/last.ckpt was trained",
+        ),
+        (["optimizer=sgd", "trainer.max_epochs=9"], "optimizer=torch.optim.SGD: ckpt_path=a/checkpoints/last.ckpt was"),
+        (["scheduler=cosine", "trainer.max_epochs=9"], "scheduler="),
+        (["trainer.max_epochs=1"], "has trained 1 epochs already; set trainer.max_epochs above that"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run, overrides: list[str], message: str) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not Path("b").exists()
+
+
+@pytest.fixture
+def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
+    """Return a function: from an optimizer step on, no file can be longer than some bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    learn = Classifier.learn_from
+
+    def fill(step: int, size: int) -> None:
+        def filling(self: Classifier, batch: Any, number: int) -> Any:
+            if number == step:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+                monkeypatch.setattr(Classifier, "learn_from", learn)
+            return learn(self, batch, number)
+
+        monkeypatch.setattr(Classifier, "learn_from", filling)
+
+    yield fill
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_keeps_the_state_before(
+    run_here: Run, run_as_typed: Run, full_disk_at: Callable[[int, int], None]
+) -> None:
+    assert run_here("hydra.run.dir=whole").returncode == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
+    done = run_here("hydra.run.dir=a")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: .*a/checkpoints/best.ckpt: File too large; raise the limit on the size of files; go on with: "
+        r"python train.py resume=a\n",
+        done.stderr,
+    )
+    assert {path.name for path in Path("a/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []

@@ -101,7 +101,7 @@ def test_the_last_steps_are_not_augmented_also_of_a_run_that_goes_on(
     monkeypatch.setattr(Augmentation, "__call__", noting_call)
     short = (f"steps_per_execution={steps}", "logger=none", *AUGMENT)
     whole = compose_small(
-        "whole", "callbacks.last_checkpoint.filename='{epoch}'", "+callbacks.last_checkpoint.save_top_k=-1", *short
+        "whole", "callbacks.best_checkpoint.filename='{epoch}'", "+callbacks.best_checkpoint.save_top_k=-1", *short
     )
     train(whole)
     assert augmented == [0, *range(1, 16)]  # of 20, and once before the first, for samples to look at

@@ -17,8 +17,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())  # on the disk before it has the name, should the power fail
-        except BaseException:
+        except BaseException as error:
             temporary.unlink()
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)  # which a failed write does not tell
             raise
     temporary.chmod(0o644)  # not the private mode of temporary files: data are shared
     temporary.replace(path)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -22,8 +21,6 @@ Batch = tuple[Tensor, Tensor]
 
 METADATA_KEY = "fashion_mlp"
 """Where a checkpoint holds the classifier's metadata."""
-PROGRESS_KEY = "fashion_mlp_progress"
-"""Where a checkpoint holds what the epoch came to so far, for a run that is resumed."""
 
 
 class Predictions(NamedTuple):
@@ -165,20 +162,21 @@ class Classifier(LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[METADATA_KEY] = {**self.metadata, "metrics": self.latest_metrics()}
-        checkpoint[PROGRESS_KEY] = {
+
+    def progress(self) -> dict[str, Any]:
+        """Return what this process has come to, as plain values and tensors, for a run that is resumed."""
+        return {
             "samples_seen": self.samples_seen,
             "seconds": time.perf_counter() - self.began,
             "train_metrics": self.train_metrics.unfinished(),
         }
 
-    @override
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        progress = checkpoint.get(PROGRESS_KEY)
-        if progress is not None and self.trainer.state.fn is TrainerFn.FITTING:
-            self.samples_seen = progress["samples_seen"]
-            self._seconds_before = progress["seconds"]
-            self.train_metrics.go_on(progress["train_metrics"])
-            self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Begin with what `progress` has returned."""
+        self.samples_seen = progress["samples_seen"]
+        self.train_metrics.go_on(progress["train_metrics"])
+        self._seconds_before = progress["seconds"]
+        self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
 
     def latest_metrics(self) -> dict[str, float]:
         """Return what the last epoch of each stage came to, by name."""

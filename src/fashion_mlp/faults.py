@@ -2,6 +2,7 @@
 
 import errno
 import shlex
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,26 @@ def faults_explained(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
+        threading.excepthook = _without_traceback  # TensorBoard's writer says it again, perhaps at the very end
         raise UserError(
-            f"{error.filename or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
+            f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
         ) from error
     except Interrupted as error:
         raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
+
+
+def _file(error: BaseException | None) -> str | None:
+    """Return the file of an error, or of the one that it came upon while that was dealt with."""
+    while error is not None:
+        if isinstance(error, OSError) and error.filename:
+            return str(error.filename)
+        error = error.__context__
+    return None
+
+
+def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
 
 
 def _how_to_go_on(run_dir: Path) -> str:

@@ -45,7 +45,10 @@ def claimed(run_dir: Path, *, resumed: bool = False) -> Iterator[None]:
         UserError: the folder holds a run already, or cannot be written.
     """
     try:
-        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=resumed)
+        checkpoints = run_dir / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=resumed)
+        for half_written in checkpoints.glob(".*.ckpt.*"):
+            half_written.unlink()
     except FileExistsError as error:
         raise UserError(
             f"{run_dir}: holds a run already; go on with it by resume={run_dir}, or give this one another hydra.run.dir"

@@ -53,7 +53,7 @@ class StartingPoint:
         """What is taken over, in one line."""
         if not self.is_whole:
             return f"{from_here(self.path)}, its weights only"
-        return f"{from_here(self.path)}, with optimizer and schedule, in epoch {self.epochs + 1} after step {self.step}"
+        return f"{from_here(self.path)}, with optimizer and schedule, after step {self.step}"
 
     def begin(self, classifier: Classifier, max_epochs: int | None) -> None:
         """Take over the weights, if nothing else is; Lightning takes over the whole.

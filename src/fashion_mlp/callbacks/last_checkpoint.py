@@ -1,5 +1,6 @@
 """The state from which an interrupted run goes on to the same bits."""
 
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from fashion_mlp.charts import save_charts
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.random_state import random_state, restore_random_state
 
@@ -48,6 +50,7 @@ class LastCheckpoint(Checkpoint):
         self._is_saving = False
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
+        self._own: Mapping[str, Any] | None = None
 
     @property
     def path(self) -> Path:
@@ -61,8 +64,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
-            restore_random_state(self._loaded["random"][trainer.global_rank], pl_module.device)
-            self._loaded = None
+            if self._own is not None:
+                restore_random_state(self._own["random"], pl_module.device)
+            self._loaded = self._own = None
             # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
             # checkpoints know no metrics.
             trainer.fit_loop._restarting = False
@@ -87,9 +91,9 @@ class LastCheckpoint(Checkpoint):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
+        self.stop.is_deferred = False
         if self._agreed(trainer, self.stop.signum is not None):
             self._give_in(trainer)
-        self.stop.is_deferred = False
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -97,22 +101,28 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        own = {
-            "random": _of_all_processes(trainer, random_state(pl_module.device)),
+        assert isinstance(pl_module, Classifier)
+        own = {"random": random_state(pl_module.device), "progress": pl_module.progress()}
+        checkpoint["callbacks"][self.state_key] = {
+            "processes": _of_all_processes(trainer, own),
             "metrics": dict(trainer.callback_metrics),
             "is_stopped": trainer.should_stop,
             "charts": self._charts,
         }
-        checkpoint["callbacks"][self.state_key] = own
         if self._is_saving:
             _put_between_batches(checkpoint)
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn is not TrainerFn.FITTING:
+        if trainer.state.fn is TrainerFn.FITTING:
+            self._loaded = checkpoint["callbacks"].get(self.state_key)
+        if self._loaded is None:
             return
-        self._loaded = checkpoint["callbacks"].get(self.state_key)
-        if self._loaded is not None and Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+        assert isinstance(pl_module, Classifier)
+        if trainer.world_size == len(self._loaded["processes"]):
+            self._own = self._loaded["processes"][trainer.global_rank]
+            pl_module.go_on(self._own["progress"])
+        if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):
@@ -147,9 +157,8 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _give_in(self, trainer: Trainer) -> None:
-        raise Interrupted(
-            self.stop.signum or 0, f"interrupted in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
-        )
+        signum = self.stop.signum or signal.SIGTERM  # another process was asked
+        raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
 
 
 def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
