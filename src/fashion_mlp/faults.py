@@ -32,17 +32,20 @@ def faults_explained(run_dir: Path) -> Iterator[None]:
         UserError: instead of an `OSError` of the kinds that a user can mend.
         Interrupted: with how to go on.
     """
+    before = threading.excepthook
+    threading.excepthook = _without_traceback  # TensorBoard's writer meets a full disk in a thread of its own
     try:
         yield
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        threading.excepthook = _without_traceback  # TensorBoard's writer says it again, perhaps at the very end
         raise UserError(
             f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
         ) from error
     except Interrupted as error:
         raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
+    finally:
+        threading.excepthook = before
 
 
 def _file(error: BaseException | None) -> str | None:
@@ -55,7 +58,8 @@ def _file(error: BaseException | None) -> str | None:
 
 
 def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
-    if not isinstance(arguments.exc_value, OSError):
+    is_told = isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in REMEDIES
+    if not is_told:
         threading.__excepthook__(arguments)
 
 

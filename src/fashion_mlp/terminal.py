@@ -32,6 +32,7 @@ def silence_libraries() -> None:
 
     Call it after importing Lightning, which sets its own levels when it is imported.
     """
+    logging.raiseExceptions = False  # a log on a disk that is full: the run will say so
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own use of a torch API, in its _pytree.py.
