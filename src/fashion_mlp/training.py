@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fashion_mlp import __version__, processes, report, several_steps
+from fashion_mlp import __version__, memory, processes, report, several_steps
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config import TrainerConfig
@@ -53,7 +53,8 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     run_dir = Path(cfg.run_dir)
-    with claimed(run_dir) if processes.is_first() else nullcontext():
+    remedy = memory.remedy_for(cfg)
+    with memory.shortage_told(remedy), claimed(run_dir) if processes.is_first() else nullcontext():
         seed_everything(cfg.seed, workers=True, verbose=False)
         # With it, distributed strategies would go back to the seed after the weights are drawn.
         del os.environ["PL_GLOBAL_SEED"]
@@ -74,7 +75,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
         log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed))
     images, _ = datamodule.parts["train"].__getitems__(range(min(SAMPLES, len(datamodule.parts["train"]))))
     loggers = trainer.loggers if trainer.is_global_zero else []
-    with recorded(loggers, plain(cfg), classifier.model, images):
+    with memory.shortage_told(remedy), recorded(loggers, plain(cfg), classifier.model, images):
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
@@ -165,9 +166,10 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(config, **arguments, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise UserError(f"{key}: {error.__cause__ or error}") from error
+        cause = error.__cause__
+        if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
+            raise cause from None
+        raise UserError(f"{key}: {cause or error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
