@@ -11,10 +11,10 @@ from fashion_mlp.memory import shortage_told
 REMEDIES = {
     "bench": "lower --batch-size or --hidden-sizes",
     "data": "lower data.batch_size, or take fewer images",
-    "embed": "lower --images, or take --device cpu",
-    "evaluate": "lower data.eval_batch_size, or take --device cpu",
+    "embed": "lower --images",
+    "evaluate": "lower data.eval_batch_size",
     "export": "lower data.eval_batch_size",
-    "predict": "lower --test-samples, or take --device cpu",
+    "predict": "lower --test-samples",
 }
 """What to do about a lack of memory, by command."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
