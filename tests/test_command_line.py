@@ -48,6 +48,10 @@ MISTAKES = {
     "model=null": "model=None: ",
     "model.width=512": "model.width=512: no such key",
     "test=maybe": "test=maybe: must be true or false",
+    "data.augment.flop=0.5": "data.augment.flop=0.5: no such key; did you mean data.augment.flip?",
+    "data.augment.flip=50": "data.augment.flip=50: must be at least 0 and at most 1",
+    "data.augment.shift=0.5": "data.augment.shift=0.5: must be an integer",
+    "data.augment=flip": "data.augment=flip: must be set by its keys: flip, shift, ",
 }
 COMBINATIONS = {
     "data=synthetic data.val_size=12000": "data.val_size=12000: must be less than data.train_size=12000",
@@ -56,6 +60,9 @@ COMBINATIONS = {
     "data=image_folder data.img_dir=. data.mode=grey": "data.mode=grey: no such choice; did you mean gray?",
     "scheduler=plateau data.val_size=0": "use scheduler.monitor=train/loss",
     "scheduler=cosine trainer.max_epochs=-1": "trainer.max_epochs=-1: a schedule needs an end",
+    "data.augment.off_last=0.1 trainer.max_epochs=-1": "data.augment.off_last needs an end",
+    "data.augment.shift=28": "data.augment.shift=28: must be less than the images' sides, [28,28]",
+    "data=image_folder data.img_dir=. data.image_size=[9,28] data.augment.shift=9": "the images' sides, [9,28]",
     "optimizer=sgd optimizer.nesterov=true": "needs optimizer.momentum greater than 0",
     "trainer.precision=16-mixed trainer.gradient_clip_val=1": "needs optimizer.fused=false",
     "model.norm=batch data.batch_size=1": "needs data.batch_size greater than 1",
@@ -91,6 +98,7 @@ FINE = [
     "model=linear data=synthetic data.val_size=0",
     "model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20",
     "model.hidden_sizes.0=7",
+    "data.augment.flip=0.5 data.augment.shift=1 data.augment.erasing=0.25 data.augment.mixup=0.2",
     "trainer.gradient_clip_val=0.5 trainer.limit_train_batches=0.1 trainer.max_time=00:00:01:00",
     "scheduler=plateau scheduler.monitor=train/loss data.val_size=0",
     "data=image_folder data.img_dir=. data.val_size=0.25",

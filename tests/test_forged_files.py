@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from fashion_mlp import load_classifier
+from fashion_mlp.charts import take_back
 from fashion_mlp.checkpoint import build_model, read_checkpoint
 from fashion_mlp.cli import main
 from fashion_mlp.errors import UserError
@@ -273,3 +275,12 @@ def test_a_checkpoint_does_not_say_what_is_written_and_started(
         main(["evaluate", str(path)])
     assert f"refused, since it sets data.{key}" in str(ended.value)
     assert [file.name for file in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_checkpoint_cuts_no_files_but_those_of_its_charts(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    logger = TensorBoardLogger(tmp_path / "run", name="", version="")
+    take_back([logger], {"../victim": 0, str(victim): 0}, step=0)
+    assert victim.read_text() == "precious"

@@ -41,7 +41,7 @@ def test_a_run_learns_and_records_itself(compose_small: Compose, capsys: pytest.
     assert (metrics["seed"], metrics["epochs"], metrics["parameters"]) == (42, 3, 784 * 32 + 32 + 32 * 10 + 10)
     assert {"test/loss", "test/f1_macro", "test/acc/Ankle boot", "val/loss", "train/loss", "train/acc"} <= set(metrics)
     assert {"seconds", "samples_per_second", "device", "version/torch", "version/fashion-mlp"} <= set(metrics)
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert metrics["checkpoint"] == "checkpoints/best.ckpt"
 
     events = EventAccumulator(str(run_dir)).Reload()
@@ -91,7 +91,7 @@ def test_without_validation_the_last_weights_are_tested(compose_small: Compose) 
     assert not [name for name in metrics if name.startswith("val/")]
     assert metrics["checkpoint"] == "checkpoints/last.ckpt"
     assert objective == pytest.approx(metrics["train/loss"], abs=1e-6)
-    assert [path.name for path in Path(cfg.run_dir, "checkpoints").iterdir()] == ["last.ckpt"]
+    assert {path.name for path in Path(cfg.run_dir, "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
 def test_the_test_set_is_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

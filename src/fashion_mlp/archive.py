@@ -52,6 +52,8 @@ def read_directory(file: IO[bytes]) -> tuple[bytes, dict[str, int]]:
         sizes = {entry.filename.removeprefix(f"{root}/"): entry.file_size for entry in entries}
         if sizes.get("data.pkl", 0) > MAX_PICKLE_BYTES:
             raise ForgedFileError(f"has {sizes['data.pkl']:,} bytes of plain values, more than {MAX_PICKLE_BYTES:,}")
+        if archive.testzip() is not None:  # a bit that has flipped, which torch would not notice
+            raise zipfile.BadZipFile
         pickled = archive.read(f"{root}/data.pkl")
     file.seek(0)
     return pickled, {name.removeprefix("data/"): size for name, size in sizes.items() if name.startswith("data/")}

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fashion_mlp import processes
+from fashion_mlp import processes, resumption
 from fashion_mlp.config import LayersConfig, SearchConfig
 from fashion_mlp.errors import UserError
 from fashion_mlp.suggestions import nearest, nearest_key
@@ -37,12 +37,12 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         config_name: the primary config.
 
     Returns:
-        The command line to run: `argv`, or that of the sweep which `resume_sweep` names.
+        The command line to run: `argv`, or that of the run or sweep which `resume` or `resume_sweep` names.
 
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
-    argv = resumed(argv)
+    argv = resumption.resumed(resumed(argv))
     args = get_args_parser().parse_args(argv)
     if args.help or args.hydra_help or args.shell_completion or args.config_path or args.config_name:
         return argv  # nothing is run, or it is somebody else's configuration, which is Hydra's business
@@ -146,8 +146,12 @@ def _check_values(
     for override in [*overrides, *_params(hydra, typed)]:
         key = override.key_or_group
         place = layers if layers and override.is_sweep_override() and key in LAYERS else cfg
-        if key == "hydra.run.dir" and processes.is_first() and Path(str(override.value()), "checkpoints").exists():
-            yield f"{override.input_line}: holds a run already; name another folder"
+        is_taken = key == "hydra.run.dir" and Path(str(override.value()), "checkpoints").exists()
+        if is_taken and processes.is_first() and resumption.KEY not in typed:
+            yield (
+                f"{override.input_line}: holds a run already; go on with it by resume={override.value()}, or name "
+                "another folder"
+            )
         elif override.is_add() and not _may_have(cfg, key):
             yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
         elif not _sets_known_key(override):

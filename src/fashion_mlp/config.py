@@ -62,6 +62,18 @@ def one_of(*choices: str, default: Any = MISSING) -> Any:
 
 
 @dataclass
+class AugmentConfig:
+    """`fashion_mlp.data.Augmentation`."""
+
+    _target_: str = MISSING
+    flip: float = number(ge=0, le=1)
+    shift: int = number(ge=0)
+    erasing: float = number(ge=0, le=1)
+    mixup: float = number(ge=0)
+    off_last: float = number(ge=0, le=1)
+
+
+@dataclass
 class DataConfig:
     """What every data module takes."""
 
@@ -69,8 +81,10 @@ class DataConfig:
     batch_size: int = number(ge=1)
     eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
+    shuffle_seed: int = number(ge=0, lt=2**32)
     num_workers: int = number(ge=0)
     split_seed: int = number(ge=0)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
@@ -269,6 +283,14 @@ class TrainerConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """When `last.ckpt` is written in the middle of an epoch; null for never."""
+
+    every_n_steps: int | None = number(ge=1)
+    every_n_seconds: float | None = number(gt=0)
+
+
+@dataclass
 class TrainConfig:
     """The whole configuration of a run."""
 
@@ -283,7 +305,10 @@ class TrainConfig:
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
     test: bool = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     ckpt_path: str | None = MISSING
+    ckpt_part: str = one_of("all", "weights")
+    resume: str | None = MISSING
     resume_sweep: str | None = MISSING
     run_dir: str = MISSING
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.files import replacing
 from fashion_mlp.data.module import Batch
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import MLP

@@ -10,15 +10,21 @@ from typing import Any
 import torch
 from lightning import Trainer
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.files import replacing
+from fashion_mlp.starting_point import StartingPoint
 
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
 def announcement(
-    classifier: Classifier, datamodule: ImageDataModule, trainer: Trainer, run_dir: Path, seed: int
+    classifier: Classifier,
+    datamodule: ImageDataModule,
+    trainer: Trainer,
+    run_dir: Path,
+    seed: int,
+    start: StartingPoint | None = None,
 ) -> str:
     """Return what is about to happen, in a few lines."""
     sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
@@ -36,6 +42,8 @@ def announcement(
         "device": device_name(trainer),
         "folder": str(from_here(run_dir)),
     }
+    if start is not None:
+        lines["from"] = start.description
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
 
 

@@ -40,5 +40,7 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers")
     # The epoch's figures are logged all the same.
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval")
+    # A resumed run's charts in CSV are written anew, with what they held.
+    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
     # A run that goes on from another's checkpoint keeps its own in its own folder.
     warnings.filterwarnings("ignore", "The dirpath has changed from")

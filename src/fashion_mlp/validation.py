@@ -67,6 +67,9 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     for key, value in files.items():
         if value is not None and not OmegaConf.is_missing(cfg, key) and not Path(value).exists():
             yield f"{key}={value}: there is no such {'folder' if key.endswith('_dir') else 'file'}"
+    shift, sides = OmegaConf.select(cfg, "data.augment.shift", default=0), cfg.data.get("image_size") or [28, 28]
+    if shift >= min(sides):
+        yield f"data.augment.shift={shift}: must be less than the images' sides, {shown(sides)}"
     train_size = cfg.data.get("train_size")
     if train_size is not None and cfg.data.val_size >= train_size:
         yield f"data.val_size={cfg.data.val_size}: must be less than data.train_size={train_size}"
@@ -75,8 +78,12 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
             f"scheduler.monitor={cfg.scheduler.monitor}: there is no validation with data.val_size=0; "
             "use scheduler.monitor=train/loss"
         )
-    if cfg.scheduler and "monitor" not in cfg.scheduler and cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
-        yield "trainer.max_epochs=-1: a schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+    if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
+        end = "needs an end; set trainer.max_epochs or trainer.max_steps"
+        if cfg.scheduler and "monitor" not in cfg.scheduler:
+            yield f"trainer.max_epochs=-1: a schedule {end}"
+        if OmegaConf.select(cfg, "data.augment.off_last"):
+            yield f"trainer.max_epochs=-1: data.augment.off_last {end}"
     if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
     if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:
@@ -147,6 +154,8 @@ def _type_name(hint: Any) -> str:
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     if hint in names:
         return names[hint]
+    if is_dataclass(hint):
+        return f"set by its keys: {', '.join(entry.name for entry in fields(hint) if not entry.name.startswith('_'))}"
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_type_name(option) for option in get_args(hint))
     if get_origin(hint) is list:

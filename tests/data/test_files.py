@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.data.files import DataFile, ensure_files, replacing
+from fashion_mlp.atomic import replacing
+from fashion_mlp.data.files import DataFile, ensure_files
 from fashion_mlp.errors import UserError
 from tests.data.conftest import Site
 

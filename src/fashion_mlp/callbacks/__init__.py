@@ -5,6 +5,7 @@ from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
 from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
 from fashion_mlp.callbacks.gradient_norm import GradientNorm, gradient_norm
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
 from fashion_mlp.callbacks.prediction_picture import PredictionPicture
 from fashion_mlp.callbacks.progress import progress_bar
@@ -18,6 +19,7 @@ __all__ = [
     "EpochLines",
     "EvaluationPictures",
     "GradientNorm",
+    "LastCheckpoint",
     "NonFiniteLoss",
     "PredictionPicture",
     "Stopwatch",

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 
@@ -71,8 +72,10 @@ def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
 
 
 def _stop(trainer: Trainer, what: str, step: int, before: str = "") -> None:
-    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    saved = {callback.best_model_path for callback in callbacks if callback.best_model_path}
+    callbacks = trainer.checkpoint_callbacks
+    saved = {callback.best_model_path for callback in callbacks if isinstance(callback, ModelCheckpoint)} - {""}
+    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint)]
+    saved |= {str(path) for path in last if path.exists()}
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     raise UserError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: "

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import logging
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm
 from typing_extensions import override
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -72,20 +72,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write to a temporary file beside `path`, which takes its place only if the block succeeds."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            yield file
-        except BaseException:
-            temporary.unlink()
-            raise
-    temporary.chmod(0o644)  # not the private mode of temporary files: data are shared
-    temporary.replace(path)
 
 
 @cache

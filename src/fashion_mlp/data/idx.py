@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashion_mlp.data.files import replacing
+from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 
 UNSIGNED_BYTES = 8

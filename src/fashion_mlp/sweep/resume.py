@@ -9,6 +9,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.run_folder import quoted
 
 KEY = "resume_sweep"
 RECORD = "multirun.yaml"
@@ -51,7 +52,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     ]
     if hydra["job"]["config_name"] != "train":
         flags += ["--config-name", hydra["job"]["config_name"]]
-    return ["--multirun", *flags, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={_quoted(folder)}", *hydras]
+    return ["--multirun", *flags, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
 
 
 def check_same_sweep(folder: Path, config: DictConfig) -> None:
@@ -96,9 +97,3 @@ def _is_record(hydra: Any) -> bool:
         return isinstance(hydra["sweeper"], dict) and all(isinstance(text, str) for text in texts)
     except (KeyError, TypeError):
         return False
-
-
-def _quoted(path: Path) -> str:
-    """Write a path as a value that Hydra reads back whatever is in it."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
