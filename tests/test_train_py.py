@@ -78,7 +78,9 @@ def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
     done = run_here("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30: .*\n", done.stderr
+        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30 "
+        r"\(a step before it was .*\): .*\n",
+        done.stderr,
     )
 
 
