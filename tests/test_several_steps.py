@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp.callbacks import EpochLines
+from fashion_mlp.callbacks import EpochLines, ExponentialMovingAverage
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config import TrainerConfig
 from fashion_mlp.data import Augmentation
@@ -152,7 +152,7 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
     ids=lambda changes: " ".join(changes),
 )
 def test_what_looks_at_each_step_gets_one_step_a_call(changes: dict[str, Any]) -> None:
-    assert possible([ModelCheckpoint(), EpochLines()], max_epochs=3, accelerator="cpu")
+    assert possible([ModelCheckpoint(), EpochLines(), ExponentialMovingAverage(0.9)], max_epochs=3, accelerator="cpu")
     assert not possible(**changes)
 
 

@@ -156,8 +156,11 @@ class Classifier(LightningModule):
         batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # set at run time
         limit = trainer.limit_train_batches
         limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps = math.ceil(limited / trainer.accumulate_grad_batches) * max(1, trainer.max_epochs or 1)
-        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+        steps_per_epoch = math.ceil(limited / trainer.accumulate_grad_batches)
+        limits = [trainer.max_steps] if trainer.max_steps != -1 else []
+        if trainer.max_epochs not in (None, -1):
+            limits.append(steps_per_epoch * trainer.max_epochs)
+        return min(limits, default=steps_per_epoch)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

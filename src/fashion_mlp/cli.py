@@ -19,6 +19,8 @@ REMEDIES = {
 """What to do about a lack of memory, by command."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
 
+ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabilities are averaged"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
@@ -41,14 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--plot", type=Path, metavar="FILE", help="save a grid of samples with their labels")
     data.add_argument("--json", action="store_true", help="print JSON")
 
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on test images")
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint, or an ensemble of several, on test images")
     _add_checkpoint(evaluate)
-    evaluate.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP)
+    evaluate.add_argument("more", nargs="*", metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
+    _add_tta(evaluate)
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="save the confusion matrix and the worst mistakes")
 
     predict = commands.add_parser("predict", help="classify picture files, or test images")
     _add_checkpoint(predict)
-    predict.add_argument("pictures", nargs="*", metavar="IMAGE", help="files, folders or globs")
+    predict.add_argument(
+        "more", nargs="*", metavar="CKPT | IMAGE", help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs"
+    )
+    _add_tta(predict)
     predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
     predict.add_argument("--test-samples", type=_positive, metavar="N", help="take the first N test images instead")
     predict.add_argument("--plot", type=Path, metavar="FILE", help="with --test-samples: save them with their answers")
@@ -88,6 +94,15 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a .ckpt file written by train.py")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_tta(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: average the probabilities over the image and its mirror image, each as it is and "
+        "shifted by one pixel in four directions; for checkpoints trained with data.augment.flip and .shift",
+    )
 
 
 def _positive(text: str) -> int:

@@ -234,6 +234,14 @@ class StepConfig(SchedulerConfig):
 
 
 @dataclass
+class EMAConfig:
+    """`fashion_mlp.callbacks.ema`; None switches it off."""
+
+    _target_: str = MISSING
+    decay: float | None = number(gt=0, lt=1)
+
+
+@dataclass
 class TrainerConfig:
     """Every argument of `lightning.Trainer` with its own default, so that each can be set without a `+`.
 
@@ -350,6 +358,7 @@ SCHEMAS: Mapping[str, Mapping[str, type]] = {
         "plateau": PlateauConfig,
         "step": StepConfig,
     },
+    "callbacks": {"ema": EMAConfig},
     "trainer": {"trainer": TrainerConfig},
 }
 

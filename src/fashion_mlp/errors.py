@@ -39,6 +39,6 @@ def told_in_one_line() -> Iterator[None]:
     except Interrupted as interrupted:
         if interrupted.message and processes.is_first():
             print(interrupted.message, file=sys.stderr)  # noqa: T201, as `sys.exit` does with a message
-        raise
+        sys.exit(interrupted.code)
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell expects: 128 and the signal's number

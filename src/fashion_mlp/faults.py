@@ -9,7 +9,7 @@ from pathlib import Path
 from fashion_mlp.callbacks.last_checkpoint import LAST, PREVIOUS
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
-from fashion_mlp.report import from_here
+from fashion_mlp.run_folder import from_here
 
 REMEDIES = {
     errno.ENOSPC: "free some space",

@@ -13,6 +13,7 @@ from lightning import Trainer
 from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.run_folder import from_here
 from fashion_mlp.starting_point import StartingPoint
 
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
@@ -75,11 +76,6 @@ def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, 
     if has_charts:
         rows.append(f"charts      tensorboard --logdir {logdir}")
     return "\n".join(rows)
-
-
-def from_here(path: Path) -> Path:
-    """Return a path as one would type it in the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def versions() -> dict[str, str]:

@@ -70,10 +70,21 @@ def clear(run_dir: Path) -> None:
                 path.unlink()
 
 
+def begin_anew(run_dir: Path) -> None:
+    """Remove what a run has left that was interrupted before its first checkpoint; its configuration and log stay."""
+    clear(run_dir)
+    (run_dir / "checkpoints").mkdir()
+
+
 def quoted(path: Path) -> str:
     """Write a path as a value that Hydra reads back whatever is in it."""
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as one would type it in the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _give_back(run_dir: Path) -> None:

@@ -12,6 +12,7 @@ from fashion_mlp.callbacks.last_checkpoint import LAST, PREVIOUS, LastCheckpoint
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.errors import UserError
+from fashion_mlp.run_folder import from_here
 from fashion_mlp.validation import shown
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class StartingPoint:
     def description(self) -> str:
         """What is taken over, in one line."""
         if not self.is_whole:
-            return f"{self.path}, its weights only"
-        return f"{self.path}, with optimizer and schedule, in epoch {self.epochs + 1} after step {self.step}"
+            return f"{from_here(self.path)}, its weights only"
+        return f"{from_here(self.path)}, with optimizer and schedule, in epoch {self.epochs + 1} after step {self.step}"
 
     def begin(self, classifier: Classifier, max_epochs: int | None) -> None:
         """Take over the weights, if nothing else is; Lightning takes over the whole.
@@ -64,7 +65,7 @@ class StartingPoint:
         if not self.is_whole:
             classifier.load_state_dict(self.checkpoint["state_dict"])
             return
-        for part in ("optimizer", "scheduler"):
+        for part in ("optimizer", "scheduler", "callbacks.ema"):
             self._check_same(part, classifier.metadata[part])
         if max_epochs is not None and 0 <= max_epochs <= self.epochs:
             raise UserError(

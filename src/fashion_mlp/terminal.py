@@ -42,5 +42,8 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval")
     # A resumed run's charts in CSV are written anew, with what they held.
     warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+    # A resumed run's folder is its own, and its loader begins where it was interrupted.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     # A run that goes on from another's checkpoint keeps its own in its own folder.
     warnings.filterwarnings("ignore", "The dirpath has changed from")

@@ -30,7 +30,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
-from fashion_mlp.run_folder import claimed, held
+from fashion_mlp.run_folder import begin_anew, claimed, held
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
@@ -79,6 +79,8 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         # With it, distributed strategies would go back to the seed after the weights are drawn.
         del os.environ["PL_GLOBAL_SEED"]
         start = last_state(run_dir / "checkpoints") if resumed else named_state(cfg.ckpt_path, cfg.ckpt_part)
+        if resumed and start is None and processes.is_first():
+            begin_anew(run_dir)
         datamodule: ImageDataModule = build("data", cfg)
         trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
@@ -157,6 +159,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
             "data": datamodule.identity,
             "optimizer": plain(cfg.optimizer),
             "scheduler": plain(cfg.scheduler) if cfg.scheduler else None,
+            "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
         },
     )
 

@@ -78,6 +78,11 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
             f"scheduler.monitor={cfg.scheduler.monitor}: there is no validation with data.val_size=0; "
             "use scheduler.monitor=train/loss"
         )
+    if str(cfg.scheduler.get("monitor")).startswith("val/") and cfg.trainer.check_val_every_n_epoch != 1:
+        yield (
+            f"trainer.check_val_every_n_epoch={shown(cfg.trainer.check_val_every_n_epoch)}: the schedule looks at "
+            f"{cfg.scheduler.monitor} after each epoch; use scheduler.monitor=train/loss"
+        )
     if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
         end = "needs an end; set trainer.max_epochs or trainer.max_steps"
         if cfg.scheduler and "monitor" not in cfg.scheduler:

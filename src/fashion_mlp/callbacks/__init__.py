@@ -1,6 +1,7 @@
 """What a run shows or guards, one file each."""
 
 from fashion_mlp.callbacks.curves import Curves
+from fashion_mlp.callbacks.ema import ExponentialMovingAverage, ema
 from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
 from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
@@ -18,6 +19,7 @@ __all__ = [
     "EpochEvaluation",
     "EpochLines",
     "EvaluationPictures",
+    "ExponentialMovingAverage",
     "GradientNorm",
     "LastCheckpoint",
     "NonFiniteLoss",
@@ -25,6 +27,7 @@ __all__ = [
     "Stopwatch",
     "Throughput",
     "WeightHistograms",
+    "ema",
     "gradient_norm",
     "progress_bar",
 ]

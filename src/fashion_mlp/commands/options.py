@@ -38,6 +38,12 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def further_checkpoints(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Divide what was typed after the first checkpoint into further ones, by their names' ending, and the rest."""
+    checkpoints = [Path(word) for word in words if word.endswith(".ckpt")]
+    return checkpoints, [word for word in words if not word.endswith(".ckpt")]
+
+
 def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
     """Return the option that `data=OPTION` names, if it was typed, and the values of `data.KEY=VALUE`.
 
