@@ -69,7 +69,7 @@ def _check_end(file: IO[bytes], size: int) -> None:
     file.seek(max(0, size - END_BYTES - LOCATOR_BYTES))
     locator, end = file.read(LOCATOR_BYTES), file.read(END_BYTES)
     if start != START or len(end) != END_BYTES or not end.startswith(END) or end[-2:] != b"\0\0":
-        raise ForgedFileError("is no whole archive as torch.save writes it")
+        raise ForgedFileError("is damaged, or no archive as torch.save writes it")
     directory_end = size - END_BYTES
     directory_bytes, directory_start = struct.unpack("<II", end[12:20])
     if locator.startswith(LOCATOR):
