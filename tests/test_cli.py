@@ -1,10 +1,13 @@
 """`fashion-mlp` on a checkpoint, as its user types it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +248,41 @@ def test_export_agrees_with_the_classifier(
     assert said.json["largest_difference"] < 1e-4
     assert said.json["differing_classes"] == 0
     assert [path.name for path in Path("folder").iterdir()] == [f"model{ending}"]
+    assert kind != "onnx" or os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_an_exported_program_holds_no_pickled_code(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    fashion("export", checkpoint, root, "--format", "torch_export", "--output", "model.pt2")
+    with zipfile.ZipFile("model.pt2") as archive:
+        pickles = [name for name in archive.namelist() if archive.read(name).startswith((b"\x80", b"PK"))]
+        assert [Path(name).name for name in pickles] == ["model.pt"]  # an example of the input, which is a tensor
+        assert "uint8" in str(torch.load(BytesIO(archive.read(pickles[0])), weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("evaluate",), "lower data.eval_batch_size"),
+        (("predict", "--test-samples", "4"), "lower --test-samples"),
+        (("embed",), "lower --images"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_lack_of_memory_names_what_lowers_it(
+    fashion: Fashion,
+    checkpoint: Path,
+    root: str,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    remedy: str,
+) -> None:
+    def exhausted(*given: Any) -> torch.Tensor:
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 1.50 GB on private pool")
+
+    monkeypatch.setattr("fashion_mlp.classifier.Classifier.forward", exhausted)
+    said = fashion(arguments[0], checkpoint, root, *arguments[1:])
+    assert said.status == 1
+    assert said.err == f"error: out of memory on MPS, which could not give 1.50 GB more: {remedy}"
 
 
 def test_a_state_dict_loads_into_the_tutorials_module(fashion: Fashion, checkpoint: Path, root: str) -> None:

@@ -68,6 +68,7 @@ def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run,
 
 @pytest.mark.usefixtures("own_images")
 def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None:
+    before = {path.name for path in tmp_path.iterdir()}
     assert run_here().returncode == 0
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
     for command in TOOLS:
@@ -77,6 +78,8 @@ def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None
         assert main(arguments) == 0, command
     for name in ("plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
         assert (tmp_path / name).is_file()
+    made = {path.name for path in tmp_path.iterdir()} - before
+    assert made == {"runs", "data", "plots", "seen.png", "samples.png", "grid.png"}
 
 
 def test_tensorboard_finds_the_runs(run_here: Run, tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ from importlib import import_module
 from pathlib import Path
 
 from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.memory import shortage_told
 
+REMEDIES = {
+    "bench": "lower --batch-size or --hidden-sizes",
+    "data": "lower data.batch_size, or take fewer images",
+    "embed": "lower --images",
+    "evaluate": "lower data.eval_batch_size",
+    "export": "lower data.eval_batch_size",
+    "predict": "lower --test-samples",
+}
+"""What to do about a lack of memory, by command."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
 
 ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabilities are averaged"
@@ -15,7 +25,7 @@ ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabiliti
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    with told_in_one_line():
+    with told_in_one_line(), shortage_told(REMEDIES[arguments.command]):
         # Loaded for the command alone, so that --help and a mistyped option answer at once.
         command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)

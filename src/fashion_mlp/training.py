@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fashion_mlp import __version__, processes, report, several_steps
+from fashion_mlp import __version__, memory, processes, report, several_steps
 from fashion_mlp.callbacks import LastCheckpoint
 from fashion_mlp.charts import take_back
 from fashion_mlp.checkpoint import read_checkpoint
@@ -63,7 +63,13 @@ def train(cfg: DictConfig, overrides: Sequence[str] = (), resumed: bool = False)
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     run_dir = Path(cfg.run_dir)
     stop = StopRequest()
-    with stop.listening(), faults_explained(run_dir), held(run_dir) if processes.is_first() else nullcontext():
+    shortage_told = memory.shortage_told(memory.remedy_for(cfg))
+    with (
+        stop.listening(),
+        faults_explained(run_dir),
+        shortage_told,
+        held(run_dir) if processes.is_first() else nullcontext(),
+    ):
         return _train(cfg, overrides, run_dir, stop, resumed)
 
 
@@ -190,9 +196,10 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(config, **arguments, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise UserError(f"{key}: {error.__cause__ or error}") from error
+        cause = error.__cause__
+        if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
+            raise cause from None
+        raise UserError(f"{key}: {cause or error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

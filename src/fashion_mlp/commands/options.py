@@ -20,6 +20,8 @@ from fashion_mlp.errors import UserError
 
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
 """The key that names the reader's own images, by option of `data`."""
+NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
+"""Arguments of data that say what is written, asked for and started on this machine."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -72,6 +74,8 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
     option, arguments = parse_overrides(overrides)
     if option is None:
         trained_on = classifier.metadata["data"]
+        if named := [name for name in NOT_FROM_A_CHECKPOINT if name in trained_on["arguments"]]:
+            raise UserError(f"the checkpoint: refused, since it sets data.{named[0]}, which is for the command line")
         option, arguments = trained_on["option"], {**trained_on["arguments"], **arguments}
     elif option in SOURCES and SOURCES[option] in arguments:
         arguments.setdefault(f"test_{SOURCES[option]}", arguments[SOURCES[option]])

@@ -13,6 +13,9 @@ from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.data.pictures import Mode
 from fashion_mlp.errors import UserError
 
+MAX_CLASSES = 10_000
+"""A confusion matrix has the square of them."""
+
 
 class Labelled(NamedTuple):
     """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, and what the labels mean."""
@@ -98,4 +101,7 @@ class OwnImagesDataModule(ImageDataModule):
         if split not in self._read:
             names = self.given_class_names if split == "train" else self.class_names
             self._read[split] = self.read_source(str(self.sources[split]), names)
+            count = len(self._read[split].class_names)
+            if count > MAX_CLASSES:
+                raise UserError(f"{self.sources[split]}: has {count:,} classes, more than {MAX_CLASSES:,}")
         return self._read[split]

@@ -1,5 +1,6 @@
 """Image files of any kind to uint8 tensors of one kind."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from fashion_mlp.errors import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 MAX_PIXELS = 64_000_000
-"""A larger picture is refused before it is decoded: a small file can hold a huge one."""
+"""A larger picture is refused before it is decoded: a small file can hold a huge one. This many take up to 1.2 GiB."""
 
 Mode = Literal["gray", "rgb"]
 
@@ -42,13 +43,16 @@ def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
         UserError: it is no picture, damaged, or too large.
     """
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-            return _to_tensor(ImageOps.exif_transpose(image), mode)
+        if isinstance(source, Path) and not source.is_file():  # a pipe or a device could be read for ever
+            raise UserError("is no regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is then refused, or does not matter
+            return _read(BytesIO(source) if isinstance(source, bytes) else source, mode)
     except UnidentifiedImageError as error:
         raise UserError(f"is no picture ({', '.join(FORMATS)})") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # on a damaged file, Pillow's decoders fail in many ways
         raise UserError(f"cannot be read ({error})") from error
 
 
@@ -58,6 +62,14 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
         return picture
     resized: Tensor = functional.resize(picture, list(size), antialias=True)
     return resized
+
+
+def _read(source: Path | BytesIO, mode: Mode) -> Tensor:
+    # Named, since Pillow would hand others to programs (EPS to Ghostscript) or to decoders that few have looked at.
+    with Image.open(source, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        return _to_tensor(ImageOps.exif_transpose(image), mode)
 
 
 def _to_tensor(image: Image.Image, mode: Mode) -> Tensor:

@@ -86,8 +86,8 @@ class SyntheticDataModule(ImageDataModule):
         sums = self.folder / CHECKSUMS
         if not sums.is_file():
             return False
-        digests = (line.split() for line in sums.read_text().splitlines())
-        recorded = {name: digest for digest, name in digests}
+        lines = sums.read_text(errors="replace").splitlines()
+        recorded = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         return all(
             (self.folder / name).is_file() and recorded.get(name) == sha256_of(self.folder / name)
             for name in self._names()
