@@ -1,7 +1,9 @@
 """`fashion-mlp demo` as its user types it, but for the serving."""
 
 import os
+import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,14 @@ from fashion_mlp.commands import demo
 from fashion_mlp.errors import UserError
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [demo]")
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give SIGTERM back its meaning."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """`fashion-mlp demo`."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("demo: needs python -m pip install -e '.[demo]'")
     from fashion_mlp.demo.server import listen, server
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     device = chosen_device(arguments.device)
     paths = [Path(word) for word in arguments.checkpoints if not _is_about_data(word)]
     overrides = [word for word in arguments.checkpoints if _is_about_data(word)]

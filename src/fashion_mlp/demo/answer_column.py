@@ -56,7 +56,10 @@ class AnswerColumn:
     def to_known_image(self, known: KnownImage) -> list[str]:
         """Return message and cards for an image of a dataset."""
         answers = {name: answer_image(known.image, classifier) for name, classifier in self.classifiers.items()}
-        return [_message(known.caption), *(_card(name, answer) for name, answer in answers.items())]
+        return [
+            _message(f"Picked from the test images: {known.caption}"),
+            *(_card(name, answer) for name, answer in answers.items()),
+        ]
 
 
 def _message(text: str, *, is_refusal: bool = False) -> str:

@@ -69,8 +69,8 @@ def _test_images(data: ImageDataModule, answers: AnswerColumn) -> None:
         _gallery(test_images(data, range(min(SHOWN, count))), answers, f"The first of {data.name}'s {count:,}.")
         number = gr.Number(label=f"Or any of them, by its number from 0 to {count - 1:,}, and Enter", precision=0)
 
-    def chosen(number: int) -> list[str]:
-        return answers.to_known_image(*test_images(data, [max(0, min(int(number), count - 1))]))
+    def chosen(number: int | None) -> list[str]:  # None if the field is empty
+        return answers.to_known_image(*test_images(data, [min(max(number or 0, 0), count - 1)]))
 
     answers.follow(number.submit, chosen, number)
 

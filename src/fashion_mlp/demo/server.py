@@ -8,16 +8,23 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 import uvicorn
+from typing_extensions import override
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answers import MAX_BYTES
 from fashion_mlp.errors import UserError
 
 FIRST_PORT, PORTS = 7860, 100
 """Where a free port is looked for: Gradio's habit."""
-MAX_BODY = MAX_BYTES * 4 // 3 + 10_000
-"""Bytes of a request: a file in base64, and room for what is around it."""
+
+
+class Server(uvicorn.Server):
+    """Serves Gradio's application, mounted last, and ends although pages are open, which hold a connection each."""
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.routes[-1].app.stop_event.set()  # type: ignore[union-attr]  # a FastAPI with a Mount
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -35,7 +42,7 @@ def listen(host: str, port: int | None) -> socket.socket:
 
 
 @contextmanager
-def server(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule]) -> Iterator[uvicorn.Server]:
+def server(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule]) -> Iterator[Server]:
     """Build the page, and yield what serves it once its `run` is called; afterwards what Gradio wrote is gone.
 
     Args:
@@ -44,8 +51,8 @@ def server(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageD
     """
     with TemporaryDirectory(prefix="fashion-mlp-demo-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        # Read when Gradio is imported.
+        # Imported only now, since Gradio reads them when it is imported.
         from fashion_mlp.demo.application import application
 
-        app = asyncio.run(application(classifiers, test_data, MAX_BODY))
-        yield uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        app = asyncio.run(application(classifiers, test_data))
+        yield Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
