@@ -37,6 +37,7 @@ async def application(classifiers: Mapping[str, Classifier], test_data: Mapping[
         mcp_server=False,
         pwa=False,
         show_error=False,
+        enable_monitoring=False,
         theme=THEME,
         css_paths=STYLE,
     )

@@ -17,6 +17,11 @@ from fashion_mlp.errors import UserError
 FIRST_PORT, PORTS = 7860, 100
 """Where a free port is looked for: Gradio's habit."""
 
+GRADIO = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # which would be sent to its makers
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",  # those for /monitoring, kept of 10,000 answers by default
+}
+
 
 class Server(uvicorn.Server):
     """Serves Gradio's application, mounted last, and ends although pages are open, which hold a connection each."""
@@ -50,7 +55,7 @@ def server(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageD
         test_data: those classifiers' test images, in memory, by the same names; may lack some, or all.
     """
     with TemporaryDirectory(prefix="fashion-mlp-demo-") as folder:
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        os.environ |= GRADIO | {"GRADIO_TEMP_DIR": folder}
         # Imported only now, since Gradio reads them when it is imported.
         from fashion_mlp.demo.application import application
 
