@@ -1,6 +1,7 @@
 """A checkpoint, trained once, and pictures to try it on."""
 
 import base64
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
 
 test_data.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep temporary folders here: Gradio makes the first one of a process anew for each page that is built."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ THEME = gr.themes.Soft(
     body_background_fill="*neutral_100",
     body_text_color_subdued="*neutral_600",  # Soft's own has too little contrast to be read
     body_text_color_subdued_dark="*neutral_300",
+    error_text_color="#b91c1c",
+    error_text_color_dark="#fca5a5",
 )
 SHOWN = 32
 """Images of a gallery."""
