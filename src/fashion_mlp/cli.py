@@ -1,4 +1,4 @@
-"""`fashion-mlp data | evaluate | predict | embed | export | bench`: what there is beside training."""
+"""`fashion-mlp data | evaluate | predict | embed | export | demo | bench`: what there is beside training."""
 
 import argparse
 from collections.abc import Sequence
@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         help="state_dict: what a white pixel will be: 255 (default) for raw pixels, 1 after torchvision's ToTensor",
     )
 
+    demo = commands.add_parser("demo", help="serve a page to try checkpoints on; extra [demo]")
+    demo.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file written by train.py; or data...")
+    demo.add_argument("--host", default="127.0.0.1", help="where it answers; by default this machine only")
+    demo.add_argument("--port", type=_port, metavar="N", help="by default the first that is free from 7860 on")
+    demo.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+
     bench = commands.add_parser("bench", help="time four ways to train the same network, side by side")
     bench.add_argument("--hidden-sizes", type=_positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
     bench.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: adam)")
@@ -109,4 +115,11 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _port(text: str) -> int:
+    number = _positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not at most 65535")
     return number

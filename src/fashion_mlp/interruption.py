@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from typing_extensions import override
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,6 +23,10 @@ class Interrupted(SystemExit):
         super().__init__(128 + signum)
         self.signum = signum
         self.message = message
+
+    @override
+    def __str__(self) -> str:
+        return self.message
 
 
 class StopRequest:

@@ -65,8 +65,10 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any
     return option, arguments
 
 
-def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModule:
+def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
     """Return the data to test a classifier on, in memory: those it was trained on, or those that overrides name.
+
+    Without `fetch` they are read as they lie there, and nothing is downloaded or drawn: an `OSError` if there are none.
 
     Images of the reader's own that are named here are all tested on, since they were not split for this classifier,
     and their labels are among its classes.
@@ -84,7 +86,8 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
         arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
     datamodule = build_datamodule(option, arguments)
-    datamodule.prepare_data()
+    if fetch:
+        datamodule.prepare_data()
     datamodule.setup("test")
     return datamodule
 
