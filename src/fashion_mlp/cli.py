@@ -11,6 +11,7 @@ from fashion_mlp.memory import shortage_told
 REMEDIES = {
     "bench": "lower --batch-size or --hidden-sizes",
     "data": "lower data.batch_size, or take fewer images",
+    "demo": "name fewer checkpoints",
     "embed": "lower --images",
     "evaluate": "lower data.eval_batch_size",
     "export": "lower data.eval_batch_size",
