@@ -163,6 +163,17 @@ def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
             assert read_picture(bytes(damaged), "rgb").shape[0] == 3
 
 
+def test_of_a_large_jpeg_no_more_is_decoded_than_will_do() -> None:
+    rows, columns = np.mgrid[:1200, :900]
+    picture = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
+    whole = read_picture(encoded(picture, "JPEG", quality=95), "gray")
+    half = read_picture(encoded(picture, "JPEG", quality=95), "gray", enough=300)
+    assert (whole.shape, half.shape) == ((1, 1200, 900), (1, 600, 450))
+    averaged = torch.nn.functional.avg_pool2d(whole.float(), 2)
+    assert (averaged - half).abs().max() <= 3
+    assert read_picture(encoded(picture), "gray", enough=300).shape == (1, 1200, 900)  # only JPEG can do so
+
+
 def test_resizing_leaves_the_right_size_alone() -> None:
     picture = torch.randint(0, 256, (3, 10, 12), dtype=torch.uint8)
     assert resize(picture, (10, 12)) is picture

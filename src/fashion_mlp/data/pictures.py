@@ -26,7 +26,7 @@ def mode_of(channels: int) -> Mode:
     return "gray" if channels == 1 else "rgb"
 
 
-def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
+def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None) -> Tensor:
     """Read one picture, turned as its EXIF entry says and laid on white where it is transparent.
 
     Pillow and not `torchvision.io`, whose decoders are deprecated since torchvision 0.29; its header is read, and its
@@ -35,6 +35,8 @@ def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
     Args:
         source: a file, or its content.
         mode: one channel or three.
+        enough: pixels a side that will do. Of a larger JPEG every second, fourth or eighth is decoded, as long as so
+            many are left; the time for a telephone's photograph is that of a quarter.
 
     Returns:
         uint8 `[C, H, W]`.
@@ -47,7 +49,7 @@ def read_picture(source: Path | bytes, mode: Mode) -> Tensor:
             raise UserError("is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is then refused, or does not matter
-            return _read(BytesIO(source) if isinstance(source, bytes) else source, mode)
+            return _read(BytesIO(source) if isinstance(source, bytes) else source, mode, enough)
     except UnidentifiedImageError as error:
         raise UserError(f"is no picture ({', '.join(FORMATS)})") from error
     except UserError:
@@ -64,11 +66,13 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resized
 
 
-def _read(source: Path | BytesIO, mode: Mode) -> Tensor:
+def _read(source: Path | BytesIO, mode: Mode, enough: int | None) -> Tensor:
     # Named, since Pillow would hand others to programs (EPS to Ghostscript) or to decoders that few have looked at.
     with Image.open(source, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        if enough is not None:
+            image.draft(None, (enough, enough))
         return _to_tensor(ImageOps.exif_transpose(image), mode)
 
 
