@@ -5,13 +5,15 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fashion_mlp import config
@@ -32,6 +34,7 @@ SMALL = (
 )
 """A run of a second: 500 images to train on, 100 to validate, 200 to test."""
 
+COMPOSED: dict[tuple[str, ...], DictConfig] = {}
 Compose = Callable[..., DictConfig]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -64,6 +67,19 @@ def compose_small(tmp_path: Path, data_root: Path) -> Compose:
 
 
 @pytest.fixture
+def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `check` compose each choice of options once for all tests: that is nine tenths of what it takes."""
+
+    def composed_once(name: str, overrides: Sequence[str], *, return_hydra_config: bool) -> DictConfig:
+        choice = (name, *overrides)
+        if choice not in COMPOSED:
+            COMPOSED[choice] = compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
+        return deepcopy(COMPOSED[choice])
+
+    monkeypatch.setattr("fashion_mlp.command_line.compose", composed_once)
+
+
+@pytest.fixture
 def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs `python train.py` inside this process, which spares the imports."""
     monkeypatch.chdir(tmp_path)
@@ -85,6 +101,7 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
                 handler.close()
             logging.root.handlers[:] = handlers
             logging.root.setLevel(level)
+            HydraConfig.instance().cfg = None
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
 
     return run

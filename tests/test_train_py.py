@@ -85,11 +85,11 @@ def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
 
 
 def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path) -> None:
-    done = run_here("trainer.strategy=dpp")
+    done = run_here("+callbacks.mine._target_=nowhere.Mine")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: trainer: You selected an invalid strategy")
+    assert done.stderr.startswith("error: callbacks.mine: Error loading")
     assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.glob("runs/*/*"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:

@@ -4,6 +4,9 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
+
+from typing_extensions import override
 
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.memory import shortage_told
@@ -18,6 +21,8 @@ REMEDIES = {
     "predict": "lower --test-samples",
 }
 """What to do about a lack of memory, by command."""
+MANY_DIGITS = 18
+"""A longer integer counts nothing, and may not fit in 64 bits."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
 
 ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabilities are averaged"
@@ -33,27 +38,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, without the usage, which can be longer than a screen is wide and high."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help shows what there is\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fashion-mlp", description="Look at data, use trained checkpoints, measure speed."
-    )
+    parser = _Parser(prog="fashion-mlp", description="Look at data, use trained checkpoints, measure speed.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="verify the data, downloading them if need be, and describe them")
-    data.add_argument("overrides", nargs="*", metavar="data...", help="data=OPTION, data.KEY=VALUE, as in training")
+    data.add_argument(
+        "overrides", nargs="*", default=[], metavar="data...", help="data=OPTION, data.KEY=VALUE, as in training"
+    )
     data.add_argument("--plot", type=Path, metavar="FILE", help="save a grid of samples with their labels")
     data.add_argument("--json", action="store_true", help="print JSON")
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint, or an ensemble of several, on test images")
     _add_checkpoint(evaluate)
-    evaluate.add_argument("more", nargs="*", metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
+    evaluate.add_argument("more", nargs="*", default=[], metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
     _add_tta(evaluate)
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="save the confusion matrix and the worst mistakes")
 
     predict = commands.add_parser("predict", help="classify picture files, or test images")
     _add_checkpoint(predict)
     predict.add_argument(
-        "more", nargs="*", metavar="CKPT | IMAGE", help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs"
+        "more",
+        nargs="*",
+        default=[],
+        metavar="CKPT | IMAGE",
+        help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs",
     )
     _add_tta(predict)
     predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
@@ -62,13 +79,15 @@ def _parser() -> argparse.ArgumentParser:
 
     embed = commands.add_parser("embed", help="show TensorBoard's projector the last hidden layer over test images")
     _add_checkpoint(embed)
-    embed.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP)
+    embed.add_argument("overrides", nargs="*", default=[], metavar="data...", help=DATA_HELP)
     embed.add_argument("--images", type=_positive, default=1000, metavar="N", help="how many test images (1000)")
     embed.add_argument("--output", type=Path, metavar="DIR", help="by default the checkpoint's run folder")
 
     export = commands.add_parser("export", help="write a checkpoint's network for use elsewhere: pixels in, logits out")
     _add_checkpoint(export)
-    export.add_argument("overrides", nargs="*", metavar="data...", help=DATA_HELP + "; the test images check the file")
+    export.add_argument(
+        "overrides", nargs="*", default=[], metavar="data...", help=DATA_HELP + "; the test images check the file"
+    )
     export.add_argument("--format", required=True, choices=("state_dict", "onnx", "torch_export"))
     export.add_argument("--output", type=Path, metavar="FILE", help="by default beside the checkpoint")
     export.add_argument("--prefix", default="", help="state_dict: what the names of the weights begin with")
@@ -113,10 +132,9 @@ def _add_tta(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+    if not (text.isascii() and text.isdecimal() and len(text) <= MANY_DIGITS and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer of at least 1")
+    return int(text)
 
 
 def _port(text: str) -> int:

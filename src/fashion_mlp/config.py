@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -51,9 +51,10 @@ def number(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    is_part: bool = False,
 ) -> Any:
-    """Return a dataclass field for a number, or a list of numbers, within a range."""
-    return field(default=default, metadata={"range": Range(ge, gt, le, lt)})
+    """Return a dataclass field for a number, or a list of numbers, within a range; with `is_part`, a float up to 1."""
+    return field(default=default, metadata={"range": Range(ge, gt, le, lt), "is_part": is_part})
 
 
 def one_of(*choices: str, default: Any = MISSING) -> Any:
@@ -82,8 +83,8 @@ class DataConfig:
     eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
     shuffle_seed: int = number(ge=0, lt=2**32)
-    num_workers: int = number(ge=0)
-    split_seed: int = number(ge=0)
+    num_workers: int = number(ge=0, le=1024)
+    split_seed: int = number(ge=0, lt=2**32)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -105,17 +106,17 @@ class SyntheticConfig(DataConfig):
     train_size: int = number(ge=10, le=1_000_000)
     test_size: int = number(ge=10, le=1_000_000)
     val_size: int = number(ge=0)
-    seed: int = number(ge=0)
+    seed: int = number(ge=0, lt=2**32)
 
 
 @dataclass
 class OwnImagesConfig(DataConfig):
     """What both data modules over the reader's own images take; sizes below 1 are parts of the whole."""
 
-    image_size: tuple[int, int] = number(ge=1)
+    image_size: tuple[int, int] = number(ge=1, le=4096)
     mode: str = one_of("gray", "rgb")
-    val_size: int | float = number(ge=0)
-    test_size: int | float = number(gt=0)
+    val_size: int | float = number(ge=0, is_part=True)
+    test_size: int | float = number(gt=0, is_part=True)
     class_names: list[str] | None = MISSING
 
 
@@ -143,7 +144,7 @@ class MLPConfig:
     """`fashion_mlp.models.MLP`."""
 
     _target_: str = MISSING
-    hidden_sizes: list[int] = number(ge=1)
+    hidden_sizes: list[int] = number(ge=1, le=1_000_000)
     activation: str = one_of(*ACTIVATIONS)
     dropout: float = number(ge=0, lt=1)
     norm: str = one_of(*NORMS)
@@ -245,26 +246,27 @@ class EMAConfig:
 class TrainerConfig:
     """Every argument of `lightning.Trainer` with its own default, so that each can be set without a `+`.
 
+    What those of type Any may be is in `trainer_values.py`, since OmegaConf cannot express it.
     `callbacks` and `logger` have config groups of their own. A test holds this against Lightning's signature.
     """
 
     _target_: str = MISSING
-    accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu", default="auto")
+    accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", default="auto")
     strategy: Any = "auto"
     devices: Any = "auto"
     num_nodes: int = number(1, ge=1)
     precision: Any = None
-    fast_dev_run: Any = False
+    fast_dev_run: int | bool = number(False, ge=0)
     max_epochs: int | None = number(None, ge=-1)
     min_epochs: int | None = number(None, ge=0)
     max_steps: int = number(-1, ge=-1)
     min_steps: int | None = number(None, ge=0)
     max_time: Any = None
-    limit_train_batches: int | float | None = number(None, ge=0)
-    limit_val_batches: int | float | None = number(None, ge=0)
-    limit_test_batches: int | float | None = number(None, ge=0)
-    limit_predict_batches: int | float | None = number(None, ge=0)
-    overfit_batches: int | float = number(0.0, ge=0)
+    limit_train_batches: int | float | None = number(None, ge=0, is_part=True)
+    limit_val_batches: int | float | None = number(None, ge=0, is_part=True)
+    limit_test_batches: int | float | None = number(None, ge=0, is_part=True)
+    limit_predict_batches: int | float | None = number(None, ge=0, is_part=True)
+    overfit_batches: int | float = number(0.0, ge=0, is_part=True)
     val_check_interval: Any = None
     check_val_every_n_epoch: int | None = number(1, ge=1)
     num_sanity_val_steps: int | None = number(None, ge=-1)
@@ -328,7 +330,7 @@ class SearchConfig:
     _target_: str = "hydra_plugins.fashion_mlp_search.OptunaSweeper"
     n_trials: int = number(ge=1)
     n_jobs: int = number(ge=1)
-    seed: int = number(ge=0)
+    seed: int = number(ge=0, lt=2**32)
     pruner: str = one_of(*PRUNERS)
     storage: str = MISSING
     study_name: str = MISSING
@@ -341,6 +343,31 @@ class LayersConfig:
 
     width: int = number(ge=1)
     depth: int = number(ge=0)
+
+
+class Count(NamedTuple):
+    """What an integer among the arguments of a callback may be; null, if it is optional."""
+
+    at_least: int
+    optional: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Return whether a value is such an integer, in 64 bits."""
+        return self.optional if value is None else type(value) is int and self.at_least <= value < 2**63
+
+    def __str__(self) -> str:
+        return f"an integer of at least {self.at_least}" + (", or null" if self.optional else "")
+
+
+COUNTS: Mapping[str, Count] = {
+    "callbacks.evaluation_pictures.count": Count(1),
+    "callbacks.evaluation_pictures.every_n_epochs": Count(1),
+    "callbacks.gradient_norm.every_n_steps": Count(1, optional=True),
+    "callbacks.prediction_picture.count": Count(1),
+    "callbacks.progress_bar.refresh_rate": Count(1),
+    "callbacks.weight_histograms.every_n_epochs": Count(1, optional=True),
+}
+"""Callbacks have no schema, since `+callbacks.NAME` adds others, and `+callbacks.NAME.KEY` any argument of theirs."""
 
 
 SCHEMAS: Mapping[str, Mapping[str, type]] = {

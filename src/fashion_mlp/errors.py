@@ -10,6 +10,9 @@ from hydra.errors import CompactHydraException
 from fashion_mlp import processes
 from fashion_mlp.interruption import Interrupted
 
+MANY = 5
+"""Lines: more of them nobody reads, and the rest comes when these are mended."""
+
 
 class UserError(CompactHydraException):
     """A mistake in the user's input or surroundings, or several; each text names the key or file and the remedy.
@@ -19,7 +22,15 @@ class UserError(CompactHydraException):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\nerror: ".join(problems))
+        told = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
+        if len(told) > MANY:
+            told = [*told[: MANY - 1], f"and {len(told) - MANY + 1} more"]
+        super().__init__("\nerror: ".join(told))
+
+
+def _in_one_line(text: str) -> str:
+    """Join the lines of a library's message, or of what the user typed."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 @contextmanager

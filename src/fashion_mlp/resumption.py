@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp import flags
 from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
@@ -40,7 +40,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such run, or an override would change its course.
     """
-    args = get_args_parser().parse_args(list(argv))
+    args = flags.parse(argv)
     typed: list[str] = args.overrides
     named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
     if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:

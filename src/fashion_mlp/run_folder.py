@@ -96,6 +96,7 @@ def _give_back(run_dir: Path) -> None:
         shutil.rmtree(run_dir / name, ignore_errors=True)
     for file in (*run_dir.glob("*.log"), run_dir / LOCK):
         file.unlink(missing_ok=True)
-    for folder in (run_dir, run_dir.parent):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    for folder in (run_dir, *run_dir.parents):  # runs/DATE/TIME, as far as they hold nothing else
+        if folder == Path.cwd() or not folder.is_dir() or any(folder.iterdir()):
+            break
+        folder.rmdir()

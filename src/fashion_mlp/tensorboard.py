@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 from fashion_mlp.config import SCHEMAS
-from fashion_mlp.validation import shown
+from fashion_mlp.suggestions import shown
 
 LAYOUT = {
     "training and validation": {

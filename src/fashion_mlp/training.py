@@ -14,12 +14,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from fashion_mlp import __version__, memory, processes, report, several_steps
+from fashion_mlp.batches import check_batches
 from fashion_mlp.callbacks import LastCheckpoint
 from fashion_mlp.charts import take_back
 from fashion_mlp.checkpoint import read_checkpoint
@@ -88,6 +90,7 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
         if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
             datamodule.fetch_several(cfg.steps_per_execution)
+        check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         if start is not None and not resumed:
             start.begin(classifier, cfg.trainer.max_epochs)
@@ -131,7 +134,13 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
-    return float(metrics["val/acc"] if datamodule.has_validation else metrics["train/loss"])
+    objective = "val/acc" if datamodule.has_validation else "train/loss"
+    if objective not in metrics:
+        raise UserError(
+            f"{run_dir}: training ended before its first {objective}; raise trainer.max_time or trainer.max_steps, or "
+            "lower trainer.check_val_every_n_epoch"
+        )
+    return float(metrics[objective])
 
 
 def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier:
@@ -172,8 +181,11 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
         stop: what may ask the run to end, once it has saved.
         has_validation: whether there are images to validate on.
     """
-    built = [build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config]
-    callbacks = [callback for callback in built if callback is not None]  # one that is switched off
+    built = {name: build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config}
+    callbacks = [callback for callback in built.values() if callback is not None]  # one that is switched off
+    for name, callback in built.items():
+        if not isinstance(callback, Callback | None):
+            raise UserError(f"callbacks.{name}: a {type(callback).__name__} is no callback; see its _target_")
     if not has_validation:  # nothing to choose a best checkpoint by
         callbacks = [callback for callback in callbacks if not _monitors_validation(callback)]
     for callback in callbacks:
@@ -200,6 +212,8 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
         if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
             raise cause from None
         raise UserError(f"{key}: {cause or error}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

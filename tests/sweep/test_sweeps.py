@@ -45,7 +45,7 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
 
 def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Path) -> None:
     arguments = ["optimizer=sgd", *QUICK]
-    done = run_here("-m", *arguments, "trainer.strategy=dpp,auto", "optimizer.lr=1e30,0.1")
+    done = run_here("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     assert done.returncode == 1
     assert done.stderr == (
@@ -58,7 +58,7 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Pat
         "1": "failed",
         "2": "failed",
     }
-    assert rows["1"]["error"].startswith("trainer: You selected an invalid strategy")  # before its folder was kept
+    assert rows["1"]["error"].startswith("model: Error loading 'nowhere.Net'")  # before its folder was kept
     assert rows["2"]["error"].startswith("the loss became")
     assert "Traceback" not in done.stdout
     assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100

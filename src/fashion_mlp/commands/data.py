@@ -3,12 +3,13 @@
 import argparse
 
 from fashion_mlp import figures
-from fashion_mlp.commands.options import parse_overrides, save, say, say_json
+from fashion_mlp.commands.options import check_file, parse_overrides, save, say, say_json
 from fashion_mlp.data import build_datamodule
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and describe the data."""
+    check_file(arguments.plot)
     option, values = parse_overrides(arguments.overrides)
     datamodule = build_datamodule(option or "fashion_mnist", values)
     datamodule.prepare_data()

@@ -7,12 +7,13 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from fashion_mlp.checkpoint import load_classifier
-from fashion_mlp.commands.options import chosen_device, say, say_json, test_data, writable
+from fashion_mlp.commands.options import check_folder, chosen_device, say, say_json, test_data, writable
 from fashion_mlp.embedding import last_hidden_layer
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
+    check_folder(arguments.output)
     classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
     dataset = test_data(classifier, arguments.overrides).parts["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))

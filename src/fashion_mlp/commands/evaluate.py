@@ -6,6 +6,7 @@ from typing import Any
 
 from fashion_mlp import evaluation, figures
 from fashion_mlp.commands.options import (
+    check_folder,
     chosen_device,
     further_checkpoints,
     progress,
@@ -23,6 +24,7 @@ COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibrat
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure a checkpoint, or an ensemble of several, on test images."""
+    check_folder(arguments.plots)
     further, overrides = further_checkpoints(arguments.more)
     paths = [arguments.checkpoint, *further]
     members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)

@@ -4,17 +4,23 @@ import argparse
 
 from fashion_mlp import exporting
 from fashion_mlp.checkpoint import load_classifier
-from fashion_mlp.commands.options import progress, say, say_json, test_data, writable
+from fashion_mlp.commands.options import check_file, progress, say, say_json, test_data, writable
 from fashion_mlp.errors import UserError
+
+RAW = 255
+"""What a white pixel is by default."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a checkpoint's network, and check the file against the classifier on the test images."""
-    classifier = load_classifier(arguments.checkpoint, "cpu")
-    datamodule = test_data(classifier, arguments.overrides)
+    if arguments.format != "state_dict" and (arguments.prefix or arguments.largest_pixel != RAW):
+        raise UserError(f"--prefix, --largest-pixel: go with --format state_dict, not with {arguments.format}")
     path = arguments.output or arguments.checkpoint.with_suffix(exporting.FORMATS[arguments.format])
     if path.suffix != exporting.FORMATS[arguments.format]:
         raise UserError(f"--output {path}: must end in {exporting.FORMATS[arguments.format]}")
+    check_file(path, [path.suffix])
+    classifier = load_classifier(arguments.checkpoint, "cpu")
+    datamodule = test_data(classifier, arguments.overrides)
     with writable(path):
         if arguments.format == "onnx":
             exporting.export_onnx(classifier, path)

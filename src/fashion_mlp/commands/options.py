@@ -17,7 +17,11 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.errors import UserError
+from fashion_mlp.folders import obstacle
+from fashion_mlp.suggestions import shown
 
+PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
+"""Endings of the files that figures are saved as."""
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
 """The key that names the reader's own images, by option of `data`."""
 NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
@@ -54,10 +58,16 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise UserError(f"{text}: cannot be read; write data=OPTION or data.KEY=VALUE") from error
+        except (HydraException, ValueError, RecursionError) as error:  # of Python's own: numbers too long
+            raise UserError(f"{text or repr(text)}: cannot be read; write data=OPTION or data.KEY=VALUE") from error
+        if override.is_add() or override.is_delete():
+            raise UserError(f"{text}: is written without {text[0]} here, as data=OPTION or data.KEY=VALUE")
+        if override.is_sweep_override():
+            raise UserError(f"{text}: one value at a time; sweeps are for train.py")
+        if "${" in text:
+            raise UserError(f"{text}: interpolations are for train.py; write the value")
         if override.key_or_group == "data":
-            option = str(override.value())
+            option = shown(override.value())
         elif override.key_or_group.startswith("data."):
             arguments[override.key_or_group.removeprefix("data.")] = override.value()
         else:
@@ -110,6 +120,28 @@ def writable(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be written ({error})") from error
+
+
+def check_file(path: Path | None, endings: Sequence[str] = PICTURES) -> None:
+    """Check that a file can be written under a name, before the work that it will hold.
+
+    Raises:
+        UserError: it has none of the endings, or its folder cannot be made or written.
+    """
+    if path is not None and path.suffix not in endings:
+        raise UserError(f"{path}: must end in {', '.join(endings)}")
+    if path is not None and (problem := obstacle(path.parent)):
+        raise UserError(f"{path}: its folder {problem}")
+
+
+def check_folder(path: Path | None) -> None:
+    """Check that a folder is there, or can be made.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if path is not None and (problem := obstacle(path)):
+        raise UserError(f"{path}: {problem}")
 
 
 def save(figure: Figure, path: Path, *, quiet: bool) -> None:

@@ -11,6 +11,7 @@ import torch
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.commands.options import (
+    check_file,
     chosen_device,
     further_checkpoints,
     progress,
@@ -26,13 +27,17 @@ from fashion_mlp.prediction import find_pictures, prepare
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify picture files, or the first test images."""
+    check_file(arguments.show)
+    check_file(arguments.plot)
     further, words = further_checkpoints(arguments.more)
     paths = [arguments.checkpoint, *further]
     classifier = combined(load_members(paths, chosen_device(arguments.device), tta=arguments.tta))
     if arguments.test_samples:
+        if arguments.show:
+            raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")
         return _predict_test_samples(classifier, words, arguments)
     if not words:
-        raise UserError("IMAGE: name pictures to classify, or take test images with --test-samples N")
+        raise UserError("IMAGE: is required: pictures to classify; or take test images with --test-samples N")
     if arguments.plot:
         raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
     answers: list[dict[str, Any]] = []

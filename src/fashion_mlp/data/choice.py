@@ -1,6 +1,7 @@
 """A data module by the name of its option, without Hydra: what the commands on checkpoints use."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +14,7 @@ from fashion_mlp.data.image_folder import ImageFolderDataModule
 from fashion_mlp.data.module import ImageDataModule
 from fashion_mlp.data.synthetic import SyntheticDataModule
 from fashion_mlp.errors import UserError
-from fashion_mlp.suggestions import nearest
+from fashion_mlp.suggestions import nearest, shown
 from fashion_mlp.validation import expected_type, key_out_of_range
 
 DATA_MODULES: Mapping[str, type[ImageDataModule]] = {
@@ -36,15 +37,21 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
         raise UserError(f"data={option}: no such option{nearest(option, list(DATA_MODULES))}")
     schema: DictConfig = OmegaConf.structured(SCHEMAS["data"][option])
     names = [str(name) for name in schema if name not in ("_target_", "augment")]  # here nothing is learned
-    problems = []
+    problems = [
+        f"data.{name}: has no value; write data.{name}=..."
+        for name, parameter in signature(DATA_MODULES[option]).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind is not parameter.VAR_KEYWORD
+        and name not in arguments
+    ]
     for name, value in arguments.items():
         if name not in names:
             problems.append(f"data.{name}: no such key{nearest(name, names, prefix='data.')}")
             continue
         try:
             schema[name] = value
-        except OmegaConfBaseException as error:
-            problems.append(f"data.{name}={value}: {expected_type(schema, name, error)}")
+        except (OmegaConfBaseException, ValueError, OverflowError) as error:  # Python's own: a number too large
+            problems.append(f"data.{name}={shown(value)}: {expected_type(schema, name, error)}")
         else:
             problems += key_out_of_range(schema, name, "data.")
     if problems:

@@ -41,7 +41,8 @@ class ImageFolderDataModule(OwnImagesDataModule):
         try:
             folder = ImageFolder(source, is_valid_file=lambda path: path.lower().endswith(SUFFIXES))
         except OSError as error:
-            raise UserError(f"{source}: {error}; images lie in a folder for each class") from error
+            reason = error.strerror or str(error).rstrip(".")
+            raise UserError(f"{source}: {reason}; images lie in folders by class: {source}/boot/1.png") from error
         names = tuple(class_names or folder.classes)
         problems = [f"{source}/{name}: is none of {', '.join(names)}" for name in folder.classes if name not in names]
         images, labels = [], []

@@ -111,6 +111,8 @@ class ImageDataModule(LightningDataModule):
         size = round(self.val_size * count) if self.val_size < 1 else int(self.val_size)
         if size >= count:
             raise UserError(f"data.val_size={self.val_size}: must be less than the {count} training images")
+        if size == 0 and self.val_size > 0:
+            raise UserError(f"data.val_size={self.val_size}: is less than one image of {count}; 0 is for none")
         return size
 
     def training_samples(self, count: int) -> Tensor:

@@ -100,8 +100,11 @@ class OwnImagesDataModule(ImageDataModule):
     def _labelled(self, split: str) -> Labelled:
         if split not in self._read:
             names = self.given_class_names if split == "train" else self.class_names
-            self._read[split] = self.read_source(str(self.sources[split]), names)
-            count = len(self._read[split].class_names)
+            found = self.read_source(str(self.sources[split]), names)
+            count = len(found.class_names)
+            if count < 2:
+                raise UserError(f"{self.sources[split]}: all images are of one class; there is nothing to tell apart")
             if count > MAX_CLASSES:
                 raise UserError(f"{self.sources[split]}: has {count:,} classes, more than {MAX_CLASSES:,}")
+            self._read[split] = found
         return self._read[split]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp import flags
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
 
@@ -25,7 +25,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such sweep, or other overrides were given.
     """
-    args = get_args_parser().parse_args(list(argv))
+    args = flags.parse(argv)
     typed: list[str] = args.overrides
     named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
     if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
@@ -44,15 +44,15 @@ def resumed(argv: Sequence[str]) -> list[str]:
     if any(text.startswith("hydra/launcher=") for text in hydras):
         replaced += ["hydra/launcher=", "hydra.launcher."]
     given = [text for text in hydra["overrides"]["hydra"] if not text.startswith(tuple(replaced))]
-    flags = [
+    added = [
         flag
         for source in hydra["runtime"]["config_sources"]
         if source["provider"] == "command-line"
         for flag in ("--config-dir", source["path"])
     ]
     if hydra["job"]["config_name"] != "train":
-        flags += ["--config-name", hydra["job"]["config_name"]]
-    return ["--multirun", *flags, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
+        added += ["--config-name", hydra["job"]["config_name"]]
+    return ["--multirun", *added, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
 
 
 def check_same_sweep(folder: Path, config: DictConfig) -> None:

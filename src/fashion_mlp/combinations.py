@@ -1,0 +1,146 @@
+"""Values that are right one by one, and cannot work together; and files that are not there."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fashion_mlp.config import COUNTS
+from fashion_mlp.suggestions import nearest, shown
+from fashion_mlp.trainer_values import trainer_problems
+
+VAL_SOURCES = ("val_annotations_file", "val_img_dir")
+SOURCES = ("annotations_file", "test_annotations_file", "img_dir", "test_img_dir", *VAL_SOURCES)
+"""Keys of `data` that name a file or folder of the reader's own."""
+MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
+"""What is logged each epoch."""
+MANY_WEIGHTS = 10**10
+"""40 GB, and three times that with what Adam keeps."""
+TEXTS = ("dirpath", "filename", "folder", "name", "path", "project", "save_dir", "version")
+"""Arguments of callbacks and loggers that name something."""
+FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
+PICTURES = (".jpg", ".pdf", ".png", ".svg")
+
+
+def has_validation(cfg: DictConfig) -> bool:
+    """Return whether images are held out to validate on."""
+    return cfg.data.get("val_size") != 0 or any(cfg.data.get(name) for name in VAL_SOURCES)
+
+
+def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
+    """Yield a line for each combination of values that cannot work."""
+    files = {"ckpt_path": cfg.ckpt_path} | {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
+    for key, value in files.items():
+        if value is not None and not OmegaConf.is_missing(cfg, key):
+            yield from _not_there(key, value)
+    yield from _data_problems(cfg.data)
+    if cfg.scheduler:
+        yield from _schedule_problems(cfg)
+    if OmegaConf.select(cfg, "data.augment.off_last") and cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
+        yield "trainer.max_epochs=-1: data.augment.off_last needs an end; set trainer.max_epochs or trainer.max_steps"
+    for group in ("optimizer", "scheduler"):
+        if cfg[group] and cfg[group].get("_partial_") is False:
+            yield f"{group}._partial_=false: must be true, since a run gives it the weights"
+    widths = cfg.model.get("hidden_sizes")
+    is_list = isinstance(widths, ListConfig) and all(isinstance(width, int) for width in widths)
+    if is_list and (weights := sum(first * second for first, second in pairwise(widths))) > MANY_WEIGHTS:
+        yield f"model.hidden_sizes={shown(widths)}: {weights:,} weights do not fit in memory; lower them"
+    if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
+        yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
+    if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:
+        yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
+    if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.batch_size == 1:
+        yield "model.norm=batch: needs data.batch_size greater than 1"
+    for group in ("callbacks", "logger"):
+        yield from _part_problems(cfg, group)
+    yield from _left_out(cfg)
+    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
+    if has_validation(cfg) and every is not None and epochs is not None and 0 < epochs < every:
+        yield f"trainer.check_val_every_n_epoch={every}: never comes in {epochs} epochs; must be at most that"
+    yield from trainer_problems(cfg.trainer, multirun)
+
+
+def _not_there(key: str, value: str) -> Iterator[str]:
+    kind = "folder" if key.endswith("_dir") else "file"
+    path = Path(value)
+    try:
+        is_right = path.is_dir() if kind == "folder" else path.is_file()
+        if not path.exists():
+            yield f"{key}={value}: there is no such {kind}"
+        elif not is_right:
+            yield f"{key}={value}: is a {'file' if kind == 'folder' else 'folder'}; name a {kind}"
+    except (OSError, ValueError) as error:  # too long a name; a null character
+        yield f"{key}={value}: cannot be the path of a {kind} ({error})"
+
+
+def _data_problems(data: DictConfig) -> Iterator[str]:
+    train_size = data.get("train_size")
+    if train_size is not None and data.val_size >= train_size:
+        yield f"data.val_size={data.val_size}: must be less than data.train_size={train_size}"
+    shift, sides = OmegaConf.select(data, "augment.shift", default=0), data.get("image_size") or [28, 28]
+    if shift >= min(sides):
+        yield f"data.augment.shift={shift}: must be less than the images' sides, {shown(sides)}"
+    names = data.get("class_names")
+    if names is not None and len(set(names)) < max(2, len(names)):
+        yield f"data.class_names={shown(names)}: must name at least two classes, each once"
+
+
+def _schedule_problems(cfg: DictConfig) -> Iterator[str]:
+    scheduler, trainer = cfg.scheduler, cfg.trainer
+    monitor = str(scheduler.get("monitor"))
+    if monitor.startswith("val/") and not has_validation(cfg):
+        yield (
+            f"scheduler.monitor={monitor}: there is no validation with data.val_size=0; "
+            "use scheduler.monitor=train/loss"
+        )
+    if monitor.startswith("val/") and trainer.check_val_every_n_epoch != 1:
+        yield f"scheduler.monitor={monitor}: is looked at after each epoch; needs trainer.check_val_every_n_epoch=1"
+    if "monitor" not in scheduler and trainer.max_epochs == trainer.max_steps == -1:
+        yield "trainer.max_epochs=-1: a schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+    min_lr = scheduler.get("min_lr")
+    if min_lr is not None and min_lr > cfg.optimizer.lr:
+        yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(cfg.optimizer.lr)}"
+
+
+def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
+    """Yield what is wrong with callbacks or loggers, whose arguments have no schema."""
+    # As they are written: the run's folder, which some of them refer to, is not known yet.
+    parts: Any = OmegaConf.to_container(cfg[group]) or {}
+    for name, part in parts.items():
+        key = f"{group}.{name}"
+        if part is None:
+            continue
+        if not isinstance(part, dict) or (part and not part.get("_target_")):
+            yield f"{key}={shown(part)}: must be null, or keys among which _target_ names a class"
+            continue
+        for argument in TEXTS:
+            if isinstance(part.get(argument), dict | list):
+                yield f"{key}.{argument}={shown(part[argument])}: must be text"
+        monitor = part.get("monitor")
+        if monitor is not None and monitor not in MONITORED and re.match(r"(val|train)(\b|_)", str(monitor)):
+            yield f"{key}.monitor={shown(monitor)}: is not logged{nearest(str(monitor), MONITORED)}"
+        for argument, value in part.items():
+            yield from _argument_problems(f"{key}.{argument}", value)
+
+
+def _argument_problems(key: str, value: Any) -> Iterator[str]:
+    count = COUNTS.get(key)
+    is_reference = isinstance(value, str) and "${" in value
+    if count is not None and not is_reference and not count.allows(value):
+        yield f"{key}={shown(value)}: must be {count}"
+    if key in FIGURES and not str(value).endswith(PICTURES):
+        yield f"{key}={shown(value)}: must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+
+
+def _left_out(cfg: DictConfig) -> Iterator[str]:
+    """Yield what the Trainer is told not to have, and gets as a callback all the same."""
+    for name, parts in (
+        ("enable_checkpointing", ("best_checkpoint", "last_checkpoint")),
+        ("enable_progress_bar", ("progress_bar",)),
+    ):
+        there = [part for part in parts if cfg.callbacks.get(part)]
+        if cfg.trainer.get(name) is False and there:
+            yield f"trainer.{name}=false: leave out with it {' '.join(f'~callbacks.{part}' for part in there)}"
