@@ -82,7 +82,7 @@ class DataConfig:
     batch_size: int = number(ge=1)
     eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
-    shuffle_seed: int = number(ge=0, lt=2**32)
+    shuffle_seed: int = MISSING
     num_workers: int = number(ge=0, le=1024)
     split_seed: int = number(ge=0, lt=2**32)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -47,7 +47,10 @@ def resumed(argv: Sequence[str]) -> list[str]:
         return list(argv)
     if args.multirun:
         raise UserError(f"{named[-1]}: one run goes on at a time, without -m; a whole sweep with resume_sweep=FOLDER")
-    folder = Path(named[-1].partition("=")[2].strip("'\""))
+    name = named[-1].partition("=")[2].strip("'\"")
+    if not name:
+        raise UserError(f"{named[-1]}: name the folder of the run")
+    folder = Path(name)
     hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
     others = [text for text in typed if text not in named and text not in hydras]
     problems = list(_problems(folder, others))

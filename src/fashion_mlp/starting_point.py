@@ -13,7 +13,7 @@ from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import from_here
-from fashion_mlp.validation import shown
+from fashion_mlp.suggestions import shown
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ class TrainingOrder(DistributedSampler[Any]):
 
     Args:
         dataset: the whole.
-        seed: of all orders, 0 to less than 2^32.
+        seed: of all orders.
         shuffle: whether they are shuffled.
         num_replicas: the number of processes.
         rank: that of this one.
@@ -32,7 +32,7 @@ class TrainingOrder(DistributedSampler[Any]):
         self, dataset: Dataset[Any], *, seed: int, shuffle: bool, num_replicas: int = 1, rank: int = 0
     ) -> None:
         # PyTorch adds the epoch to the seed: the epochs of one run are not to be those of the next seed.
-        super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=seed << 20)
+        super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=(seed << 20) % 2**63)
         self._done = 0
 
     def go_on(self, epoch: int, done: int) -> None:
