@@ -1,6 +1,7 @@
 """The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fashion_mlp import flags, keys, processes, quoting, resumption
 from fashion_mlp.combinations import has_validation, impossible
@@ -138,7 +139,8 @@ def _wrong_with(
     if searching:
         yield from _not_to_be_searched(cfg, typed)
     yield from out_of_range(cfg)
-    yield from impossible(cfg, multirun)
+    with suppress(MissingMandatoryValue):  # told already
+        yield from impossible(cfg, multirun)
 
 
 def _params(hydra: DictConfig, typed: Collection[str]) -> Iterator[Override]:

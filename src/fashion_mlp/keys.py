@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fashion_mlp.suggestions import nearest_key, shown
 from fashion_mlp.validation import expected_type, key_out_of_range
@@ -43,16 +43,24 @@ def _delete(override: Override, cfg: DictConfig) -> Iterator[str]:
         yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
     elif not key.startswith(REMOVABLE):
         yield f"{override.input_line}: a run needs it; callbacks and loggers can be left out, as in ~callbacks.curves"
+    elif override.value() is not None:
+        yield f"{override.input_line}: is left out without a value; write ~{key}"
     else:
         parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent)
+        found = node._get_node(name)
+        if found._is_none() or found._is_interpolation():  # Hydra cannot
+            yield f"{override.input_line}: cannot be left out; write {key}=null"
+            return
         with open_dict(cfg):
-            del OmegaConf.select(cfg, parent)[name]
+            del node[name]
 
 
 def _set(cfg: DictConfig, key: str, value: Any, *, may_add: bool) -> Iterator[str]:
     try:
-        with open_dict(cfg):
-            OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+        OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+    except (ConfigAttributeError, ConfigKeyError):
+        yield f"{key}={shown(value)}: has other keys than {key}; each is added by itself, as in +{key}.NAME=..."
     except (OmegaConfBaseException, ValueError, OverflowError) as error:  # Python's own: a number too large
         yield f"{key}={shown(value)}: {expected_type(cfg, key, error)}"
     else:

@@ -46,11 +46,11 @@ def nearest_key(key: str, cfg: DictConfig) -> str:
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in map(str, cfg):
-        yield f"{prefix}{name}"
+    for name in cfg:
+        yield f"{prefix}{name!s}"
         node = cfg._get_node(name)
         if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
-            yield from _keys(node, f"{prefix}{name}.")
+            yield from _keys(node, f"{prefix}{name!s}.")
 
 
 def nearest(name: str, names: Sequence[str], prefix: str = "") -> str:

@@ -19,11 +19,11 @@ INTEGERS = Range(ge=-(2**63), le=2**63 - 1)
 
 def out_of_range(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """Yield a line for each value that its schema does not allow."""
-    for name in map(str, cfg):
+    for name in cfg:
         yield from key_out_of_range(cfg, name, prefix)
 
 
-def key_out_of_range(cfg: DictConfig, name: str, prefix: str = "") -> Iterator[str]:
+def key_out_of_range(cfg: DictConfig, name: Any, prefix: str = "") -> Iterator[str]:
     """Yield a line for each reason why the schema does not allow the value of one key."""
     schema = OmegaConf.get_type(cfg)
     known: dict[str, Field[Any]] = {entry.name: entry for entry in fields(schema)} if is_dataclass(schema) else {}
@@ -54,13 +54,14 @@ def unresolved(node: Any, prefix: str = "") -> Iterator[str]:
     """Yield a line for each interpolation of a configuration that leads nowhere, or to a value of another type."""
     if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
         return
-    for name in map(str, node.keys()) if isinstance(node, DictConfig) else map(str, range(len(node))):
-        found: Any = node._get_node(name) if isinstance(node, DictConfig) else node._get_node(int(name))
+    names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        found: Any = node._get_node(name)
         if not found._is_interpolation():
             yield from unresolved(found, f"{prefix}{name}.")
             continue
         try:
-            OmegaConf.select(node, name)
+            node[name]
         except OmegaConfBaseException as error:
             told = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
             if told.startswith("While dereferencing") and isinstance(node, DictConfig):
@@ -70,13 +71,13 @@ def unresolved(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _value_problems(key: str, value: Any, entry: Field[Any]) -> Iterator[str]:
-    numbers = list(value) if isinstance(value, ListConfig) else [value]
-    allowed = entry.metadata.get("range") or INTEGERS
-    if any(isinstance(number, int) for number in numbers) or "range" in entry.metadata:
-        if not all(number in allowed for number in numbers):
-            yield f"{key}={shown(value)}: must be {allowed}"
-        elif not all(number in INTEGERS for number in numbers if isinstance(number, int)):
-            yield f"{key}={shown(value)}: must be {INTEGERS}"
+    values = list(value) if isinstance(value, ListConfig) else [value]
+    numbers = [each for each in values if isinstance(each, int | float)]
+    allowed = entry.metadata.get("range")
+    if allowed is not None and not all(number in allowed for number in numbers):
+        yield f"{key}={shown(value)}: must be {allowed}"
+    elif not all(number in INTEGERS for number in numbers if isinstance(number, int)):
+        yield f"{key}={shown(value)}: must be {INTEGERS}"
     if entry.metadata.get("is_part") and isinstance(value, float) and value > 1:
         yield f"{key}={shown(value)}: must be an integer, or a part of the whole from 0.0 to 1.0"
     choices = entry.metadata.get("choices")
