@@ -6,6 +6,7 @@ Commands to copy:
     python train.py data=synthetic                    # without a network, on drawn garments
     python train.py optimizer=sgd                     # any group is swapped from the command line
     python train.py model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
+    python train.py resume=runs/2026-01-31/12-00-00.000000     # go on with an interrupted run, to the same bits
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs, ranked at the end
     python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # go on with an interrupted sweep
     python train.py sweep=optuna                      # a search by Optuna, with the extra [sweep]
@@ -15,6 +16,8 @@ Commands to copy:
 """
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -26,6 +29,7 @@ from fashion_mlp import config
 from fashion_mlp.command_line import check, without_folder
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.processes import is_first
+from fashion_mlp.resumption import go_on
 from fashion_mlp.sweep import run_job
 
 
@@ -33,16 +37,18 @@ from fashion_mlp.sweep import run_job
 def main(cfg: DictConfig) -> float:
     """Run one job; its result is what a sweep optimises."""
     hydra_cfg = HydraConfig.get()
-
-    def run(cfg: DictConfig) -> float:
-        from fashion_mlp.training import train  # loads torch
-
-        return train(cfg, list(hydra_cfg.overrides.task))
-
+    overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(cfg, hydra_cfg, run)
+        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides))
     with told_in_one_line():
-        return run(cfg)
+        return train(cfg, overrides) if cfg.resume is None else go_on(cfg, overrides, train)
+
+
+def train(cfg: DictConfig, overrides: Sequence[str], resumed: bool = False) -> float:
+    """Load torch, and train."""
+    from fashion_mlp import training
+
+    return training.train(cfg, overrides, resumed)
 
 
 if __name__ == "__main__":

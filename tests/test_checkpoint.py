@@ -52,7 +52,7 @@ class Attack:
 def test_pickled_code_is_refused_and_not_run(tmp_path: Path) -> None:
     trace, path = tmp_path / "executed", tmp_path / "attack.ckpt"
     torch.save({"fashion_mlp": Attack(trace), "state_dict": {}}, path)
-    with pytest.raises(UserError, match=r"attack.ckpt: refused, since it .* holds pickled objects"):
+    with pytest.raises(UserError, match=r"attack.ckpt: refused, since it holds pickled objects"):
         load_classifier(path)
     plain = tmp_path / "plain.pkl"
     plain.write_bytes(pickle.dumps(Attack(trace)))

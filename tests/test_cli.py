@@ -1,10 +1,13 @@
 """`fashion-mlp` on a checkpoint, as its user types it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch import nn
 from fashion_mlp import load_classifier
 from fashion_mlp.cli import main
 from fashion_mlp.data import build_datamodule
+from fashion_mlp.ensemble import combined, load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import CONF, Compose
@@ -71,6 +75,17 @@ def fashion(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
 @pytest.fixture
 def root(data_root: Path) -> str:
     return f"data.root={data_root}"
+
+
+@pytest.fixture
+def second(checkpoint: Path, tmp_path: Path) -> Path:
+    """Return a checkpoint of other weights, for an ensemble with the first."""
+    content = torch.load(checkpoint, weights_only=True)
+    for weight in content["state_dict"].values():
+        weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * weight.std() / 2
+    path = tmp_path / "second.ckpt"
+    torch.save(content, path)
+    return path
 
 
 @pytest.fixture
@@ -133,6 +148,41 @@ def test_evaluate_agrees_with_the_run(fashion: Fashion, checkpoint: Path, root: 
     assert f"accuracy           {said['accuracy']:.4f}" in table
     assert "Ankle boot" in table
     assert {path.name for path in Path("plots").iterdir()} == {"confusion_matrix.png", "mistakes.png"}
+
+
+@pytest.mark.parametrize("tta", [[], ["--tta"]], ids=["as they are", "tta"])
+def test_an_ensemble_is_evaluated_and_predicts(
+    fashion: Fashion, checkpoint: Path, second: Path, root: str, tta: list[str]
+) -> None:
+    alone = [fashion("evaluate", path, root, "--json", *tta).json for path in (checkpoint, second)]
+    said = fashion("evaluate", checkpoint, second, root, "--json", *tta).json
+    assert [member["checkpoint"] for member in said["members"]] == [str(checkpoint), str(second)]
+    for member, expected in zip(said["members"], alone, strict=True):
+        assert member.items() <= expected.items()
+    images, labels = test_images(root)
+    members = load_members([checkpoint, second], tta=bool(tta))
+    probabilities = torch.stack([member.predict(images).probabilities for member in members]).mean(0)
+    assert said["accuracy"] == int((probabilities.argmax(1) == labels).sum()) / 200
+    assert said["loss"] == pytest.approx(float(-probabilities[range(200), labels].log().mean()), abs=1e-5)
+    table = fashion("evaluate", checkpoint, second, root, *tta).out
+    assert f"{second} {alone[1]['accuracy']:.4f}" in " ".join(table.split())
+    assert ("10 views of each" in table) == bool(tta)
+
+    answers = fashion("predict", checkpoint, second, root, "--test-samples", 9, "--json", *tta).json
+    assert [answer["probability"] for answer in answers] == pytest.approx(
+        probabilities[:9].max(1).values.tolist(), abs=1e-5
+    )
+
+
+def test_checkpoints_and_pictures_are_told_apart(
+    fashion: Fashion, checkpoint: Path, second: Path, pictures: Path, root: str
+) -> None:
+    images, _ = test_images(root)
+    expected = combined(load_members([checkpoint, second])).predict(images[:2]).probabilities.max(1).values
+    typed = (checkpoint, pictures / "00.png", second, pictures / "01.png")
+    answers = fashion("predict", *typed, "--json").json
+    assert [answer["probability"] for answer in answers] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert [Path(answer["image"]).name for answer in answers] == ["00.png", "01.png"]
 
 
 def test_a_csv_of_pictures_scores_as_the_same_images_do(
@@ -198,6 +248,41 @@ def test_export_agrees_with_the_classifier(
     assert said.json["largest_difference"] < 1e-4
     assert said.json["differing_classes"] == 0
     assert [path.name for path in Path("folder").iterdir()] == [f"model{ending}"]
+    assert kind != "onnx" or os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_an_exported_program_holds_no_pickled_code(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    fashion("export", checkpoint, root, "--format", "torch_export", "--output", "model.pt2")
+    with zipfile.ZipFile("model.pt2") as archive:
+        pickles = [name for name in archive.namelist() if archive.read(name).startswith((b"\x80", b"PK"))]
+        assert [Path(name).name for name in pickles] == ["model.pt"]  # an example of the input, which is a tensor
+        assert "uint8" in str(torch.load(BytesIO(archive.read(pickles[0])), weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("evaluate",), "lower data.eval_batch_size"),
+        (("predict", "--test-samples", "4"), "lower --test-samples"),
+        (("embed",), "lower --images"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_lack_of_memory_names_what_lowers_it(
+    fashion: Fashion,
+    checkpoint: Path,
+    root: str,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    remedy: str,
+) -> None:
+    def exhausted(*given: Any) -> torch.Tensor:
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 1.50 GB on private pool")
+
+    monkeypatch.setattr("fashion_mlp.classifier.Classifier.forward", exhausted)
+    said = fashion(arguments[0], checkpoint, root, *arguments[1:])
+    assert said.status == 1
+    assert said.err == f"error: out of memory on MPS, which could not give 1.50 GB more: {remedy}"
 
 
 def test_a_state_dict_loads_into_the_tutorials_module(fashion: Fashion, checkpoint: Path, root: str) -> None:
@@ -235,6 +320,7 @@ def test_from_python(checkpoint: Path, root: str) -> None:
     ("typed", "message"),
     [
         (["evaluate", "gone.ckpt"], "gone.ckpt: no such checkpoint"),
+        (["evaluate", "CKPT", "gone.ckpt", "--tta"], "gone.ckpt: no such checkpoint"),
         (["evaluate", "CKPT", "optimizer=sgd"], "optimizer=sgd: only data=OPTION and data.KEY=VALUE"),
         (["evaluate", "CKPT", "data=image_cvs"], "data=image_cvs: no such option; did you mean image_csv?"),
         (["evaluate", "CKPT", "data.rot=x"], "data.rot: no such key; did you mean data.root?"),

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.command_line import check
 from fashion_mlp.errors import MANY, UserError
+from fashion_mlp.interruption import StopRequest
 from fashion_mlp.suggestions import shown
 from fashion_mlp.training import build, build_trainer
 from tests.conftest import CONF
@@ -121,7 +122,7 @@ def build_parts(argv: list[str]) -> None:
     if cfg.scheduler:
         build("scheduler", cfg)(optimizer, 100)
     build("data", cfg)
-    build_trainer(cfg, has_validation=True)
+    build_trainer(cfg, StopRequest(), has_validation=True)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if sum(model["hidden_sizes"]) < 5_000:
         model.pop("compile")

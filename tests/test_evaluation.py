@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fashion_mlp.evaluation import Outcome, confusion_matrix, most_confident_mistakes, summarize
+from fashion_mlp.evaluation import Outcome, averaged, confusion_matrix, most_confident_mistakes, summarize
 
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
@@ -25,6 +25,18 @@ def test_the_summary() -> None:
     ]
     # Four answers in four bins: the mean of |right - confidence|.
     assert summary["calibration_error"] == pytest.approx((0.2 + 0.4 + 0.9 + 0.5) / 4)
+
+
+def test_an_ensemble_is_measured_by_its_mean_probabilities() -> None:
+    others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
+    # Each member's logits have a constant of their own, which means nothing.
+    outcome = averaged([OUTCOME, Outcome(others.log() - 7, OUTCOME.labels)])
+    summary = summarize(outcome, NAMES)
+    assert summary["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
+    truths = torch.tensor([0.7, 0.5, 0.45, 0.5])
+    assert summary["loss"] == pytest.approx(-truths.log().mean().item())
+    # In two bins, of 0.7 alone and of 0.5 three times, two of which are right.
+    assert summary["calibration_error"] == pytest.approx((0.3 + abs(2 - 1.5)) / 4, abs=1e-6)
 
 
 def test_the_confusion_matrix_has_true_classes_by_row() -> None:

@@ -125,7 +125,7 @@ def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], 
     names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
     pictures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
     shown = {"hparams.yaml"} | pictures if program == "lightning" else set()
-    assert names == {".hydra", "checkpoints", "metrics.json", "train.log"} | shown
+    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | shown
 
 
 def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root: Path) -> None:

@@ -20,14 +20,16 @@ COMMANDS = [
     for line in block.splitlines()
     if line.partition("#")[0].strip()
 ]
-TOOLS = [command for command in COMMANDS if command.startswith("fashion-mlp")]
+SERVED = [command for command in COMMANDS if command.startswith("fashion-mlp demo")]
+"""Until Ctrl-C: tested with the page."""
+TOOLS = [command for command in COMMANDS if command.startswith("fashion-mlp") and command not in SERVED]
 PARALLEL = [command for command in COMMANDS if "hydra/launcher=" in command]
 """Tested with the sweeps."""
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py") and command not in PARALLEL]
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
-    others = [command for command in COMMANDS if command not in TRAININGS + PARALLEL + TOOLS]
+    others = [command for command in COMMANDS if command not in TRAININGS + PARALLEL + TOOLS + SERVED]
     assert TRAININGS
     assert TOOLS
     assert set(others) == {
@@ -68,6 +70,7 @@ def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run,
 
 @pytest.mark.usefixtures("own_images")
 def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None:
+    before = {path.name for path in tmp_path.iterdir()}
     assert run_here().returncode == 0
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
     for command in TOOLS:
@@ -77,6 +80,8 @@ def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None
         assert main(arguments) == 0, command
     for name in ("plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
         assert (tmp_path / name).is_file()
+    made = {path.name for path in tmp_path.iterdir()} - before
+    assert made == {"runs", "data", "plots", "seen.png", "samples.png", "grid.png"}
 
 
 def test_tensorboard_finds_the_runs(run_here: Run, tmp_path: Path) -> None:

@@ -10,12 +10,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp.callbacks import EpochLines
+from fashion_mlp.callbacks import EpochLines, ExponentialMovingAverage
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config import TrainerConfig
+from fashion_mlp.data import Augmentation
 from fashion_mlp.several_steps import SeveralStepsClassifier, is_possible
 from fashion_mlp.training import train
 from tests.conftest import Compose
+
+AUGMENT = (
+    *("data.augment.flip=0.5", "data.augment.shift=1", "data.augment.erasing=0.25", "data.augment.mixup=0.2"),
+    "data.augment.off_last=0.25",
+)
 
 
 def last_state(cfg: DictConfig) -> dict[str, Any]:
@@ -29,6 +35,7 @@ def last_state(cfg: DictConfig) -> dict[str, Any]:
         [],
         ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "label_smoothing=0.1"],
         ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=cosine", "data.batch_size=30"],
+        ["model.dropout=0.3", *AUGMENT],
         ["optimizer=rmsprop", "scheduler=step", "scheduler.step_size=1"],
         ["optimizer=adamw", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05", "trainer.max_epochs=5"],
         ["scheduler=plateau", "scheduler.monitor=train/loss", "data.val_size=0", "optimizer.lr=0.05"],
@@ -75,6 +82,35 @@ def test_a_run_goes_on_from_a_checkpoint(compose_small: Compose) -> None:
     assert last_state(second)["global_step"] == last_state(whole)["global_step"] == 30
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_last_steps_are_not_augmented_also_of_a_run_that_goes_on(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    step, augmented = [0], []
+    learn_from, augment = Classifier.learn_from, Augmentation.__call__
+
+    def noting_step(self: Classifier, batch: Any, number: int) -> Any:
+        step[0] = number
+        return learn_from(self, batch, number)
+
+    def noting_call(self: Augmentation, *arguments: Any) -> Any:
+        augmented.append(step[0])
+        return augment(self, *arguments)
+
+    monkeypatch.setattr(Classifier, "learn_from", noting_step)
+    monkeypatch.setattr(Augmentation, "__call__", noting_call)
+    short = (f"steps_per_execution={steps}", "logger=none", *AUGMENT)
+    whole = compose_small(
+        "whole", "callbacks.best_checkpoint.filename='{epoch}'", "+callbacks.best_checkpoint.save_top_k=-1", *short
+    )
+    train(whole)
+    assert augmented == [0, *range(1, 16)]  # of 20, and once before the first, for samples to look at
+    augmented.clear()
+    step[0] = 0
+    train(compose_small("second", f"ckpt_path='{whole.run_dir}/checkpoints/epoch=0.ckpt'", *short))
+    assert augmented == [0, *range(11, 16)]
+
+
 class Watcher(Callback):
     """Looks at each step."""
 
@@ -116,7 +152,7 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
     ids=lambda changes: " ".join(changes),
 )
 def test_what_looks_at_each_step_gets_one_step_a_call(changes: dict[str, Any]) -> None:
-    assert possible([ModelCheckpoint(), EpochLines()], max_epochs=3, accelerator="cpu")
+    assert possible([ModelCheckpoint(), EpochLines(), ExponentialMovingAverage(0.9)], max_epochs=3, accelerator="cpu")
     assert not possible(**changes)
 
 

@@ -35,18 +35,35 @@ def test_a_run_prints_what_it_does_and_nothing_else(run_here: Run, tmp_path: Pat
 
 
 def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: Path, data_root: Path) -> None:
-    """In-process tests hide warnings that are raised while modules are imported."""
+    """In-process tests hide warnings that are raised while modules are imported, and what lies in caches already."""
+    here, home, temporary = (tmp_path / name for name in ("here", "home", "tmp"))
+    for folder in (here, home, temporary):
+        folder.mkdir()
     command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer=auto"]
+    elsewhere = {"HOME": str(home), "TMPDIR": str(temporary)}
+    hidden = ("MPLCONFIGDIR", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | elsewhere
     processes = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen(
+            [*command, f"callbacks={callbacks}"],
+            cwd=here,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for callbacks in ("lean", "default")
     ]
     for process in processes:
         out, err = process.communicate()
         assert (process.returncode, err) == (0, "")
         assert len(out.splitlines()) == 14
     # Started together, each has a folder of its own.
-    assert len(list(tmp_path.glob("runs/*/*/metrics.json"))) == 2
+    assert len(list(here.glob("runs/*/*/metrics.json"))) == 2
+    # Nothing is written elsewhere, but for the list of fonts that Matplotlib keeps.
+    assert [path.name for path in here.iterdir()] == ["runs"]
+    assert not list(temporary.iterdir())
+    assert {path.parent for path in home.rglob("*") if path.is_file()} <= {home / ".cache" / "matplotlib"}
 
 
 def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
@@ -61,7 +78,9 @@ def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
     done = run_here("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30: .*\n", done.stderr
+        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30 "
+        r"\(a step before it was .*\): .*\n",
+        done.stderr,
     )
 
 

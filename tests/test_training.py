@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.training import train
@@ -40,7 +41,7 @@ def test_a_run_learns_and_records_itself(compose_small: Compose, capsys: pytest.
     assert (metrics["seed"], metrics["epochs"], metrics["parameters"]) == (42, 3, 784 * 32 + 32 + 32 * 10 + 10)
     assert {"test/loss", "test/f1_macro", "test/acc/Ankle boot", "val/loss", "train/loss", "train/acc"} <= set(metrics)
     assert {"seconds", "samples_per_second", "device", "version/torch", "version/fashion-mlp"} <= set(metrics)
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert metrics["checkpoint"] == "checkpoints/best.ckpt"
 
     events = EventAccumulator(str(run_dir)).Reload()
@@ -90,7 +91,7 @@ def test_without_validation_the_last_weights_are_tested(compose_small: Compose) 
     assert not [name for name in metrics if name.startswith("val/")]
     assert metrics["checkpoint"] == "checkpoints/last.ckpt"
     assert objective == pytest.approx(metrics["train/loss"], abs=1e-6)
-    assert [path.name for path in Path(cfg.run_dir, "checkpoints").iterdir()] == ["last.ckpt"]
+    assert {path.name for path in Path(cfg.run_dir, "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
 def test_the_test_set_is_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +113,6 @@ def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
-    from fashion_mlp.classifier import Classifier
-
     step = Classifier.learn_from
 
     def poisoned(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,6 +129,81 @@ def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
     assert torch.load(last, weights_only=True)["epoch"] == 1
     assert all(tensor.isfinite().all() for tensor in weights_of(cfg.run_dir).values())
     assert not Path(cfg.run_dir, "metrics.json").exists()
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_gradient_that_explodes_in_the_last_step_keeps_the_last_good_checkpoint(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *[] if several else ["steps_per_execution=1"])
+    step = Classifier.learn_from
+
+    def exploding(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = step(self, batch, number)
+        if number == 20:  # the last of the second epoch; the loss itself stays as it is
+            loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
+        return loss, logits
+
+    monkeypatch.setattr(Classifier, "learn_from", exploding)
+    with pytest.raises(
+        UserError, match=r"exploded and model.layers.0.weight became NaN or infinite in epoch 2, step 20, at .* 0.001"
+    ) as told:
+        train(cfg)
+    last = Path(cfg.run_dir, "checkpoints/last.ckpt")
+    assert str(last) in str(told.value)
+    assert torch.load(last, weights_only=True)["epoch"] == 0
+    assert all(
+        tensor.isfinite().all() for name in ("best", "last") for tensor in weights_of(cfg.run_dir, name).values()
+    )
+
+
+def test_a_learning_rate_that_is_far_too_high(compose_small: Compose) -> None:
+    cfg = compose_small("run", "logger=none", "optimizer=sgd", "optimizer.lr=1e30")
+    with pytest.raises(
+        UserError,
+        match=r"the loss became nan in epoch 1, step 2, at a learning rate of 1e\+30 \(a step before it was 2.\d+\): "
+        r"lower optimizer.lr or set trainer.gradient_clip_val. No checkpoint had been written yet",
+    ):
+        train(cfg)
+
+
+def test_weights_that_are_not_finite_are_not_written(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose_small("run", "logger=none", "trainer.val_check_interval=5", "trainer.max_epochs=1")
+    ended = Classifier.on_validation_epoch_end
+
+    def ruined(self: Classifier) -> None:
+        ended(self)
+        if self.global_step == 10:
+            next(self.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(Classifier, "on_validation_epoch_end", ruined)
+    with pytest.raises(UserError, match=r"layers.0.weight became NaN .* step 10, .* Good until then: .*/best.ckpt"):
+        train(cfg)
+    assert torch.load(Path(cfg.run_dir, "checkpoints/best.ckpt"), weights_only=True)["global_step"] == 5
+
+
+def test_a_network_beyond_any_memory_names_the_keys(compose_small: Compose) -> None:
+    cfg = compose_small("run", "logger=none", f"model.hidden_sizes=[10,{10**15}]")
+    with pytest.raises(
+        UserError,
+        match=r"out of memory on the CPU, which could not give \d+ bytes more: lower data.batch_size \(50\), "
+        r"model.hidden_sizes \(\[10, 1000000000000000\]\), .* data.eval_batch_size \(1000\), or set trainer.precision",
+    ):
+        train(cfg)
+    assert not Path(cfg.run_dir).exists()
+
+
+@pytest.mark.parametrize("step", ["training_step", "test_step"])
+def test_a_device_without_memory_names_the_keys(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def exhausted(*arguments: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(Classifier, step, exhausted)
+    cfg = compose_small("run", "logger=none", "steps_per_execution=1", "trainer.max_epochs=1")
+    with pytest.raises(UserError, match=r"^out of memory on CUDA, which could not give 2.00 GiB more: lower data"):
+        train(cfg)
 
 
 def test_a_run_goes_on_from_a_checkpoint(compose_small: Compose) -> None:

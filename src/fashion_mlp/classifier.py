@@ -1,5 +1,6 @@
 """The LightningModule: loss, metrics, optimizer, what is logged."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from fashion_mlp.data import Augmentation
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import Schedule
 
@@ -40,6 +42,7 @@ class Classifier(LightningModule):
         scheduler: makes the learning-rate schedule from the optimizer and the number of steps.
         label_smoothing: of the training loss only (arXiv 1512.00567), 0 to less than 1; validation and test
             report the plain cross-entropy.
+        augment: what is done to each minibatch that is learned from; by default nothing.
         metadata: plain values that each checkpoint carries, from which `fashion_mlp.load_classifier` rebuilds
             the classifier.
     """
@@ -52,6 +55,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Schedule | None = None,
         label_smoothing: float = 0.0,
+        augment: Augmentation | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -60,6 +64,9 @@ class Classifier(LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.metadata = dict(metadata or {})
+        self.augment = augment or Augmentation()
+        self.augmented_steps = 0.0
+        """The step after which minibatches are no longer augmented, known once training starts."""
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names)
@@ -68,7 +75,8 @@ class Classifier(LightningModule):
         self.samples_seen = 0
         """Training images that this process has gone through."""
         self.began = time.perf_counter()
-        """When training began, with all processes started."""
+        """When training began, with all processes started; of a resumed run, as if it had never been interrupted."""
+        self._seconds_before = 0.0
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -89,9 +97,11 @@ class Classifier(LightningModule):
             batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
             step: the optimizer step that it is for, counted from 1.
         """
-        images, labels = batch
+        images, targets = batch
+        if step <= self.augmented_steps:
+            images, targets = self.augment(images, targets, len(self.class_names))
         logits: Tensor = self.model(images)
-        loss: Tensor = self.train_loss(logits, labels)
+        loss: Tensor = self.train_loss(logits, targets)
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
             shown = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.log("train/loss_step", shown, prog_bar=True, logger=False)
@@ -109,7 +119,8 @@ class Classifier(LightningModule):
 
     @override
     def on_train_start(self) -> None:
-        self.began = time.perf_counter()
+        self.augmented_steps = self._augmented_steps()
+        self.began = time.perf_counter() - self._seconds_before
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -134,12 +145,38 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def total_steps(self) -> int:
-        """Return the number of optimizer steps of the whole run."""
-        return int(self.trainer.estimated_stepping_batches)
+        """Return the number of optimizer steps of the whole run, or of one epoch where it has no end.
+
+        Lightning's own `estimated_stepping_batches` would start the loader before a resumed run knows where to.
+        """
+        trainer = self.trainer
+        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # set at run time
+        limit = trainer.limit_train_batches
+        limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps_per_epoch = math.ceil(limited / trainer.accumulate_grad_batches)
+        limits = [trainer.max_steps] if trainer.max_steps != -1 else []
+        if trainer.max_epochs not in (None, -1):
+            limits.append(steps_per_epoch * trainer.max_epochs)
+        return min(limits, default=steps_per_epoch)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[METADATA_KEY] = {**self.metadata, "metrics": self.latest_metrics()}
+
+    def progress(self) -> dict[str, Any]:
+        """Return what this process has come to, as plain values and tensors, for a run that is resumed."""
+        return {
+            "samples_seen": self.samples_seen,
+            "seconds": time.perf_counter() - self.began,
+            "train_metrics": self.train_metrics.unfinished(),
+        }
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Begin with what `progress` has returned."""
+        self.samples_seen = progress["samples_seen"]
+        self.train_metrics.go_on(progress["train_metrics"])
+        self._seconds_before = progress["seconds"]
+        self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
 
     def latest_metrics(self) -> dict[str, float]:
         """Return what the last epoch of each stage came to, by name."""
@@ -172,6 +209,11 @@ class Classifier(LightningModule):
         logits: Tensor = self(images)
         metrics.add(self.eval_loss(logits, labels), logits, labels)
         return logits
+
+    def _augmented_steps(self) -> float:
+        if not self.augment.is_on:
+            return 0
+        return round((1 - self.augment.off_last) * self.total_steps()) if self.augment.off_last else math.inf
 
     def _log_epoch(self, metrics: EpochMetrics) -> None:
         # Already those of all processes; sync_dist only tells Lightning so. "step" is the step of the chart.

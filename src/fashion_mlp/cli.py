@@ -1,4 +1,4 @@
-"""`fashion-mlp data | evaluate | predict | embed | export | bench`: what there is beside training."""
+"""`fashion-mlp data | evaluate | predict | embed | export | demo | bench`: what there is beside training."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,16 +9,29 @@ from typing import NoReturn
 from typing_extensions import override
 
 from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.memory import shortage_told
 
+REMEDIES = {
+    "bench": "lower --batch-size or --hidden-sizes",
+    "data": "lower data.batch_size, or take fewer images",
+    "demo": "name fewer checkpoints",
+    "embed": "lower --images",
+    "evaluate": "lower data.eval_batch_size",
+    "export": "lower data.eval_batch_size",
+    "predict": "lower --test-samples",
+}
+"""What to do about a lack of memory, by command."""
 MANY_DIGITS = 18
 """A longer integer counts nothing, and may not fit in 64 bits."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
+
+ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabilities are averaged"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    with told_in_one_line():
+    with told_in_one_line(), shortage_told(REMEDIES[arguments.command]):
         # Loaded for the command alone, so that --help and a mistyped option answer at once.
         command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)
@@ -44,14 +57,22 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--plot", type=Path, metavar="FILE", help="save a grid of samples with their labels")
     data.add_argument("--json", action="store_true", help="print JSON")
 
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on test images")
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint, or an ensemble of several, on test images")
     _add_checkpoint(evaluate)
-    evaluate.add_argument("overrides", nargs="*", default=[], metavar="data...", help=DATA_HELP)
+    evaluate.add_argument("more", nargs="*", default=[], metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
+    _add_tta(evaluate)
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="save the confusion matrix and the worst mistakes")
 
     predict = commands.add_parser("predict", help="classify picture files, or test images")
     _add_checkpoint(predict)
-    predict.add_argument("pictures", nargs="*", default=[], metavar="IMAGE", help="files, folders or globs")
+    predict.add_argument(
+        "more",
+        nargs="*",
+        default=[],
+        metavar="CKPT | IMAGE",
+        help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs",
+    )
+    _add_tta(predict)
     predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
     predict.add_argument("--test-samples", type=_positive, metavar="N", help="take the first N test images instead")
     predict.add_argument("--plot", type=Path, metavar="FILE", help="with --test-samples: save them with their answers")
@@ -78,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         help="state_dict: what a white pixel will be: 255 (default) for raw pixels, 1 after torchvision's ToTensor",
     )
 
+    demo = commands.add_parser("demo", help="serve a page to try checkpoints on; extra [demo]")
+    demo.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file written by train.py; or data...")
+    demo.add_argument("--host", default="127.0.0.1", help="where it answers; by default this machine only")
+    demo.add_argument("--port", type=_port, metavar="N", help="by default the first that is free from 7860 on")
+    demo.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+
     bench = commands.add_parser("bench", help="time four ways to train the same network, side by side")
     bench.add_argument("--hidden-sizes", type=_positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
     bench.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: adam)")
@@ -95,7 +122,23 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_tta(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: average the probabilities over the image and its mirror image, each as it is and "
+        "shifted by one pixel in four directions; for checkpoints trained with data.augment.flip and .shift",
+    )
+
+
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= MANY_DIGITS and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no integer of at least 1")
     return int(text)
+
+
+def _port(text: str) -> int:
+    number = _positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not at most 65535")
+    return number

@@ -39,6 +39,8 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     yield from _data_problems(cfg.data)
     if cfg.scheduler:
         yield from _schedule_problems(cfg)
+    if OmegaConf.select(cfg, "data.augment.off_last") and cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
+        yield "trainer.max_epochs=-1: data.augment.off_last needs an end; set trainer.max_epochs or trainer.max_steps"
     for group in ("optimizer", "scheduler"):
         if cfg[group] and cfg[group].get("_partial_") is False:
             yield f"{group}._partial_=false: must be true, since a run gives it the weights"
@@ -78,6 +80,9 @@ def _data_problems(data: DictConfig) -> Iterator[str]:
     train_size = data.get("train_size")
     if train_size is not None and data.val_size >= train_size:
         yield f"data.val_size={data.val_size}: must be less than data.train_size={train_size}"
+    shift, sides = OmegaConf.select(data, "augment.shift", default=0), data.get("image_size") or [28, 28]
+    if shift >= min(sides):
+        yield f"data.augment.shift={shift}: must be less than the images' sides, {shown(sides)}"
     names = data.get("class_names")
     if names is not None and len(set(names)) < max(2, len(names)):
         yield f"data.class_names={shown(names)}: must name at least two classes, each once"

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from fashion_mlp import flags, keys, processes, quoting
+from fashion_mlp import flags, keys, processes, quoting, resumption
 from fashion_mlp.combinations import has_validation, impossible
 from fashion_mlp.config import LayersConfig, SearchConfig
 from fashion_mlp.errors import UserError
@@ -38,12 +38,13 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
         config_name: the primary config.
 
     Returns:
-        The command line to run: `argv`, its flags first, or that of the sweep which `resume_sweep` names.
+        The command line to run: `argv`, its flags first, or that of the run or sweep which `resume` or `resume_sweep`
+        names.
 
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
-    argv = flags.first(resumed(argv))
+    argv = flags.first(resumption.resumed(resumed(argv)))
     args = flags.parse(argv)
     if args.config_name and not (args.config_path or args.config_dir):
         names = [path.stem for path in config_dir.glob("*.yaml")]
@@ -126,7 +127,7 @@ def _wrong_with(
         if option.is_sweep_override() and not multirun:
             yield f"{option.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
     if processes.is_first():
-        yield from folder_problems(cfg, multirun=multirun)
+        yield from folder_problems(cfg, multirun=multirun, resumed=resumption.KEY in typed)
     if searching:
         yield from out_of_range(hydra.sweeper, "hydra.sweeper.")
     with open_dict(cfg):

@@ -63,6 +63,18 @@ def one_of(*choices: str, default: Any = MISSING) -> Any:
 
 
 @dataclass
+class AugmentConfig:
+    """`fashion_mlp.data.Augmentation`."""
+
+    _target_: str = MISSING
+    flip: float = number(ge=0, le=1)
+    shift: int = number(ge=0)
+    erasing: float = number(ge=0, le=1)
+    mixup: float = number(ge=0)
+    off_last: float = number(ge=0, le=1)
+
+
+@dataclass
 class DataConfig:
     """What every data module takes."""
 
@@ -70,8 +82,10 @@ class DataConfig:
     batch_size: int = number(ge=1)
     eval_batch_size: int = number(ge=1)
     shuffle: bool = MISSING
+    shuffle_seed: int = MISSING
     num_workers: int = number(ge=0, le=1024)
     split_seed: int = number(ge=0, lt=2**32)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
@@ -221,6 +235,14 @@ class StepConfig(SchedulerConfig):
 
 
 @dataclass
+class EMAConfig:
+    """`fashion_mlp.callbacks.ema`; None switches it off."""
+
+    _target_: str = MISSING
+    decay: float | None = number(gt=0, lt=1)
+
+
+@dataclass
 class TrainerConfig:
     """Every argument of `lightning.Trainer` with its own default, so that each can be set without a `+`.
 
@@ -271,6 +293,14 @@ class TrainerConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """When `last.ckpt` is written in the middle of an epoch; null for never."""
+
+    every_n_steps: int | None = number(ge=1)
+    every_n_seconds: float | None = number(gt=0)
+
+
+@dataclass
 class TrainConfig:
     """The whole configuration of a run."""
 
@@ -285,7 +315,10 @@ class TrainConfig:
     label_smoothing: float = number(ge=0, lt=1)
     steps_per_execution: int = number(ge=1)
     test: bool = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     ckpt_path: str | None = MISSING
+    ckpt_part: str = one_of("all", "weights")
+    resume: str | None = MISSING
     resume_sweep: str | None = MISSING
     run_dir: str = MISSING
 
@@ -352,6 +385,7 @@ SCHEMAS: Mapping[str, Mapping[str, type]] = {
         "plateau": PlateauConfig,
         "step": StepConfig,
     },
+    "callbacks": {"ema": EMAConfig},
     "trainer": {"trainer": TrainerConfig},
 }
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp import processes
+from fashion_mlp.interruption import Interrupted
 
 MANY = 5
 """Lines: more of them nobody reads, and the rest comes when these are mended."""
@@ -34,7 +35,7 @@ def _in_one_line(text: str) -> str:
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn a `UserError` into its message on stderr and exit status 1, and Ctrl-C into a quiet end.
+    """Turn a `UserError` into its message on stderr and exit status 1, and an interruption into how to go on.
 
     A mistake that all processes of a run make is told by the first of them.
     `HYDRA_FULL_ERROR=1` lets the error pass with its traceback.
@@ -46,5 +47,9 @@ def told_in_one_line() -> Iterator[None]:
             raise
         is_told = processes.is_first() or processes.is_left_running()
         sys.exit(f"error: {error}" if is_told else 1)
+    except Interrupted as interrupted:
+        if interrupted.message and processes.is_first():
+            print(interrupted.message, file=sys.stderr)  # noqa: T201, as `sys.exit` does with a message
+        sys.exit(interrupted.code)
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell expects: 128 and the signal's number

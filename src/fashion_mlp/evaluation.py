@@ -1,6 +1,6 @@
 """A classifier measured on labelled images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import (
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
+from fashion_mlp.models.ensemble import log_mean_probabilities
 
 CALIBRATION_BINS = 15
 """As Guo et al. (2017, arXiv 1706.04599) have them."""
@@ -36,6 +37,11 @@ def run(classifier: Classifier, batches: Iterable[Batch]) -> Outcome:
         logits.append(classifier(images.to(classifier.device)).float().cpu())
         labels.append(truth.cpu())
     return Outcome(torch.cat(logits), torch.cat(labels))
+
+
+def averaged(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return what an ensemble answers, from what its members answered on the same images."""
+    return Outcome(log_mean_probabilities(torch.stack([outcome.logits for outcome in outcomes])), outcomes[0].labels)
 
 
 def summarize(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """A classifier's network as a file for use elsewhere: raw pixels in, logits out."""
 
+import os
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.files import replacing
 from fashion_mlp.data.module import Batch
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import MLP
@@ -57,7 +59,7 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
         UserError: the extra `onnx` is not installed.
     """
     try:
-        import onnxruntime  # noqa: F401
+        _onnxruntime()
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError("--format onnx: needs python -m pip install -e '.[onnx]'") from error
@@ -86,7 +88,9 @@ def export_program(classifier: Classifier, path: Path) -> None:
 
 
 def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 255.0) -> Callable[[Tensor], Tensor]:
-    """Load an exported file, of the format that its ending names, as a function from raw pixels to logits.
+    """Load a file that was just exported, of the format that its ending names, as a function from raw pixels to logits.
+
+    Only for the project's own files: no command loads those of others.
 
     Args:
         path: the file.
@@ -94,9 +98,7 @@ def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 
         largest_pixel: as it was exported with.
     """
     if path.suffix == FORMATS["onnx"]:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     if path.suffix == FORMATS["torch_export"]:
         return torch.export.load(path).module()
@@ -117,6 +119,12 @@ def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batche
         differing += int((expected.argmax(1) != actual.argmax(1)).sum())
         count += len(images)
     return Agreement(largest, differing, count)
+
+
+def _onnxruntime() -> Any:
+    """Import the ONNX runtime, which since 1.29 reports to its maker and writes into the home folder, unless told."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return import_module("onnxruntime")
 
 
 class _Network(nn.Module):

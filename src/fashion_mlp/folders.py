@@ -8,12 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
-def folder_problems(cfg: DictConfig, *, multirun: bool) -> Iterator[str]:
+def folder_problems(cfg: DictConfig, *, multirun: bool, resumed: bool = False) -> Iterator[str]:
     """Yield a line for each folder of a run or sweep that cannot be made.
 
     Args:
         cfg: the composed configuration, with Hydra's part.
         multirun: whether it is a sweep's.
+        resumed: whether the folder holds the run that goes on there.
     """
     keys = ["hydra.sweep.dir" if multirun else "hydra.run.dir"]
     if "${hydra:" not in _written(cfg, "run_dir"):
@@ -30,8 +31,8 @@ def folder_problems(cfg: DictConfig, *, multirun: bool) -> Iterator[str]:
         else:
             if problem := obstacle(Path(folder)):
                 yield f"{key}={folder}: {problem}"
-            if key == "hydra.run.dir" and Path(folder, "checkpoints").exists():
-                yield f"{key}={folder}: holds a run already; name another folder"
+            if key == "hydra.run.dir" and not resumed and Path(folder, "checkpoints").exists():
+                yield f"{key}={folder}: holds a run already; go on with it by resume={folder}, or name another folder"
 
 
 def obstacle(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Loss and accuracy of an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,17 @@ class EpochMetrics(nn.Module):
         """Samples taken in since the last `compute`, by this process."""
         return sum(self._sizes)
 
+    def unfinished(self) -> dict[str, Any]:
+        """Return what was taken in since the last `compute`, as plain values and tensors, for a checkpoint."""
+        tensors = {name: torch.cat(kept) for name, kept in self._tensors().items() if kept}
+        return {**tensors, "sizes": list(self._sizes)}
+
+    def go_on(self, unfinished: Mapping[str, Any]) -> None:
+        """Begin with what `unfinished` has returned."""
+        for name, kept in self._tensors().items():
+            kept[:] = [unfinished[name].to(self.loss.device)] if name in unfinished else []
+        self._sizes = list(unfinished["sizes"])
+
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, and start anew."""
         losses = self.losses
@@ -81,3 +93,6 @@ class EpochMetrics(nn.Module):
             }
             self.class_acc.reset()
         return {f"{self.stage}/{name}": value for name, value in values.items()}
+
+    def _tensors(self) -> dict[str, list[Tensor]]:
+        return {"losses": self._losses, "predictions": self._predictions, "labels": self._labels}

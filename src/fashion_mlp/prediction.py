@@ -13,6 +13,8 @@ from fashion_mlp.errors import UserError
 
 LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
 """Options of `data` whose images look as Fashion-MNIST's do."""
+ENOUGH = 1024
+"""Pixels a side of a photograph that is to have 28."""
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
@@ -47,5 +49,6 @@ def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
         UserError: it cannot be read.
     """
     data, (channels, height, width) = classifier.metadata["data"], classifier.metadata["model"]["image_shape"]
-    picture = read_picture(source, mode_of(channels))
-    return as_fashion_mnist(picture) if data["option"] in LIKE_FASHION_MNIST else resize(picture, (height, width))
+    if data["option"] in LIKE_FASHION_MNIST:
+        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=ENOUGH))
+    return resize(read_picture(source, mode_of(channels)), (height, width))

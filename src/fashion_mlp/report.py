@@ -10,15 +10,22 @@ from typing import Any
 import torch
 from lightning import Trainer
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.files import replacing
+from fashion_mlp.run_folder import from_here
+from fashion_mlp.starting_point import StartingPoint
 
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
 def announcement(
-    classifier: Classifier, datamodule: ImageDataModule, trainer: Trainer, run_dir: Path, seed: int
+    classifier: Classifier,
+    datamodule: ImageDataModule,
+    trainer: Trainer,
+    run_dir: Path,
+    seed: int,
+    start: StartingPoint | None = None,
 ) -> str:
     """Return what is about to happen, in a few lines."""
     sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
@@ -36,6 +43,8 @@ def announcement(
         "device": device_name(trainer),
         "folder": str(from_here(run_dir)),
     }
+    if start is not None:
+        lines["from"] = start.description
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
 
 
@@ -67,11 +76,6 @@ def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, 
     if has_charts:
         rows.append(f"charts      tensorboard --logdir {logdir}")
     return "\n".join(rows)
-
-
-def from_here(path: Path) -> Path:
-    """Return a path as one would type it in the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def versions() -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
-from fashion_mlp.callbacks import NonFiniteLoss
+from fashion_mlp.callbacks import LastCheckpoint, NonFiniteLoss
 from fashion_mlp.classifier import Batch, Classifier
 
 INDIFFERENT = {
@@ -137,7 +137,7 @@ def is_possible(trainer: Mapping[str, Any], defaults: Mapping[str, Any], callbac
 
 
 def _looks_at_steps(callback: Callback) -> bool:
-    if isinstance(callback, NonFiniteLoss | ProgressBar):
+    if isinstance(callback, NonFiniteLoss | ProgressBar | LastCheckpoint):
         return False
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None

@@ -53,6 +53,14 @@ def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Mod
         logger.log_hyperparams(hyperparameters(config))
     for board in boards:
         _describe(board, config, model, images)
+    with ended(loggers):
+        yield
+
+
+@contextmanager
+def ended(loggers: Iterable[Logger]) -> Iterator[None]:
+    """Tell each logger at the end whether the run came to it."""
+    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
     status = api_pb2.STATUS_FAILURE
     try:
         yield
@@ -75,6 +83,8 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
         values |= {f"{group}.{key}": _plain(value) for key, value in part.items() if not key.startswith("_")}
     values |= {key: config[key] for key in RUN_KEYS}
     values["data.batch_size"] = config["data"]["batch_size"]
+    augment = config["data"].get("augment", {})
+    values |= {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
     values["trainer.max_epochs"] = _plain(config["trainer"]["max_epochs"])
     return values
 

@@ -32,6 +32,7 @@ def silence_libraries() -> None:
 
     Call it after importing Lightning, which sets its own levels when it is imported.
     """
+    logging.raiseExceptions = False  # a log on a disk that is full: the run will say so
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own use of a torch API, in its _pytree.py.
@@ -40,5 +41,10 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers")
     # The epoch's figures are logged all the same.
     warnings.filterwarnings("ignore", ".*is smaller than the logging interval")
+    # A resumed run's charts in CSV are written anew, with what they held.
+    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+    # A resumed run's folder is its own, and its loader begins where it was interrupted.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     # A run that goes on from another's checkpoint keeps its own in its own folder.
     warnings.filterwarnings("ignore", "The dirpath has changed from")

@@ -20,27 +20,35 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from fashion_mlp import __version__, processes, report, several_steps
+from fashion_mlp import __version__, memory, processes, report, several_steps
 from fashion_mlp.batches import check_batches
+from fashion_mlp.callbacks import LastCheckpoint
+from fashion_mlp.charts import take_back
 from fashion_mlp.checkpoint import read_checkpoint
+from fashion_mlp.checkpoint_io import AtomicCheckpointIO
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config import TrainerConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_folder import claimed
+from fashion_mlp.faults import faults_explained
+from fashion_mlp.interruption import StopRequest
+from fashion_mlp.run_folder import begin_anew, claimed, held
 from fashion_mlp.several_steps import SeveralStepsClassifier
-from fashion_mlp.tensorboard import SAMPLES, recorded
+from fashion_mlp.starting_point import last_state, named_state
+from fashion_mlp.tensorboard import SAMPLES, ended, recorded
 from fashion_mlp.terminal import silence_libraries
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
+def train(cfg: DictConfig, overrides: Sequence[str] = (), resumed: bool = False) -> float:
     """Train, validate, test the best checkpoint once, and record everything in the run's folder.
 
     Args:
         cfg: the composed configuration, checked by `fashion_mlp.command_line`.
         overrides: the overrides that it was composed with, which are recorded.
+        resumed: whether to go on with the run that the folder holds, to the same bits as if it had not been
+            interrupted.
 
     Returns:
         The objective of a sweep: the best validation accuracy, or the last training loss where there is no
@@ -49,20 +57,34 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
     Raises:
         UserError: something that the user can mend: data that cannot be had, a device that is not there, a loss that
             became NaN.
+        Interrupted: by SIGTERM or Ctrl-C, after saving.
     """
     silence_libraries()
     if not torch.cuda.is_available():
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     run_dir = Path(cfg.run_dir)
-    with claimed(run_dir) if processes.is_first() else nullcontext():
+    stop = StopRequest()
+    shortage_told = memory.shortage_told(memory.remedy_for(cfg))
+    with (
+        stop.listening(),
+        faults_explained(run_dir),
+        shortage_told,
+        held(run_dir) if processes.is_first() else nullcontext(),
+    ):
+        return _train(cfg, overrides, run_dir, stop, resumed)
+
+
+def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopRequest, resumed: bool) -> float:
+    with claimed(run_dir, resumed=resumed) if processes.is_first() else nullcontext():
         seed_everything(cfg.seed, workers=True, verbose=False)
         # With it, distributed strategies would go back to the seed after the weights are drawn.
         del os.environ["PL_GLOBAL_SEED"]
-        if cfg.ckpt_path is not None:
-            check_goes_on(cfg.ckpt_path, cfg.trainer.max_epochs)
+        start = last_state(run_dir / "checkpoints") if resumed else named_state(cfg.ckpt_path, cfg.ckpt_part)
+        if resumed and start is None and processes.is_first():
+            begin_anew(run_dir)
         datamodule: ImageDataModule = build("data", cfg)
-        trainer = build_trainer(cfg, has_validation=datamodule.has_validation)
+        trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
@@ -70,18 +92,24 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
             datamodule.fetch_several(cfg.steps_per_execution)
         check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
+        if start is not None and not resumed:
+            start.begin(classifier, cfg.trainer.max_epochs)
         if trainer.global_rank > 0:
             torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
 
     if trainer.is_global_zero:
-        log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed))
-    images, _ = datamodule.parts["train"].__getitems__(range(min(SAMPLES, len(datamodule.parts["train"]))))
+        log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed, start))
     loggers = trainer.loggers if trainer.is_global_zero else []
-    with recorded(loggers, plain(cfg), classifier.model, images):
+    if resumed and start is not None:
+        take_back(loggers, start.charts, start.step)
+        recording = ended(loggers)
+    else:
+        recording = recorded(loggers, plain(cfg), classifier.model, datamodule.training_samples(SAMPLES))
+    with recording:
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
-            trainer.fit(classifier, datamodule, ckpt_path=cfg.ckpt_path)
+            trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
 
         chosen = chosen_checkpoint(trainer)
@@ -115,17 +143,6 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float:
     return float(metrics[objective])
 
 
-def check_goes_on(path: str, max_epochs: int | None) -> None:
-    """Check that a checkpoint can be read and leaves something to train.
-
-    Raises:
-        UserError: it cannot, or does not.
-    """
-    done = read_checkpoint(path)["epoch"] + 1
-    if max_epochs is not None and 0 <= max_epochs <= done:
-        raise UserError(f"ckpt_path={path}: has trained {done} epochs already; set trainer.max_epochs above that")
-
-
 def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier:
     """Build the network for the data at hand, and the classifier around it."""
     config: dict[str, Any] = {
@@ -143,17 +160,27 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         optimizer=build("optimizer", cfg),
         scheduler=build("scheduler", cfg) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
+        augment=datamodule.augment,
         metadata={
             "version": __version__,
             "model": config,
             "class_names": list(datamodule.class_names),
             "data": datamodule.identity,
+            "optimizer": plain(cfg.optimizer),
+            "scheduler": plain(cfg.scheduler) if cfg.scheduler else None,
+            "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
         },
     )
 
 
-def build_trainer(cfg: DictConfig, *, has_validation: bool) -> Trainer:
-    """Build the Trainer with its callbacks and loggers."""
+def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -> Trainer:
+    """Build the Trainer with its callbacks and loggers.
+
+    Args:
+        cfg: the run's.
+        stop: what may ask the run to end, once it has saved.
+        has_validation: whether there are images to validate on.
+    """
     built = {name: build(f"callbacks.{name}", cfg) for name, config in cfg.callbacks.items() if config}
     callbacks = [callback for callback in built.values() if callback is not None]  # one that is switched off
     for name, callback in built.items():
@@ -161,8 +188,12 @@ def build_trainer(cfg: DictConfig, *, has_validation: bool) -> Trainer:
             raise UserError(f"callbacks.{name}: a {type(callback).__name__} is no callback; see its _target_")
     if not has_validation:  # nothing to choose a best checkpoint by
         callbacks = [callback for callback in callbacks if not _monitors_validation(callback)]
+    for callback in callbacks:
+        if isinstance(callback, LastCheckpoint):
+            callback.stop = stop
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
-    arguments = {} if has_validation else {"limit_val_batches": 0}
+    arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
+    arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
     trainer: Trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
     return trainer
 
@@ -177,9 +208,10 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(config, **arguments, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise UserError(f"{key}: {error.__cause__ or error}") from error
+        cause = error.__cause__
+        if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
+            raise cause from None
+        raise UserError(f"{key}: {cause or error}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{key}: {error}") from error
 
@@ -193,13 +225,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def chosen_checkpoint(trainer: Trainer) -> Path | None:
     """Return the best checkpoint, or the last where nothing was monitored, or None where none was written."""
-    written = [
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.best_model_path
-    ]
-    monitored = [callback for callback in written if callback.monitor is not None]
-    return Path((monitored or written)[0].best_model_path) if written else None
+    callbacks = trainer.checkpoint_callbacks
+    best = [callback.best_model_path for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint) and callback.path.exists()]
+    written = [*map(Path, filter(None, best)), *last]
+    return written[0] if written else None
 
 
 def metrics_of(checkpoint: Path) -> dict[str, Any]:

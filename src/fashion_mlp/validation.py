@@ -116,6 +116,8 @@ def _type_name(hint: Any) -> str:
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     if hint in names:
         return names[hint]
+    if is_dataclass(hint):
+        return f"set by its keys: {', '.join(entry.name for entry in fields(hint) if not entry.name.startswith('_'))}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " or ".join(hint.__members__)
     if get_origin(hint) in (Union, UnionType):

@@ -21,13 +21,20 @@ class Site:
     folder: Path
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    redirect: str = ""
+    """Where every request is sent on to."""
 
 
 def serve(site: Site) -> ThreadingHTTPServer:
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
             site.requests.append(self.path)
-            super().do_GET()
+            if site.redirect:
+                self.send_response(302)
+                self.send_header("Location", site.redirect)
+                self.end_headers()
+            else:
+                super().do_GET()
 
         def log_message(self, *arguments: object) -> None:
             pass

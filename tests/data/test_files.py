@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.data.files import DataFile, ensure_files, replacing
+from fashion_mlp.atomic import replacing
+from fashion_mlp.data.files import DataFile, ensure_files
 from fashion_mlp.errors import UserError
 from tests.data.conftest import Site
 
@@ -106,6 +107,21 @@ def test_a_bomb_is_not_unpacked_beyond_the_size_of_the_file(tmp_path: Path, file
     with pytest.raises(UserError, match=r"could not be fetched"):
         ensure_files(tmp_path, files[:1], (), 5.0)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
+
+
+def test_an_archive_that_goes_on_for_ever_is_given_up(tmp_path: Path, files: Files) -> None:
+    empty = gzip.compress(b"")
+    (tmp_path / "one.gz").write_bytes(empty * 60_000)  # as good as for ever: it unpacks to nothing
+    with pytest.raises(UserError, match=r"its archive does not end"):
+        ensure_files(tmp_path, files[:1], (), 5.0)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.gz", "site", ".lock"}
+
+
+def test_a_mirror_cannot_point_at_files_of_this_machine(tmp_path: Path, site: Site, files: Files) -> None:
+    (tmp_path / "one.gz").write_bytes((site.folder / "one.gz").read_bytes())
+    site.redirect = f"file://{tmp_path}/one.gz"
+    with pytest.raises(UserError, match=r"could not be fetched"):
+        ensure_files(tmp_path / "raw", files[:1], (site.url,), 5.0)
 
 
 def test_without_any_source_the_ways_on_are_told(tmp_path: Path, files: Files) -> None:

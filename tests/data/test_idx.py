@@ -29,6 +29,12 @@ def test_a_split_is_read_once_a_process(tmp_path: Path) -> None:
     assert read_split(tmp_path, "test") is read_split(tmp_path, "test")
 
 
+def test_images_and_labels_that_do_not_belong_together(tmp_path: Path) -> None:
+    write_split(tmp_path, "test", np.zeros((2, 3, 3), np.uint8), np.zeros(3, np.uint8))
+    with pytest.raises(UserError, match=r"2 test images, and 3 labels"):
+        read_split(tmp_path, "test")
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

@@ -65,7 +65,8 @@ def test_training_never_touches_the_test_set(data: SyntheticDataModule, monkeypa
 def test_only_training_is_shuffled(data: SyntheticDataModule) -> None:
     data.setup("fit")
     data.setup("test")
-    assert labels_of(data.train_dataloader()) != labels_of(data.train_dataloader())
+    loader = data.train_dataloader()
+    assert labels_of(loader) != labels_of(loader)
     assert labels_of(data.val_dataloader()) == labels_of(data.val_dataloader())
     assert labels_of(data.test_dataloader()) == data.read_split("test")[1].tolist()
 

@@ -1,5 +1,6 @@
 """The reader's own images: from a CSV and a folder, or from a folder a class."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,68 @@ def test_a_wrong_folder_does_not_flood_the_terminal(tmp_path: Path, write_csv: W
     assert len(str(caught.value).splitlines()) == 5
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "lists no images"), (b"\xff\xfe\x00", "is not UTF-8 text")])
+def test_images_outside_the_folder_are_refused_unread(images: Path, write_csv: WriteCSV) -> None:
+    Image.new("L", (28, 28)).save(images.parent / "secret.png")
+    csv = write_csv("../secret.png,hat", f"{images.parent}/secret.png,hat", "a/../../secret.png,hat", "0.png,hat")
+    with pytest.raises(UserError) as caught:
+        CSVImageDataset(csv, images)
+    told = str(caught.value).splitlines()
+    assert len(told) == 3
+    assert all("secret.png is outside data.img_dir; name images by their place in it" in line for line in told)
+
+
+def test_many_names_of_one_image_are_not_many_images(images: Path, write_csv: WriteCSV) -> None:
+    with pytest.raises(UserError, match=r"line 2: ./././0.png is listed on line 1 already"):
+        CSVImageDataset(write_csv("0.png,hat", "./././0.png,hat"), images)
+    assert len(CSVImageDataset(write_csv("..0.png,hat", "0.png,hat"), _with(images, "..0.png"))) == 2
+
+
+def _with(images: Path, name: str) -> Path:
+    Image.new("L", (28, 28)).save(images / name)
+    return images
+
+
+def test_cells_are_text_and_nothing_else(images: Path, write_csv: WriteCSV) -> None:
+    formula, number = "=cmd|' /C calc'!A0", "9" * 5000
+    dataset = CSVImageDataset(write_csv(f"0.png,{formula}", f"1.png,{number}"), images)
+    assert dataset.class_names == (number, formula)
+    with pytest.raises(UserError, match=r"is none of hat, sock"):
+        CSVImageDataset(write_csv(f"0.png,{number}"), images, class_names=NAMES)
+
+
+def test_what_would_fill_the_memory_is_refused(
+    images: Path, write_csv: WriteCSV, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"line 1: is no CSV \(field larger than field limit"):
+        CSVImageDataset(write_csv('"' + "x" * 200_000), images)
+    with pytest.raises(UserError, match=r"and 99900 more$"):
+        CSVImageDataset(write_csv("0.png,hat", "\n" * 100_000), images)
+    monkeypatch.setattr("fashion_mlp.data.own_images.MAX_CLASSES", 1)
+    with pytest.raises(UserError, match=r"labels.csv: has 2 classes, more than 1"):
+        ImageCSVDataModule(str(write_csv("0.png,hat", "1.png,sock")), str(images)).setup("fit")
+    sparse = images / "sparse.csv"
+    with sparse.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(UserError, match=r"has 1,000,000,000,000 bytes, more than 100,000,000"):
+        CSVImageDataset(sparse, images)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UserError, match=r"pipe.csv: cannot be read \(no regular file\)"):
+        CSVImageDataset(tmp_path / "pipe.csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lists no images"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"\0,\0", "lists no images|is no CSV"),
+        (b"x" * 5000 + b".png,hat", "is missing"),
+    ],
+    ids=["empty", "UTF-16", "zeros", "a long name"],
+)
 def test_files_that_are_no_csv(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(UserError, match=message):

@@ -1,5 +1,9 @@
 """Pictures of every kind become uint8 tensors of one kind; what is none is refused, huge ones unread."""
 
+import contextlib
+import os
+import struct
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -62,15 +66,112 @@ def test_a_picture_cut_short_is_refused() -> None:
         read_picture(whole[: len(whole) // 2], "gray")
 
 
-def test_a_bomb_is_refused_before_it_is_decoded() -> None:
-    side = int(MAX_PIXELS**0.5) + 1
-    header = b"IHDR" + side.to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
-    chunks = [header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND"]
-    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+def png(*chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
         (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") for chunk in chunks
     )
-    with pytest.raises(UserError, match=rf"has {side} x {side} pixels"):
-        read_picture(bomb, "gray")
+
+
+def header(width: int, height: int) -> bytes:
+    return b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+
+
+SIDE = int(MAX_PIXELS**0.5) + 1
+
+
+def bmp(width: int, height: int) -> bytes:
+    return (
+        b"BM" + struct.pack("<IIIIiiHHIIiiII", 1078, 0, 1078, 40, width, height, 1, 8, 0, 0, 0, 0, 0, 0) + bytes(1024)
+    )
+
+
+def gif(width: int, height: int) -> bytes:
+    """A small screen, on which a large frame lies."""
+    return b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + b"," + struct.pack("<HHHHBB", 0, 0, width, height, 0, 2)
+
+
+def webp(width: int, height: int) -> bytes:
+    chunk = b"VP8X" + struct.pack("<II", 10, 2) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+@pytest.mark.parametrize(
+    ("bomb", "message"),
+    [
+        (png(header(SIDE, SIDE), b"IDAT" + zlib.compress(bytes(1000)), b"IEND"), rf"has {SIDE} x {SIDE} pixels"),
+        (png(header(50_000, 50_000), b"IDAT" + zlib.compress(bytes(1000)), b"IEND"), r"exceeds limit"),
+        (png(header(10_000, 10_000), b"IDAT", b"IEND"), r"has 10000 x 10000 pixels"),  # where Pillow only warns
+        (bmp(30_000, 30_000), r"exceeds limit"),
+        (gif(60_000, 60_000), r"exceeds limit"),
+        (webp(16_000, 16_000), r"exceeds limit|could not create decoder"),  # the latter by Pillow before 13
+        (png(header(1, 1), b"zTXta\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"too large"),
+        (png(header(1, 1), b"iCCPa\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"cannot be read"),
+    ],
+    ids=["PNG", "a larger PNG", "a PNG between", "BMP", "GIF", "WebP", "text in a PNG", "profile in a PNG"],
+)
+def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=message):
+            read_picture(bomb, "gray")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "TIFF", "PPM", "PCX", "TGA", "ICO"])
+def test_other_formats_are_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=r"is no picture \(PNG, JPEG, WEBP, GIF, BMP\)"):
+        read_picture(encoded(Image.new("RGB", (16, 16)), kind), "gray")
+
+
+def test_of_many_frames_the_first_is_read() -> None:
+    frames = [Image.new("L", (8, 8), level) for level in (50, 100, 150)]
+    for kind in ("GIF", "PNG", "WEBP"):
+        several = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+        assert set(read_picture(several, "gray").flatten().tolist()) == {50}
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "device.png", "."):
+        with pytest.raises(UserError, match=r"is no regular file"):
+            read_picture(tmp_path / name, "gray")
+
+
+def test_an_exif_entry_of_a_wrong_type_is_told_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    damaged = bytearray(encoded(Image.new("L", (8, 8)), "JPEG", exif=exif))
+    damaged[damaged.index(b"MM\0*") + 11] = 0  # Pillow then fails by struct.error
+    with pytest.raises(UserError, match=r"cannot be read"):
+        read_picture(bytes(damaged), "gray")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    whole = encoded(Image.fromarray(random.integers(0, 256, (16, 16), np.uint8)), kind, exif=exif)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 200), 4):
+            damaged[place] = random.integers(0, 256)
+        with contextlib.suppress(UserError):
+            assert read_picture(bytes(damaged), "rgb").shape[0] == 3
+
+
+def test_of_a_large_jpeg_no_more_is_decoded_than_will_do() -> None:
+    rows, columns = np.mgrid[:1200, :900]
+    picture = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
+    whole = read_picture(encoded(picture, "JPEG", quality=95), "gray")
+    half = read_picture(encoded(picture, "JPEG", quality=95), "gray", enough=300)
+    assert (whole.shape, half.shape) == ((1, 1200, 900), (1, 600, 450))
+    averaged = torch.nn.functional.avg_pool2d(whole.float(), 2)
+    assert (averaged - half).abs().max() <= 3
+    assert read_picture(encoded(picture), "gray", enough=300).shape == (1, 1200, 900)  # only JPEG can do so
 
 
 def test_resizing_leaves_the_right_size_alone() -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file
 
@@ -72,3 +73,14 @@ def test_a_split_is_read_once_a_process(tmp_path: Path) -> None:
     first, second = module(tmp_path), module(tmp_path)
     assert first.read_split("train")[0] is second.read_split("train")[0]
     assert read_split.cache_info().currsize <= 4
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff\xfe", b"one\ntwo three four\n"])
+def test_a_damaged_record_of_the_files_is_written_anew(tmp_path: Path, record: bytes) -> None:
+    data = SyntheticDataModule(tmp_path, train_size=10, test_size=10, val_size=0)
+    data.prepare_data()
+    sums = next(tmp_path.rglob("SHA256SUMS"))
+    whole = sums.read_bytes()
+    sums.write_bytes(record)
+    data.prepare_data()
+    assert sums.read_bytes() == whole

@@ -16,6 +16,7 @@ from hydra.plugins.launcher import Launcher
 
 from fashion_mlp.config import PRUNERS
 from fashion_mlp.errors import UserError
+from fashion_mlp.interruption import Interrupted
 from fashion_mlp.sweep.records import record_error
 from tests.conftest import CONF
 
@@ -114,7 +115,7 @@ def test_a_search_that_was_stopped_becomes_what_it_would_have_been(
     run: Callable[..., Jobs], tmp_path: Path, stop: int
 ) -> None:
     whole = run(value, folder="whole", n_trials=12)
-    with pytest.raises(UserError, match=r"^interrupted; go on with: python train.py sweep=optuna .*hydra.sweep.dir="):
+    with pytest.raises(Interrupted, match=r"^interrupted; go on with: python train.py sweep=optuna .*hydra.sweep.dir="):
         run(stopped_at(stop), n_trials=12)
     (tmp_path / "sweep" / str(stop) / "checkpoints").mkdir(parents=True)  # what the stopped trial has left
     rest = run(value, n_trials=12)
@@ -137,7 +138,7 @@ def test_a_trial_that_was_begun_and_has_no_values_yet_gets_its_own(
             return float(suggest(self, name, *arguments, **keywords))
 
         patch.setattr(optuna.Trial, "suggest_float", stop)
-        with pytest.raises(UserError, match="interrupted"):
+        with pytest.raises(Interrupted, match="interrupted"):
             run(value, n_trials=3)
     run(value, n_trials=3)
     found = trials(tmp_path / "sweep")
@@ -146,7 +147,7 @@ def test_a_trial_that_was_begun_and_has_no_values_yet_gets_its_own(
 
 
 def test_a_run_that_was_complete_is_not_run_again(run: Callable[..., Jobs], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         run(stopped_at(2), n_trials=4, n_jobs=2)
     # Its batch was stopped, but one of the two had come to its end in a process of its own.
     (tmp_path / "sweep" / "2").mkdir()

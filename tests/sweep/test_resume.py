@@ -66,10 +66,15 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "multirun.yaml").write_text("{")
+    begun(tmp_path / "other", overrides={"task": [1]})
+    begun(tmp_path / "deep")
+    (tmp_path / "deep" / "multirun.yaml").write_text("[" * 10_000)
     mistakes = {
         f"resume_sweep={tmp_path}/gone": "there is no such folder",
         f"resume_sweep={tmp_path}/none": "holds no sweep",
         f"resume_sweep={tmp_path}/damaged": "holds no sweep",
+        f"resume_sweep={tmp_path}/other": "holds no sweep",
+        f"resume_sweep={tmp_path}/deep": "holds no sweep",
         f"resume_sweep={tmp_path}/sweep seed=2": "seed=2: not with resume_sweep=",
         "resume_swep=x": "resume_swep=x: no such key; did you mean resume_sweep?",
     }

@@ -1,10 +1,12 @@
 """What a run shows or guards, one file each."""
 
 from fashion_mlp.callbacks.curves import Curves
+from fashion_mlp.callbacks.ema import ExponentialMovingAverage, ema
 from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
 from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
 from fashion_mlp.callbacks.gradient_norm import GradientNorm, gradient_norm
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
 from fashion_mlp.callbacks.prediction_picture import PredictionPicture
 from fashion_mlp.callbacks.progress import progress_bar
@@ -17,12 +19,15 @@ __all__ = [
     "EpochEvaluation",
     "EpochLines",
     "EvaluationPictures",
+    "ExponentialMovingAverage",
     "GradientNorm",
+    "LastCheckpoint",
     "NonFiniteLoss",
     "PredictionPicture",
     "Stopwatch",
     "Throughput",
     "WeightHistograms",
+    "ema",
     "gradient_norm",
     "progress_bar",
 ]

@@ -1,6 +1,7 @@
 """The curves of a run as a picture, for those who open no TensorBoard."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
@@ -9,7 +10,7 @@ from fashion_mlp import figures
 
 
 class Curves(Callback):
-    """Saves loss and accuracy of training and validation over the epochs that this process ran.
+    """Saves loss and accuracy of training and validation over the epochs.
 
     Args:
         path: the PNG file to write, at the end of training.
@@ -22,18 +23,30 @@ class Curves(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._epochs:  # what the epoch before came to is logged only after its last hook
-            self._note(trainer)
-        self._epochs.append(trainer.current_epoch + 1)
+        self._note(trainer)  # what the epoch before came to is logged only after its last hook
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note(trainer)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._epochs or not trainer.is_global_zero:
-            return
-        self._note(trainer)
-        figures.save(figures.curves(self._epochs, self._history), self.path)
+        if self._epochs and trainer.is_global_zero:
+            figures.save(figures.curves(self._epochs, self._history), self.path)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self._epochs, "history": self._history}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._epochs, self._history = state_dict["epochs"], state_dict["history"]
 
     def _note(self, trainer: Trainer) -> None:
+        metrics = trainer.callback_metrics
+        if "train/loss" not in metrics or trainer.current_epoch in self._epochs:  # none yet, or noted before a stop
+            return
+        self._epochs.append(trainer.current_epoch)
         for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
-            if name in trainer.callback_metrics:
-                self._history.setdefault(name, []).append(float(trainer.callback_metrics[name]))
+            if name in metrics:
+                self._history.setdefault(name, []).append(float(metrics[name]))

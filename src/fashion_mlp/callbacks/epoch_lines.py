@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
@@ -14,23 +15,37 @@ class EpochLines(Callback):
 
     def __init__(self) -> None:
         self._started = 0.0
-        self._pending = False
+        self._seconds_before = 0.0
+        self._shown = 0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._shown = trainer.current_epoch
+        self._started = time.perf_counter() - self._seconds_before
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flush(trainer, trainer.current_epoch)
+        self._show(trainer)
         self._started = time.perf_counter()
-        self._pending = True
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flush(trainer, trainer.current_epoch)
+        self._show(trainer)
 
-    def _flush(self, trainer: Trainer, epoch: int) -> None:
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": time.perf_counter() - self._started}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds_before = state_dict["seconds"]
+
+    def _show(self, trainer: Trainer) -> None:
         # Not in on_train_epoch_end: Lightning calls that before the module has logged the epoch.
-        if not self._pending or not trainer.is_global_zero:
+        epoch = trainer.current_epoch
+        if epoch == self._shown or not trainer.is_global_zero:
             return
-        self._pending = False
+        self._shown = epoch
         metrics = trainer.callback_metrics
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):

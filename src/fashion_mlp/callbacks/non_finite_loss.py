@@ -1,6 +1,7 @@
-"""A loss that is NaN or infinite ends the run."""
+"""A loss or weights that are NaN or infinite end the run."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -8,16 +9,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 
 
 class NonFiniteLoss(Callback):
-    """Stops training when the loss becomes NaN or infinite, before a checkpoint is overwritten.
+    """Stops training when the loss becomes NaN or infinite, and lets no checkpoint be written with such weights.
 
     A process on a CPU looks at each step. On an accelerator or among several processes that would make every step wait,
     so there it is every `every_n_steps`, and the last step of an epoch, after which checkpoints are written. All
     processes look at their common mean, and end together.
+
+    A gradient that explodes ruins the weights while the loss that it came from is still finite. The next loss shows
+    it; before validation and before a checkpoint is written, the weights themselves are looked at.
 
     Args:
         every_n_steps: how often an accelerator's loss, or that of several processes, is looked at.
@@ -39,20 +44,41 @@ class NonFiniteLoss(Callback):
         batch_idx: int,
     ) -> None:
         is_due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
-        if not (is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1)):
-            return
-        if math.isfinite(float(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))):
+        if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
+            self._check_loss(trainer, pl_module, outputs["loss"])
+        if trainer.is_last_batch:
+            _check_weights(trainer, pl_module.state_dict())
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        _check_weights(trainer, checkpoint["state_dict"])
+
+    def _check_loss(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if math.isfinite(float(trainer.strategy.reduce(loss.clone(), reduce_op="mean"))):
             return
         assert isinstance(pl_module, Classifier)
         losses = trainer.strategy.reduce(pl_module.train_metrics.losses, reduce_op="mean")
         assert isinstance(losses, Tensor)
         first = int((~losses.isfinite()).nonzero()[0])
         step = trainer.global_step - len(losses) + first + 1
-        callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-        saved = {callback.best_model_path for callback in callbacks if callback.best_model_path}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        raise UserError(
-            f"the loss became {float(losses[first])} in epoch {trainer.current_epoch + 1}, step {step}, at a learning "
-            f"rate of {rate:g}: lower optimizer.lr or set trainer.gradient_clip_val. "
-            + (f"Good until then: {', '.join(sorted(saved))}" if saved else "No checkpoint had been written yet")
-        )
+        before = f" (a step before it was {float(losses[first - 1]):.3g})" if first else ""
+        _stop(trainer, f"the loss became {float(losses[first])}", step, before)
+
+
+def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            _stop(trainer, f"the gradient exploded and {name} became NaN or infinite", trainer.global_step)
+
+
+def _stop(trainer: Trainer, what: str, step: int, before: str = "") -> None:
+    callbacks = trainer.checkpoint_callbacks
+    saved = {callback.best_model_path for callback in callbacks if isinstance(callback, ModelCheckpoint)} - {""}
+    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint)]
+    saved |= {str(path) for path in last if path.exists()}
+    rate = trainer.optimizers[0].param_groups[0]["lr"]
+    raise UserError(
+        f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: "
+        "lower optimizer.lr or set trainer.gradient_clip_val. "
+        + (f"Good until then: {', '.join(sorted(saved))}" if saved else "No checkpoint had been written yet")
+    )

@@ -1,6 +1,7 @@
 """How fast a run trains."""
 
 import time
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
@@ -14,6 +15,10 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self._seconds = 0.0
         self._since = 0.0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,3 +39,11 @@ class Throughput(Callback):
         rate = pl_module.train_metrics.num_samples * trainer.world_size / seconds
         for logger in trainer.loggers:
             logger.log_metrics({"samples_per_second": rate}, trainer.global_step)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._seconds + time.perf_counter() - self._since}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds = state_dict["seconds"]

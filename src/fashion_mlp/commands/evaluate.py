@@ -1,25 +1,51 @@
 """`fashion-mlp evaluate`."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fashion_mlp import evaluation, figures
-from fashion_mlp.checkpoint import load_classifier
-from fashion_mlp.commands.options import check_folder, chosen_device, progress, save, say, say_json, test_data
-from fashion_mlp.data import ImageDataModule
+from fashion_mlp.commands.options import (
+    check_folder,
+    chosen_device,
+    further_checkpoints,
+    progress,
+    save,
+    say,
+    say_json,
+    test_data,
+)
+from fashion_mlp.ensemble import load_members
+from fashion_mlp.models.tta import NUM_VIEWS
+
+COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
+"""What is told of each member of an ensemble."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure a checkpoint on test images."""
+    """Measure a checkpoint, or an ensemble of several, on test images."""
     check_folder(arguments.plots)
-    classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
-    datamodule = test_data(classifier, arguments.overrides)
-    outcome = evaluation.run(classifier, progress(datamodule.loader("test"), "evaluating"))
-    summary = evaluation.summarize(outcome, classifier.class_names)
-    if arguments.json:
-        say_json({"checkpoint": str(arguments.checkpoint), "data": datamodule.name, **summary})
+    further, overrides = further_checkpoints(arguments.more)
+    paths = [arguments.checkpoint, *further]
+    members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
+    classifier = members[0]
+    datamodule = test_data(classifier, overrides)
+    outcomes = [evaluation.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
+    outcome = evaluation.averaged(outcomes) if further else outcomes[0]
+    facts: dict[str, Any] = {"data": datamodule.name, "views": NUM_VIEWS if arguments.tta else 1}
+    if further:
+        of_each = [evaluation.summarize(answers, classifier.class_names) for answers in outcomes]
+        facts["members"] = [
+            {"checkpoint": str(path)} | {name: of_one[name] for name in COMPARED}
+            for path, of_one in zip(paths, of_each, strict=True)
+        ]
     else:
-        _print_summary(summary, datamodule)
+        facts["checkpoint"] = str(arguments.checkpoint)
+    summary = facts | evaluation.summarize(outcome, classifier.class_names)
+    if arguments.json:
+        say_json(summary)
+    else:
+        _print_summary(summary)
     if arguments.plots:
         matrix = evaluation.confusion_matrix(outcome, len(classifier.class_names))
         save(
@@ -36,8 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_summary(summary: dict[str, Any], datamodule: ImageDataModule) -> None:
-    say(f"{summary['images']:,} test images of {datamodule.name}")
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    views = f", {summary['views']} views of each" if summary["views"] > 1 else ""
+    say(f"{summary['images']:,} test images of {summary['data']}{views}")
+    if "members" in summary:
+        _print_members(summary["members"])
     say(f"accuracy           {summary['accuracy']:.4f} (standard error {summary['accuracy_standard_error']:.4f})")
     say(f"loss               {summary['loss']:.4f}")
     say(f"macro F1           {summary['macro_f1']:.4f}")
@@ -50,3 +79,13 @@ def _print_summary(summary: dict[str, Any], datamodule: ImageDataModule) -> None
     say("\nmost frequent confusions")
     for pair in summary["confusions"][:5]:
         say(f"{pair['count']:>6,}  {pair['true']} taken for {pair['predicted']}")
+
+
+def _print_members(members: Sequence[Mapping[str, Any]]) -> None:
+    width = max(len(member["checkpoint"]) for member in members)
+    say(f"\n{'each alone':<{width}}  accuracy  standard error    loss  calibration error")
+    for member in members:
+        accuracy, error = member["accuracy"], member["accuracy_standard_error"]
+        rest = f"{member['loss']:>6.4f}  {member['calibration_error']:>17.4f}"
+        say(f"{member['checkpoint']:<{width}}  {accuracy:>8.4f}  {error:>14.4f}  {rest}")
+    say(f"\nensemble of {len(members)}, the mean of their probabilities")

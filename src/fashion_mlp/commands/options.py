@@ -24,6 +24,8 @@ PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
 """The key that names the reader's own images, by option of `data`."""
+NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
+"""Arguments of data that say what is written, asked for and started on this machine."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -38,6 +40,12 @@ def chosen_device(name: str) -> torch.device:
     if not available[name]:
         raise UserError(f"--device {name}: this machine has none; use --device auto")
     return torch.device(name)
+
+
+def further_checkpoints(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Divide what was typed after the first checkpoint into further ones, by their names' ending, and the rest."""
+    checkpoints = [Path(word) for word in words if word.endswith(".ckpt")]
+    return checkpoints, [word for word in words if not word.endswith(".ckpt")]
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
@@ -67,8 +75,10 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any
     return option, arguments
 
 
-def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModule:
+def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
     """Return the data to test a classifier on, in memory: those it was trained on, or those that overrides name.
+
+    Without `fetch` they are read as they lie there, and nothing is downloaded or drawn: an `OSError` if there are none.
 
     Images of the reader's own that are named here are all tested on, since they were not split for this classifier,
     and their labels are among its classes.
@@ -76,6 +86,8 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
     option, arguments = parse_overrides(overrides)
     if option is None:
         trained_on = classifier.metadata["data"]
+        if named := [name for name in NOT_FROM_A_CHECKPOINT if name in trained_on["arguments"]]:
+            raise UserError(f"the checkpoint: refused, since it sets data.{named[0]}, which is for the command line")
         option, arguments = trained_on["option"], {**trained_on["arguments"], **arguments}
     elif option in SOURCES and SOURCES[option] in arguments:
         arguments.setdefault(f"test_{SOURCES[option]}", arguments[SOURCES[option]])
@@ -84,7 +96,8 @@ def test_data(classifier: Classifier, overrides: Sequence[str]) -> ImageDataModu
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
         arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
     datamodule = build_datamodule(option, arguments)
-    datamodule.prepare_data()
+    if fetch:
+        datamodule.prepare_data()
     datamodule.setup("test")
     return datamodule
 

@@ -9,9 +9,18 @@ from typing import Any
 import torch
 
 from fashion_mlp import figures
-from fashion_mlp.checkpoint import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.commands.options import check_file, chosen_device, progress, save, say, say_json, test_data
+from fashion_mlp.commands.options import (
+    check_file,
+    chosen_device,
+    further_checkpoints,
+    progress,
+    save,
+    say,
+    say_json,
+    test_data,
+)
+from fashion_mlp.ensemble import combined, load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.prediction import find_pictures, prepare
 
@@ -20,19 +29,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify picture files, or the first test images."""
     check_file(arguments.show)
     check_file(arguments.plot)
-    classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
+    further, words = further_checkpoints(arguments.more)
+    paths = [arguments.checkpoint, *further]
+    classifier = combined(load_members(paths, chosen_device(arguments.device), tta=arguments.tta))
     if arguments.test_samples:
         if arguments.show:
             raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")
-        return _predict_test_samples(classifier, arguments)
-    if not arguments.pictures:
+        return _predict_test_samples(classifier, words, arguments)
+    if not words:
         raise UserError("IMAGE: is required: pictures to classify; or take test images with --test-samples N")
     if arguments.plot:
         raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
     answers: list[dict[str, Any]] = []
     seen: list[torch.Tensor] = []
     failures = 0
-    for path in progress(find_pictures(arguments.pictures), "classifying"):
+    for path in progress(find_pictures(words), "classifying"):
         try:
             image = prepare(path, classifier)
         except UserError as error:
@@ -50,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _predict_test_samples(classifier: Classifier, arguments: argparse.Namespace) -> int:
-    datamodule = test_data(classifier, arguments.pictures)
+def _predict_test_samples(classifier: Classifier, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
+    datamodule = test_data(classifier, overrides)
     count = min(arguments.test_samples, len(datamodule.parts["test"]))
     images, labels = datamodule.parts["test"].__getitems__(range(count))
     probabilities = classifier.predict(images).probabilities

@@ -36,7 +36,7 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
     if option not in DATA_MODULES:
         raise UserError(f"data={option}: no such option{nearest(option, list(DATA_MODULES))}")
     schema: DictConfig = OmegaConf.structured(SCHEMAS["data"][option])
-    names = [str(name) for name in schema]
+    names = [str(name) for name in schema if name not in ("_target_", "augment")]  # here nothing is learned
     problems = [
         f"data.{name}: has no value; write data.{name}=..."
         for name, parameter in signature(DATA_MODULES[option]).parameters.items()

@@ -3,20 +3,22 @@
 import gzip
 import hashlib
 import logging
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
+from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import urlopen
 
 from filelock import FileLock
 from tqdm import tqdm
+from typing_extensions import override
 
+from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -70,20 +72,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write to a temporary file beside `path`, which takes its place only if the block succeeds."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            yield file
-        except BaseException:
-            temporary.unlink()
-            raise
-    temporary.chmod(0o644)  # not the private mode of temporary files: data are shared
-    temporary.replace(path)
 
 
 @cache
@@ -153,11 +141,27 @@ def _open(source: str, timeout: float) -> Iterator[IO[bytes]]:
             yield stream
 
 
+class _Limited(RawIOBase):
+    """A stream of so many bytes at most: an archive may go on for ever and unpack to nothing."""
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self.stream = stream
+        self.left = limit
+
+    @override
+    def read(self, size: int = -1) -> bytes:
+        if self.left <= 0:
+            raise BadSourceError("not the file that was expected (its archive does not end)")
+        content = self.stream.read(min(size, self.left) if size >= 0 else self.left)
+        self.left -= len(content)
+        return content
+
+
 def _unpack(stream: IO[bytes], target: IO[bytes], file: DataFile) -> None:
-    """Unpack a gzip stream, never writing more than the file's size however much the stream holds."""
+    """Unpack a gzip stream, however much it holds: neither writing nor reading more than the file can take."""
     digest = hashlib.sha256()
     left = file.size
-    with gzip.GzipFile(fileobj=stream) as unpacked:
+    with gzip.GzipFile(fileobj=_Limited(stream, 2 * file.size + CHUNK_BYTES)) as unpacked:
         while chunk := unpacked.read(min(CHUNK_BYTES, left + 1)):
             left -= len(chunk)
             if left < 0:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashion_mlp.data.files import replacing
+from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 
 UNSIGNED_BYTES = 8
@@ -44,6 +44,8 @@ def read_split(folder: Path, split: str) -> tuple[Tensor, Tensor]:
     """
     images = read_array(folder / image_file(split), dimensions=3)
     labels = read_array(folder / label_file(split), dimensions=1)
+    if len(images) != len(labels):
+        raise UserError(f"{folder}: {len(images):,} {split} images, and {len(labels):,} labels")
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
 
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
 from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
 from fashion_mlp.errors import UserError
 
+MANY_PROBLEMS = 100
+"""Beyond these the rest is only counted: a wrong folder makes every row a problem."""
+MAX_BYTES = 100_000_000
+"""Of a CSV: more than a million rows."""
+LONGEST_NUMBER = 9
+"""Digits of a label that is a number."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -23,6 +31,20 @@ class Row:
     line: int
     name: str
     label: str
+
+
+class Problems:
+    """What is wrong with a CSV: the first `MANY_PROBLEMS` that were found, by line, and how many there are."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, str] = {}
+        self.count = 0
+
+    def note(self, line: int, problem: str) -> None:
+        """Take in the problem of a line."""
+        self.count += 1
+        if len(self.told) < MANY_PROBLEMS:
+            self.told[line] = problem
 
 
 class CSVImageDataset(Dataset[tuple[Any, Any]]):
@@ -40,7 +62,7 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
 
     Raises:
         UserError: one line for each row that is empty, short, a duplicate, names an unknown class or an image that is
-            missing or unreadable.
+            missing, unreadable or outside `img_dir`.
     """
 
     def __init__(
@@ -56,7 +78,7 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
         self.transform = transform
         self.target_transform = target_transform
         path = Path(annotations_file)
-        problems: dict[int, str] = {}
+        problems = Problems()
         rows = list(_rows(path, Path(img_dir), problems))
         self.class_names = tuple(class_names or _classes([row.label for row in rows]))
         labels, images = [], []
@@ -65,9 +87,9 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
                 labels.append(_label(row.label, self.class_names))
                 images.append(resize(_read(Path(img_dir) / row.name, mode), image_size))
             except UserError as error:
-                problems[row.line] = str(error)
-        if problems:
-            raise UserError(*(f"{path} line {line}: {problem}" for line, problem in sorted(problems.items())))
+                problems.note(row.line, str(error))
+        if problems.count:
+            _refuse(path, problems)
         if not rows:
             raise UserError(f"{path}: lists no images")
         self.images = torch.stack(images)
@@ -129,48 +151,78 @@ class ImageCSVDataModule(OwnImagesDataModule):
         return Labelled(dataset.images, dataset.labels, dataset.class_names)
 
 
-def _rows(path: Path, img_dir: Path, problems: dict[int, str]) -> Iterator[Row]:
+def _rows(path: Path, img_dir: Path, problems: Problems) -> Iterator[Row]:
     """Yield the rows that can be used, and note what is wrong with the others."""
+    first_lines: dict[str, int] = {}
+    reader = csv.reader(_text(path).splitlines(keepends=True))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        for cells in reader:
+            line = reader.line_num
+            name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
+            if line == 1 and not name.lower().endswith(SUFFIXES) and not _is_file(img_dir / name):
+                continue  # the header
+            image = normpath(name)  # so that many names for one image are not many images
+            if not name or not label:
+                problems.note(line, "is empty" if not name and not label else "lacks a file name or a label")
+            elif Path(image).is_absolute() or Path(image).parts[:1] == ("..",):
+                problems.note(line, f"{name} is outside data.img_dir; name images by their place in it")
+            elif image in first_lines:
+                problems.note(line, f"{name} is listed on line {first_lines[image]} already")
+            else:
+                first_lines[image] = line
+                yield Row(line, name, label)
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num}: is no CSV ({error})") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise UserError(f"{path}: cannot be read ({'no regular file' if path.exists() else 'no such file'})")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}; divide it")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text, so no CSV") from error
-    first_lines: dict[str, int] = {}
-    reader = csv.reader(text.splitlines(keepends=True))
-    for cells in reader:
-        line = reader.line_num
-        name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
-        if line == 1 and not name.lower().endswith(SUFFIXES) and not (img_dir / name).is_file():
-            continue  # the header
-        if not name or not label:
-            problems[line] = "is empty" if not name and not label else "lacks a file name or a label"
-        elif name in first_lines:
-            problems[line] = f"{name} is listed on line {first_lines[name]} already"
-        else:
-            first_lines[name] = line
-            yield Row(line, name, label)
 
 
 def _classes(labels: Sequence[str]) -> list[str]:
     """Return the labels that occur, in order of number if all are numbers, else of name."""
     found = set(labels)
-    return sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found)
+    return sorted(found, key=int) if all(map(_is_number, found)) else sorted(found)
+
+
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) <= LONGEST_NUMBER
 
 
 def _label(text: str, class_names: Sequence[str]) -> int:
     if text in class_names:
         return class_names.index(text)
-    if text.isdecimal() and int(text) < len(class_names):
+    if _is_number(text) and int(text) < len(class_names):
         return int(text)
     raise UserError(f"label {text!r} is none of {', '.join(class_names)}")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _read(path: Path, mode: Mode) -> Tensor:
-    if not path.is_file():
+    if not _is_file(path):
         raise UserError(f"{path} is missing")
     try:
         return read_picture(path, mode)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
+
+
+def _refuse(path: Path, problems: Problems) -> None:
+    told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.told.items())]
+    rest = [f"and {problems.count - len(told)} more"] if problems.count > len(told) else []
+    raise UserError(*told, *rest)

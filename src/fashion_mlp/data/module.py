@@ -8,10 +8,11 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Sampler
 
+from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
-from fashion_mlp.data.shares import EvaluationShare, ShuffledShare
+from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
 from fashion_mlp.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -30,10 +31,12 @@ class ImageDataModule(LightningDataModule):
         batch_size: images a batch; of several processes, in each.
         eval_batch_size: likewise where nothing is learned, and a large batch only saves time.
         shuffle: whether the training images come in another order each epoch.
+        shuffle_seed: seed of those orders.
         num_workers: processes that fetch batches; 0 fetches them in the main process.
         val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
             class; 0 for none.
         split_seed: seed of that split.
+        augment: what is done to a minibatch for training, once it is on its device; by default nothing.
     """
 
     option: str
@@ -50,17 +53,21 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 64,
         eval_batch_size: int = 1000,
         shuffle: bool = True,
+        shuffle_seed: int = 0,
         num_workers: int = 0,
         val_size: float = 5000,
         split_seed: int = 0,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.shuffle = shuffle
+        self.shuffle_seed = shuffle_seed
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
+        self.augment = augment or Augmentation()
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
         self.batches_per_fetch = 1
@@ -108,9 +115,22 @@ class ImageDataModule(LightningDataModule):
             raise UserError(f"data.val_size={self.val_size}: is less than one image of {count}; 0 is for none")
         return size
 
+    def training_samples(self, count: int) -> Tensor:
+        """Return the first training images as a network gets them, augmented; moves no random numbers."""
+        images, labels = self.parts["train"].__getitems__(range(min(count, len(self.parts["train"]))))
+        with torch.random.fork_rng(devices=[]):
+            return self.augment(images, labels, len(self.class_names))[0]
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return batches of the training part."""
-        return self.loader("train", batch_size=self.batch_size * self.batches_per_fetch, to_learn=True)
+        """Return batches of the training part; a resumed run's begin where it was interrupted."""
+        loader = self.loader("train", batch_size=self.batch_size * self.batches_per_fetch, to_learn=True)
+        if self.trainer is not None:
+            assert isinstance(loader.sampler, TrainingOrder)
+            assert loader.batch_size is not None
+            fit = self.trainer.fit_loop
+            done = fit.epoch_loop.batch_progress.current.completed if fit.restarting else 0
+            loader.sampler.go_on(self.trainer.current_epoch, done * loader.batch_size)
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
@@ -122,30 +142,27 @@ class ImageDataModule(LightningDataModule):
 
     def loader(self, part: str, *, batch_size: int | None = None, to_learn: bool = False) -> DataLoader[Batch]:
         """Return batches of "train", "val" or "test", once `setup` has read them; of several processes, its share."""
-        shuffle = to_learn and self.shuffle
-        share = self._share(self.parts[part], to_learn=to_learn)
         return DataLoader(
             self.parts[part],
             batch_size=batch_size or self.eval_batch_size,
-            shuffle=shuffle and share is None,
-            sampler=share,
-            # A loader draws a seed when it is iterated over: not from the run's random numbers, unless it shuffles, so
-            # that looking at data does not change what is learned.
-            generator=None if shuffle else torch.Generator(),
+            sampler=self._sampler(self.parts[part], to_learn=to_learn),
+            # A loader draws a seed for its workers: not from the run's random numbers, so that looking at data, or
+            # resuming a run, does not change what is learned.
+            generator=torch.Generator(),
             collate_fn=as_is,  # type: ignore[arg-type]  # `__getitems__` returns a batch, not a list
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
-    def _share(self, dataset: ImageDataset, *, to_learn: bool) -> DistributedSampler[Any] | None:
-        """Return this process's share of a dataset; None if there is one process, or it is to take the whole."""
+    def _sampler(self, dataset: ImageDataset, *, to_learn: bool) -> Sampler[Any] | None:
+        """Return which images this process takes, and in which order; None for all, as they lie."""
         trainer = self.trainer
-        processes = trainer.distributed_sampler_kwargs if trainer is not None else None
-        if trainer is None or processes is None or not trainer._accelerator_connector.use_distributed_sampler:
-            return None
-        if not to_learn:
-            return EvaluationShare(dataset, **processes)
-        if self.shuffle:
-            return ShuffledShare(dataset, trainer.strategy.broadcast, **processes)
-        return DistributedSampler(dataset, shuffle=False, **processes)
+        share = trainer.distributed_sampler_kwargs if trainer is not None else None
+        if trainer is None or share is None or not trainer._accelerator_connector.use_distributed_sampler:
+            share = {}  # one process, or each is to take the whole
+        if to_learn:
+            # Overfitting to a few batches means the same ones each epoch.
+            shuffle = self.shuffle and not (trainer is not None and trainer.overfit_batches)  # type: ignore[attr-defined]
+            return TrainingOrder(dataset, seed=self.shuffle_seed, shuffle=shuffle, **share)
+        return EvaluationShare(dataset, **share) if share else None

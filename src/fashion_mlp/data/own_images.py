@@ -13,6 +13,9 @@ from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.data.pictures import Mode
 from fashion_mlp.errors import UserError
 
+MAX_CLASSES = 10_000
+"""A confusion matrix has the square of them."""
+
 
 class Labelled(NamedTuple):
     """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, and what the labels mean."""
@@ -98,7 +101,10 @@ class OwnImagesDataModule(ImageDataModule):
         if split not in self._read:
             names = self.given_class_names if split == "train" else self.class_names
             found = self.read_source(str(self.sources[split]), names)
-            if len(found.class_names) < 2:
+            count = len(found.class_names)
+            if count < 2:
                 raise UserError(f"{self.sources[split]}: all images are of one class; there is nothing to tell apart")
+            if count > MAX_CLASSES:
+                raise UserError(f"{self.sources[split]}: has {count:,} classes, more than {MAX_CLASSES:,}")
             self._read[split] = found
         return self._read[split]

@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.datasets import FashionMNIST
 from typing_extensions import override
 
-from fashion_mlp.data.files import locked, replacing, sha256_of
+from fashion_mlp.atomic import replacing
+from fashion_mlp.data.files import locked, sha256_of
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.idx import image_file, label_file, read_split, write_split
 from fashion_mlp.data.module import ImageDataModule
@@ -85,8 +86,8 @@ class SyntheticDataModule(ImageDataModule):
         sums = self.folder / CHECKSUMS
         if not sums.is_file():
             return False
-        digests = (line.split() for line in sums.read_text().splitlines())
-        recorded = {name: digest for digest, name in digests}
+        lines = sums.read_text(errors="replace").splitlines()
+        recorded = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         return all(
             (self.folder / name).is_file() and recorded.get(name) == sha256_of(self.folder / name)
             for name in self._names()

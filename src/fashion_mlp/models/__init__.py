@@ -1,5 +1,7 @@
 """Networks: raw pixels in, logits out. They know nothing of Lightning or Hydra."""
 
+from fashion_mlp.models.ensemble import Ensemble
 from fashion_mlp.models.mlp import MLP
+from fashion_mlp.models.tta import TTA
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "TTA", "Ensemble"]

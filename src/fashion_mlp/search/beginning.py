@@ -1,6 +1,7 @@
 """How a search begins, or goes on where it was stopped."""
 
 import logging
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.interruption import Interrupted
 from fashion_mlp.search.lines import command
 from fashion_mlp.search.loop import Search
 from fashion_mlp.search.space import Space
@@ -34,6 +36,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
 
     Raises:
         UserError: the search cannot go on here, or no trial came to its end.
+        Interrupted: by Ctrl-C or SIGTERM.
     """
     settings = config.hydra.sweeper
     typed = [f"{key}={value}" for key, value in settings.params.items()] + list(arguments)
@@ -54,8 +57,9 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
         raise UserError(f"{file}: another search is at work on it") from error
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror}); set hydra.sweep.dir") from error
-    except (KeyboardInterrupt, SystemExit) as error:  # the latter is what Lightning makes of the former
-        raise UserError(f"interrupted; go on with: {again}") from error
+    except (KeyboardInterrupt, Interrupted) as error:
+        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
+        raise Interrupted(signum, f"interrupted; go on with: {again}") from error
 
 
 def _check_same(study: optuna.Study, space: Space, folder: Path) -> None:

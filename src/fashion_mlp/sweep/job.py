@@ -3,17 +3,15 @@
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing import parent_process
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_folder import clear
+from fashion_mlp.run_folder import clear, held
 from fashion_mlp.sweep.gpus import own_gpu
 from fashion_mlp.sweep.records import objective_in, record_error, result_in
 from fashion_mlp.terminal import begin_lines_with
@@ -39,7 +37,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     try:
         result = result_in(folder)
         if result is None:
-            with _held(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
+            with held(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 clear(folder)
                 return run(cfg)
     except Exception as error:
@@ -57,17 +55,3 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
 def is_search(hydra_cfg: HydraConf) -> bool:
     """Return whether the sweeper is not Hydra's own, which knows all jobs from the start."""
     return bool(hydra_cfg.runtime.choices["hydra/sweeper"] != "basic")
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep a job to one process: on a cluster, jobs outlive the sweep that began them."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"{folder}: is being run by another process") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -91,7 +91,7 @@ def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):  # absent, or cut off
+    except (OSError, ValueError, RecursionError):  # absent, or cut off, or not what a job wrote
         return None
     return content if isinstance(content, dict) else None
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp import flags
 from fashion_mlp.errors import UserError
+from fashion_mlp.run_folder import quoted
 
 KEY = "resume_sweep"
 RECORD = "multirun.yaml"
@@ -19,7 +20,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     """Return the command line that began the sweep which `resume_sweep` names, aimed at its folder; else `argv`.
 
     Overrides of Hydra's own keys may be added, such as another launcher: they change how jobs run, not what they
-    compute.
+    compute. The command may do whatever the command line may, so a folder of somebody else is to be read first.
 
     Raises:
         UserError: there is no such sweep, or other overrides were given.
@@ -51,7 +52,7 @@ def resumed(argv: Sequence[str]) -> list[str]:
     ]
     if hydra["job"]["config_name"] != "train":
         added += ["--config-name", hydra["job"]["config_name"]]
-    return ["--multirun", *added, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={_quoted(folder)}", *hydras]
+    return ["--multirun", *added, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
 
 
 def check_same_sweep(folder: Path, config: DictConfig) -> None:
@@ -81,12 +82,18 @@ def _read(folder: Path) -> Any:
     """Return Hydra's part of what a sweep wrote of itself, or None."""
     try:
         content = yaml.safe_load((folder / RECORD).read_text())
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    return content.get("hydra") if isinstance(content, dict) else None
+    hydra = content.get("hydra") if isinstance(content, dict) else None
+    return hydra if _is_record(hydra) else None
 
 
-def _quoted(path: Path) -> str:
-    """Write a path as a value that Hydra reads back whatever is in it."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
+def _is_record(hydra: Any) -> bool:
+    """Return whether all is there that is read here."""
+    try:
+        commands = hydra["overrides"]["task"] + hydra["overrides"]["hydra"] + [hydra["job"]["config_name"]]
+        sources = hydra["runtime"]["config_sources"]
+        texts = commands + [source[key] for source in sources for key in ("provider", "path")]
+        return isinstance(hydra["sweeper"], dict) and all(isinstance(text, str) for text in texts)
+    except (KeyError, TypeError):
+        return False

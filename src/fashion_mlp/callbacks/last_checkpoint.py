@@ -1,0 +1,198 @@
+"""The state from which an interrupted run goes on to the same bits."""
+
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+from fashion_mlp.charts import save_charts
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.interruption import Interrupted, StopRequest
+from fashion_mlp.random_state import random_state, restore_random_state
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` after each epoch and, if asked to, within one; the one before stays as `previous.ckpt`.
+
+    Lightning's own checkpoints are written while an epoch ends, before its last points are logged and its schedule is
+    stepped, and hold no random numbers. This one is written only where all that came before is done: before a call of
+    `training_step`, or before an epoch begins. So a run that takes several steps a call can be some steps late.
+
+    Args:
+        dirpath: the folder to write to.
+        every_n_steps: optimizer steps after which it is written within an epoch; None for never.
+        every_n_seconds: likewise seconds.
+
+    Raises:
+        Interrupted: from the hooks, after saving, when a signal asked for it.
+    """
+
+    def __init__(
+        self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
+    ) -> None:
+        self.dirpath = Path(dirpath)
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self.stop = StopRequest()
+        """What asks the run to end; nothing does, unless somebody puts a request here that listens."""
+        self._saved_step = 0
+        self._saved_at = 0.0
+        self._is_saving = False
+        self._charts: dict[str, int] = {}
+        self._loaded: Mapping[str, Any] | None = None
+        self._own: Mapping[str, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.dirpath / LAST
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.listen_again()
+        self.stop.is_deferred = True
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if self._loaded is not None:
+            trainer.callback_metrics.update(self._loaded["metrics"])
+            if self._own is not None:
+                restore_random_state(self._own["random"], pl_module.device)
+            self._loaded = self._own = None
+            # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
+            # checkpoints know no metrics.
+            trainer.fit_loop._restarting = False
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step > self._saved_step:
+            self._save(trainer)
+        if self._agreed(trainer, self.stop.signum is not None):
+            self._give_in(trainer)
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
+            return
+        is_asked = self.stop.signum is not None
+        if self._agreed(trainer, is_asked or self._is_due(trainer)):
+            self._save(trainer)
+            if self._agreed(trainer, is_asked):
+                self._give_in(trainer)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        self.stop.is_deferred = False
+        if self._agreed(trainer, self.stop.signum is not None):
+            self._give_in(trainer)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.stop.is_deferred = False
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        assert isinstance(pl_module, Classifier)
+        own = {"random": random_state(pl_module.device), "progress": pl_module.progress()}
+        checkpoint["callbacks"][self.state_key] = {
+            "processes": _of_all_processes(trainer, own),
+            "metrics": dict(trainer.callback_metrics),
+            "is_stopped": trainer.should_stop,
+            "charts": self._charts,
+        }
+        if self._is_saving:
+            _put_between_batches(checkpoint)
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn is TrainerFn.FITTING:
+            self._loaded = checkpoint["callbacks"].get(self.state_key)
+        if self._loaded is None:
+            return
+        assert isinstance(pl_module, Classifier)
+        if trainer.world_size == len(self._loaded["processes"]):
+            self._own = self._loaded["processes"][trainer.global_rank]
+            pl_module.go_on(self._own["progress"])
+        if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+            trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint):
+                    _move(checkpoint["callbacks"].get(callback.state_key, {}), self.dirpath)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        steps = trainer.global_step - self._saved_step
+        seconds = time.monotonic() - self._saved_at
+        return steps > 0 and (
+            (self.every_n_steps is not None and steps >= self.every_n_steps)
+            or (self.every_n_seconds is not None and seconds >= self.every_n_seconds)
+        )
+
+    def _agreed(self, trainer: Trainer, decision: bool) -> bool:
+        """Return whether any of the processes has decided so: they save and end together."""
+        return trainer.strategy.reduce_boolean_decision(decision, all=False) if trainer.world_size > 1 else decision
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
+            return
+        self._charts = save_charts(trainer.loggers)
+        written = self.dirpath / "new.ckpt"
+        self._is_saving = True
+        try:
+            trainer.save_checkpoint(written)
+        finally:
+            self._is_saving = False
+        if trainer.is_global_zero:
+            if self.path.exists():
+                self.path.replace(self.dirpath / PREVIOUS)
+            written.replace(self.path)
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _give_in(self, trainer: Trainer) -> None:
+        signum = self.stop.signum or signal.SIGTERM  # another process was asked
+        raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
+
+
+def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
+    values = [value]
+    if trainer.world_size > 1:
+        values = [None] * trainer.world_size
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _move(state: dict[str, Any], folder: Path) -> None:
+    """Let the state of a `ModelCheckpoint` name its files where they are now: the run's folder may have moved."""
+    for key, value in state.items():
+        if key.endswith("_path") and value:
+            state[key] = str(folder / Path(value).name)
+        elif key == "best_k_models":
+            state[key] = {str(folder / Path(path).name): score for path, score in value.items()}
+        elif key == "dirpath":
+            state[key] = str(folder)
+
+
+def _put_between_batches(checkpoint: dict[str, Any]) -> None:
+    """Say in a checkpoint that no epoch or batch has been begun which is not done.
+
+    Lightning counts one as begun before the hooks in which this is called, and tells by such differences where in its
+    loops a run was interrupted.
+    """
+    loop = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    for part in ("total", "current"):
+        batches[part]["ready"] = batches[part]["completed"]
+        if epochs[part]["started"] == epochs[part]["completed"]:
+            epochs[part]["ready"] = epochs[part]["completed"]
+    batches["is_last_batch"] = False
+    if epochs["current"]["ready"] == epochs["current"]["completed"]:
+        batches["current"] = dict.fromkeys(batches["current"], 0)
+        checkpoint["epoch"] -= 1  # that of the weights, as in Lightning's own

@@ -1,0 +1,72 @@
+"""The charts of an interrupted run, taken back to the checkpoint that it goes on from: no point twice, none missing."""
+
+import csv
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+EVENT_FILES = "events.out.tfevents.*"
+
+
+def save_charts(loggers: Iterable[Logger]) -> dict[str, int]:
+    """Have the loggers write what they hold back, TensorBoard's onto the disk, should the power fail.
+
+    Returns:
+        The bytes of each of TensorBoard's files, by name.
+    """
+    sizes = {}
+    for logger in loggers:
+        logger.save()
+        if isinstance(logger, TensorBoardLogger):
+            for path in Path(logger.log_dir).glob(EVENT_FILES):
+                with path.open("ab") as file:
+                    os.fsync(file.fileno())
+                    sizes[path.name] = file.tell()
+    return sizes
+
+
+def take_back(loggers: Iterable[Logger], sizes: Mapping[str, int], step: int) -> None:
+    """Drop what was logged after a checkpoint. Loggers that write elsewhere than on this machine are left alone.
+
+    Args:
+        loggers: of the run, before they log anything.
+        sizes: what `save_charts` returned for the checkpoint.
+        step: its optimizer step.
+    """
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            _cut(Path(logger.log_dir), sizes)
+        elif isinstance(logger, CSVLogger):
+            _log_again(logger, step)
+
+
+def _cut(folder: Path, sizes: Mapping[str, int]) -> None:
+    for path in folder.glob(EVENT_FILES):
+        if path.name not in sizes:
+            path.unlink()
+    for name, size in sizes.items():
+        path = folder / Path(name).name  # whatever a checkpoint says, nothing elsewhere is cut
+        if path.is_file() and path.stat().st_size >= size:
+            os.truncate(path, size)
+        else:
+            log.warning(f"{path}: cut short or gone; the charts lack what it held, the training does not")
+
+
+def _log_again(logger: CSVLogger, step: int) -> None:
+    path = Path(logger.log_dir) / "metrics.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    path.unlink()
+    for row in rows:
+        values: dict[str, float | Tensor] = {name: float(text) for name, text in row.items() if name != "step" and text}
+        if int(row["step"]) <= step and not any(name.startswith("test/") for name in values):
+            logger.log_metrics(values, int(row["step"]))
+    logger.save()

@@ -1,0 +1,127 @@
+"""Augmentation of whole batches on their device, with random numbers of its own for each image."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+from torch.nn.functional import one_hot, pad
+
+ERASED_AREA = (0.02, 0.33)
+"""Least and greatest part of an image that random erasing covers, as in torchvision's `RandomErasing`."""
+ERASED_ASPECT = (0.3, 3.3)
+"""Likewise height by width of what it covers."""
+
+
+class Augmentation:
+    """Random changes to the images of a minibatch, in this order; each is off at 0, and then draws nothing.
+
+    `torchvision.transforms.v2` draws once for a whole batch, so that all of its images would be flipped or none; image
+    by image it takes longer than the optimizer step of a small network, of which this takes a tenth. The random numbers
+    are those of torch's global generator for the images' device: with its state restored, a run goes on as it would
+    have.
+
+    Args:
+        flip: probability that an image is mirrored, left to right.
+        shift: pixels by which an image is moved at most, up or down and to a side; black moves in.
+        erasing: probability that a rectangle of the image is made black: random erasing (arXiv 1708.04896). One that
+            would be longer than the image is cut to its length.
+        mixup: alpha of the Beta distribution from which each image's weight in its mix with another one of the
+            minibatch comes (arXiv 1710.09412). The larger weight goes to the image whose place the mix takes, which for
+            images in random order is the same, and keeps the labels right for a training accuracy.
+        off_last: the part of the run at its end, 0 to 1, in which images stay as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        flip: float = 0.0,
+        shift: int = 0,
+        erasing: float = 0.0,
+        mixup: float = 0.0,
+        off_last: float = 0.0,
+    ) -> None:
+        self.flip = flip
+        self.shift = shift
+        self.erasing = erasing
+        self.mixup = mixup
+        self.off_last = off_last
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it does anything."""
+        return any((self.flip, self.shift, self.erasing, self.mixup))
+
+    def __call__(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Augment a minibatch.
+
+        Args:
+            images: uint8 `[B, C, H, W]`.
+            labels: int64 `[B]`.
+            num_classes: the number of classes.
+
+        Returns:
+            The images, likewise, and their targets: the labels, or with mixup probabilities `[B, num_classes]`.
+        """
+        if self.flip or self.shift:
+            images = self._moved(images)
+        if self.erasing:
+            images = self._erased(images)
+        return self._mixed(images, labels, num_classes) if self.mixup else (images, labels)
+
+    def _moved(self, images: Tensor) -> Tensor:
+        """Flip and shift by one `gather`, of the ways that were tried the fastest, and it waits for no device."""
+        size, channels, height, width = images.shape
+        device, margin = images.device, self.shift
+        rows = torch.arange(height, device=device).expand(size, -1)
+        columns = torch.arange(width, device=device).expand(size, -1)
+        if self.flip:
+            is_flipped = torch.rand(size, 1, device=device) < self.flip
+            columns = torch.where(is_flipped, columns.flip(1), columns)
+        if self.shift:
+            down, right = torch.randint(2 * margin + 1, (2, size, 1), device=device)
+            rows, columns = rows + down, columns + right
+        padded = pad(images, (margin, margin, margin, margin))
+        pixels = (rows * padded.shape[3]).unsqueeze(2) + columns.unsqueeze(1)
+        sources = pixels.view(size, 1, -1).expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, sources).view_as(images)
+
+    def _erased(self, images: Tensor) -> Tensor:
+        size, _, height, width = images.shape
+        chance, area, aspect, top, left = torch.rand(5, size, 1, device=images.device)
+        pixels = _between(ERASED_AREA, area) * height * width
+        ratio = _between((math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])), aspect).exp()
+        rows = (pixels * ratio).sqrt().round().clamp(1, height) * (chance < self.erasing)
+        columns = (pixels / ratio).sqrt().round().clamp(1, width)
+        in_rows, in_columns = _within(top, rows, height), _within(left, columns, width)
+        return images * ~(in_rows.view(size, 1, height, 1) & in_columns.view(size, 1, 1, width))
+
+    def _mixed(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        alpha = torch.full((), self.mixup, dtype=torch.float32, device=images.device)
+        weights = Beta(alpha, alpha, validate_args=False).sample((len(labels),))
+        weights = torch.maximum(weights, 1 - weights)
+        partners = torch.randperm(len(labels), device=images.device)
+        pixels, targets = images.float(), one_hot(labels, num_classes).float()
+        mixed = pixels[partners].lerp(pixels, weights.view(-1, 1, 1, 1)).round().to(images.dtype)
+        return mixed, targets[partners].lerp(targets, weights.view(-1, 1))
+
+
+def _between(bounds: tuple[float, float], part: Tensor) -> Tensor:
+    """Return the numbers that lie a part, 0 to 1, of the way from the first bound to the second."""
+    return bounds[0] + (bounds[1] - bounds[0]) * part
+
+
+def _within(position: Tensor, lengths: Tensor, size: int) -> Tensor:
+    """Return which of `size` pixels lie in an interval.
+
+    Args:
+        position: of the interval, 0 for the first place where all of it lies within, to 1 for the last, `[B, 1]`.
+        lengths: of the interval, whole numbers of pixels, `[B, 1]`.
+        size: the number of pixels.
+
+    Returns:
+        bool `[B, size]`.
+    """
+    begin = (position * (size - lengths + 1)).floor()
+    pixels = torch.arange(size, device=position.device)
+    return (pixels >= begin) & (pixels < begin + lengths)

@@ -1,0 +1,63 @@
+"""Several checkpoints as one classifier."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.errors import UserError
+from fashion_mlp.models import TTA, Ensemble
+
+VALIDATION_SPLIT = {"fashion_mnist": ("val_size", "split_seed"), "synthetic": ("val_size", "split_seed")}
+"""Arguments, by option of `data`, that decide which training images validate, and nothing about the test images."""
+
+
+def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
+    """Load the checkpoints of an ensemble, in evaluation mode.
+
+    Args:
+        paths: `.ckpt` files written by `train.py`, at least one.
+        device: where to put them.
+        tta: whether each answers by `fashion_mlp.models.TTA`.
+
+    Raises:
+        UserError: one cannot be used, or two differ in their classes, the shape of their images or their data. The
+            validation splits of the same training images may differ.
+    """
+    members = [load_classifier(path, device) for path in paths]
+    first = _nature(members[0])
+    for path, member in zip(paths[1:], members[1:], strict=True):
+        for name, value in _nature(member).items():
+            if value != first[name]:
+                raise UserError(
+                    f"{path}: its {name} differs from that of {paths[0]}; an ensemble's checkpoints were trained "
+                    "on the same data"
+                )
+    if tta:
+        for member in members:
+            member.model = TTA(member.model)
+    return members
+
+
+def combined(members: Sequence[Classifier]) -> Classifier:
+    """Return one classifier, whose probabilities are the means of its members'; a single member is returned itself."""
+    if len(members) == 1:
+        return members[0]
+    first = members[0]
+    model = Ensemble(member.model for member in members)
+    return Classifier(model, first.class_names, metadata=first.metadata).to(first.device).eval()
+
+
+def _nature(classifier: Classifier) -> dict[str, object]:
+    """Return what the members of an ensemble have in common, by the name that it is told by."""
+    data: Mapping[str, Any] = classifier.metadata["data"]
+    left_out = VALIDATION_SPLIT.get(data["option"], ())
+    arguments = {name: value for name, value in data["arguments"].items() if name not in left_out}
+    return {
+        "list of classes": classifier.class_names,
+        "image shape": classifier.metadata["model"]["image_shape"],
+        "data set": {**data, "arguments": arguments},
+    }

@@ -1,0 +1,70 @@
+"""What goes wrong around a run, told so that it can be mended: a full disk, a folder that was taken away."""
+
+import errno
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fashion_mlp.callbacks.last_checkpoint import LAST, PREVIOUS
+from fashion_mlp.errors import UserError
+from fashion_mlp.interruption import Interrupted
+from fashion_mlp.run_folder import from_here
+
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space of your quota",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EACCES: "make the folder writable",
+    errno.EPERM: "make the folder writable",
+    errno.EROFS: "make the file system writable",
+    errno.EIO: "look after the disk",
+    errno.ENOENT: "put the folder back",
+}
+
+
+@contextmanager
+def faults_explained(run_dir: Path) -> Iterator[None]:
+    """Say of a run that ends early how to go on with it.
+
+    Raises:
+        UserError: instead of an `OSError` of the kinds that a user can mend.
+        Interrupted: with how to go on.
+    """
+    before = threading.excepthook
+    threading.excepthook = _without_traceback  # TensorBoard's writer meets a full disk in a thread of its own
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise UserError(
+            f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
+        ) from error
+    except Interrupted as error:
+        raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
+    finally:
+        threading.excepthook = before
+
+
+def _file(error: BaseException | None) -> str | None:
+    """Return the file of an error, or of the one that it came upon while that was dealt with."""
+    while error is not None:
+        if isinstance(error, OSError) and error.filename:
+            return str(error.filename)
+        error = error.__context__
+    return None
+
+
+def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
+    is_told = isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in REMEDIES
+    if not is_told:
+        threading.__excepthook__(arguments)
+
+
+def _how_to_go_on(run_dir: Path) -> str:
+    folder = run_dir / "checkpoints"
+    if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        return ""
+    return f"; go on with: python train.py resume={shlex.quote(str(from_here(run_dir)))}"

@@ -1,0 +1,82 @@
+"""SIGTERM and Ctrl-C: a run saves, says how to go on with it, and ends with the status that a shell expects."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from typing_extensions import override
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """A run was asked to end. Its status is 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+
+    It is no `Exception`, so that it ends a sweep and not only a job of it, and no `KeyboardInterrupt`, which Lightning
+    would turn into a status of 1.
+    """
+
+    def __init__(self, signum: int, message: str = "") -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+        self.message = message
+
+    @override
+    def __str__(self) -> str:
+        return self.message
+
+
+class StopRequest:
+    """What a signal asks of a run. The first one is answered as soon as it can be, the second at once.
+
+    Attributes:
+        signum: of the signal that came; None before.
+        is_deferred: whether the run looks at `signum` by itself, at a moment at which it can save. Otherwise a signal
+            raises `Interrupted` where it comes.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.is_deferred = False
+        self._process = os.getpid()
+        self._is_listening = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals within the block, as far as Python lets this thread do so.
+
+        Raises:
+            Interrupted: one came, and it was not deferred.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        self._is_listening = True
+        self.listen_again()
+        try:
+            yield
+        finally:
+            self._is_listening = False
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def listen_again(self) -> None:
+        """Take the signals back from Lightning, whose handler of SIGTERM ends a run with status 0."""
+        if self._is_listening:
+            for signum in SIGNALS:
+                signal.signal(signum, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that fetches batches: Ctrl-C reaches it too, but is not its affair
+            if signum == signal.SIGTERM:
+                os._exit(128 + signum)
+        elif self.signum is not None:
+            os._exit(128 + signum)
+        else:
+            self.signum = signum
+            if not self.is_deferred:
+                raise Interrupted(signum)

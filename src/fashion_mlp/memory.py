@@ -1,0 +1,48 @@
+"""Memory that a device does not have, told with the keys that lower what is asked of it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fashion_mlp.errors import UserError
+
+SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""Of what torch says on CUDA and MPS, on a CPU, on a CPU under Windows, in CUDA's libraries."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    )
+
+
+@contextmanager
+def shortage_told(remedy: str) -> Iterator[None]:
+    """Turn a lack of memory into one line.
+
+    Args:
+        remedy: what to do about it.
+
+    Raises:
+        UserError: there was too little.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        wanted = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        device = next((name for name in ("CUDA", "MPS") if name in str(error)), "the CPU")
+        size = f", which could not give {wanted[1]} more" if wanted else ""
+        raise UserError(f"out of memory on {device}{size}: {remedy}") from error
+
+
+def remedy_for(config: Mapping[str, Any]) -> str:
+    """Return the keys of a run that decide how much memory it takes, with their values."""
+    keys = [f"data.batch_size ({config['data']['batch_size']})"]
+    if "hidden_sizes" in config["model"]:
+        keys.append(f"model.hidden_sizes ({list(config['model']['hidden_sizes'])})")
+    evaluation = f"data.eval_batch_size ({config['data']['eval_batch_size']})"
+    return f"lower {', '.join(keys)}, for validation and test {evaluation}, or set trainer.precision=bf16-true"

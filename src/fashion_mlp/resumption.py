@@ -1,0 +1,153 @@
+"""An interrupted run goes on: `python train.py resume=FOLDER`. Light to import: what cannot work is told at once."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp import flags
+from fashion_mlp.atomic import replacing
+from fashion_mlp.errors import UserError
+from fashion_mlp.run_folder import quoted
+from fashion_mlp.sweep.records import METRICS, objective_in, result_in
+
+log = logging.getLogger(__name__)
+
+Train = Callable[[DictConfig, Sequence[str], bool], float]
+
+KEY = "resume"
+CONFIG = ".hydra/config.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
+ALLOWED = (
+    "checkpoint.every_n_seconds",
+    "checkpoint.every_n_steps",
+    "data.num_workers",
+    "data.root",
+    "test",
+    "trainer.max_epochs",
+)
+"""What may be set anew: it does not change which weights a number of epochs leads to."""
+WHOLE_RUN = ("cosine", "onecycle")
+"""Schedules whose course depends on the length of the whole run."""
+
+
+def resumed(argv: Sequence[str]) -> list[str]:
+    """Return the command line for Hydra of a run that `resume` names: its folder, and no new record; else `argv`.
+
+    Raises:
+        UserError: there is no such run, or an override would change its course.
+    """
+    args = flags.parse(argv)
+    typed: list[str] = args.overrides
+    named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
+    if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        return list(argv)
+    if args.multirun:
+        raise UserError(f"{named[-1]}: one run goes on at a time, without -m; a whole sweep with resume_sweep=FOLDER")
+    name = named[-1].partition("=")[2].strip("'\"")
+    if not name:
+        raise UserError(f"{named[-1]}: name the folder of the run")
+    folder = Path(name)
+    hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
+    others = [text for text in typed if text not in named and text not in hydras]
+    problems = list(_problems(folder, others))
+    if problems:
+        raise UserError(*problems)
+    kept = [text for text in hydras if not text.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
+    place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
+    return [f"{KEY}={quoted(folder)}", *others, *kept, *place]
+
+
+def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """Return the configuration that a run was begun with, less what was typed anew, and all of its overrides.
+
+    Args:
+        cfg: composed from what was typed at resumption.
+        typed: that.
+    """
+    folder = Path(cfg.resume)
+    config = _read(folder / CONFIG)
+    anew = [text for text in typed if not text.startswith(f"{KEY}=")]
+    is_longer = cfg.trainer.max_epochs != config.trainer.max_epochs and "trainer.max_epochs" in _keys(anew)
+    for key in _keys(anew):
+        OmegaConf.update(config, key, OmegaConf.select(cfg, key))
+    overrides = [*(_read(folder / OVERRIDES) or ()), *anew]
+    if is_longer:
+        (folder / METRICS).unlink(missing_ok=True)  # which says that the run is complete
+    if anew:  # so that another resumption knows of it
+        for name, content in ((CONFIG, config), (OVERRIDES, OmegaConf.create(overrides))):
+            with replacing(folder / name) as file:
+                file.write(OmegaConf.to_yaml(content).encode())
+    return config, overrides
+
+
+def go_on(cfg: DictConfig, typed: Sequence[str], train: Train) -> float:
+    """Go on with the run that `cfg.resume` names, unless it is complete.
+
+    Args:
+        cfg: composed from what was typed at resumption.
+        typed: that.
+        train: takes a configuration, its overrides, and whether a run is resumed.
+
+    Returns:
+        What `train` returns.
+    """
+    config, overrides = saved(cfg, typed)
+    result = result_in(Path(config.run_dir))
+    if result is None:
+        return train(config, overrides, True)
+    objective = objective_in(result)
+    log.info(f"{cfg.resume}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
+    return float(result[objective])
+
+
+def _problems(folder: Path, overrides: Sequence[str]) -> Iterator[str]:
+    named = f"{KEY}={folder}"
+    if not folder.is_dir():
+        yield f"{named}: there is no such folder"
+        return
+    config = _read(folder / CONFIG)
+    if config is None:
+        if (folder / "multirun.yaml").exists():
+            yield f"{named}: holds a sweep; go on with it by resume_sweep={folder}"
+        else:
+            yield f"{named}: holds no run that could go on (no {CONFIG} that can be read); start it anew"
+        return
+    for text, key in zip(overrides, _keys(overrides), strict=True):
+        if key not in ALLOWED:
+            yield f"{text}: would change the course of the run; {KEY} takes {', '.join(ALLOWED)} only"
+        elif OmegaConf.select(config, key, throw_on_missing=False) is None and not key.startswith("checkpoint."):
+            yield f"{text}: the run in {folder} has no such key"
+        elif key == "trainer.max_epochs":
+            yield from _other_length(config, text)
+
+
+def _other_length(config: Any, text: str) -> Iterator[str]:
+    before, now = config.trainer.max_epochs, text.partition("=")[2]
+    if not now.isdigit():
+        return  # told by the schema
+    if before is not None and int(now) < before:
+        yield f"{text}: the run is to have {before} epochs, which may be raised only"
+    schedule = str((config.scheduler or {}).get("_target_")).rpartition(".")[2]
+    fades = OmegaConf.select(config, "data.augment.off_last") or 0.0
+    if int(now) != before and (schedule in WHOLE_RUN or fades):
+        laid_out = "data.augment.off_last" if fades else f"scheduler={schedule}"
+        yield (
+            f"{text}: {laid_out} was laid out for {before} epochs; begin a new run with its weights, by "
+            "ckpt_path=.../checkpoints/last.ckpt ckpt_part=weights"
+        )
+
+
+def _keys(overrides: Sequence[str]) -> list[str]:
+    return [text.partition("=")[0] for text in overrides]
+
+
+def _read(path: Path) -> Any:
+    """Return what Hydra wrote of a run, its interpolations as they are; None if it cannot be read."""
+    try:
+        return OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None

@@ -1,0 +1,79 @@
+"""Orders and shares of a dataset: the processes together take what one process would."""
+
+from itertools import chain
+
+import pytest
+import torch
+
+from fashion_mlp.data.dataset import ImageDataset
+from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
+from fashion_mlp.errors import UserError
+
+
+def numbered(count: int) -> ImageDataset:
+    return ImageDataset(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), torch.arange(count))
+
+
+def order(dataset: ImageDataset, seed: int, rank: int = 0, processes: int = 1) -> TrainingOrder:
+    return TrainingOrder(dataset, seed=seed, shuffle=True, num_replicas=processes, rank=rank)
+
+
+def test_each_epoch_and_each_seed_has_an_order_of_its_own() -> None:
+    orders = {seed: order(numbered(60), seed) for seed in (7, 8)}
+    epochs = [tuple(orders[seed]) for seed in (7, 8) for _ in range(2)]
+    assert len(set(epochs)) == 4
+    assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
+
+
+def test_an_order_follows_from_seed_and_epoch_alone() -> None:
+    first, again = order(numbered(60), 7), order(numbered(60), 7)
+    torch.manual_seed(1)
+    epochs = [list(first) for _ in range(3)]
+    torch.manual_seed(2)
+    again.set_epoch(2)
+    assert list(again) == epochs[2]
+
+
+def test_an_epoch_is_gone_on_with_in_its_middle_once() -> None:
+    whole = order(numbered(60), 7)
+    epochs = [list(whole) for _ in range(3)]
+    rest = order(numbered(60), 7)
+    rest.go_on(epoch=1, done=20)
+    assert list(rest) == epochs[1][20:]
+    assert list(rest) == epochs[2]
+
+
+def test_unshuffled_images_come_as_they_lie() -> None:
+    unshuffled = TrainingOrder(numbered(10), seed=7, shuffle=False)
+    assert list(unshuffled) == list(unshuffled) == list(range(10))
+
+
+def test_two_processes_batches_hold_what_one_process_batch_holds() -> None:
+    dataset = numbered(60)
+    whole = order(dataset, 7)
+    shares = [order(dataset, 7, rank, processes=2) for rank in (0, 1)]
+    for _ in range(2):
+        epoch, parts = list(whole), [list(share) for share in shares]
+        for step in range(6):
+            batches = [part[5 * step : 5 * step + 5] for part in parts]
+            assert sorted(chain(*batches)) == sorted(epoch[10 * step : 10 * step + 10])
+
+
+def test_processes_train_on_equally_many() -> None:
+    shares = [list(order(numbered(61), 7, rank, processes=2)) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [31, 31]
+    assert set(chain(*shares)) == set(range(61))
+
+
+@pytest.mark.parametrize(("count", "processes"), [(10, 3), (11, 3), (12, 3), (3, 3), (7, 1)])
+def test_each_image_is_evaluated_once(count: int, processes: int) -> None:
+    shares = [EvaluationShare(numbered(count), num_replicas=processes, rank=rank) for rank in range(processes)]
+    assert list(chain(*shares)) == list(range(count))
+    sizes = [len(share) for share in shares]
+    assert sizes == [len(list(share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_more_processes_than_images_are_refused() -> None:
+    with pytest.raises(UserError, match="2 images to evaluate are too few for 3 processes"):
+        EvaluationShare(numbered(2), num_replicas=3, rank=0)

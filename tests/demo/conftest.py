@@ -1,0 +1,85 @@
+"""A checkpoint, trained once, and pictures to try it on."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image, ImageOps
+
+from fashion_mlp import load_classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.commands.options import test_data
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.training import train
+from tests.conftest import CONF, SMALL
+
+test_data.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep temporary folders here: Gradio makes the first one of a process anew for each page that is built."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    run = tmp_path_factory.mktemp("demo") / "run"
+    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run}", "logger=none", "trainer.max_epochs=4"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    return run / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def classifier(checkpoint: Path) -> Classifier:
+    return load_classifier(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
+    return test_data(classifier, [f"data.root={data_root}"])
+
+
+@pytest.fixture(scope="session")
+def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
+    """Return the test image of an ankle boot that the classifier is surest about."""
+    boots = data.parts["test"].images[data.parts["test"].labels == 9]
+    probabilities = classifier.predict(boots).probabilities[:, 9]
+    assert probabilities.max() > 0.5
+    return Image.fromarray(boots[int(torch.argmax(probabilities)), 0].numpy())
+
+
+@pytest.fixture(scope="session")
+def pictures(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the boot as it is, as a photograph on white, and with transparency."""
+    folder = tmp_path_factory.mktemp("pictures")
+    ankle_boot.save(folder / "boot.jpg", quality=95)
+    photograph = ImageOps.expand(ImageOps.invert(ankle_boot).resize((280, 280)), (40, 90), fill=255)
+    photograph.save(folder / "photograph.jpg")
+    photograph.convert("RGBA").rotate(10).save(folder / "turned.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("notes") / "notes.txt"
+    path.write_text("no picture\n")
+    return path
+
+
+def data_url(content: bytes) -> str:
+    """Return content as a browser's FileReader does."""
+    return f"data:application/octet-stream;base64,{base64.b64encode(content).decode()}"
+
+
+def png(image: Image.Image) -> bytes:
+    content = BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()

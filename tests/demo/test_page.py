@@ -1,0 +1,193 @@
+"""The page, served: over HTTP, and in a real browser where there is one."""
+
+import json
+import logging.handlers
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from html import unescape
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.demo.answers import answer_file
+from tests.demo.conftest import data_url, png
+
+gradio_client = pytest.importorskip("gradio_client", reason="needs the extra [demo]")
+
+
+@pytest.fixture(scope="module")
+def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
+    """Return the address of a page with a classifier and its test images, and one without."""
+    from fashion_mlp.demo.server import listen, server
+
+    with (
+        listen("127.0.0.1", None) as socket,
+        server({"first": classifier, "second": classifier}, {"first": data}) as web,
+    ):
+        serving = threading.Thread(target=web.run, args=([socket],))
+        serving.start()
+        while not web.started:
+            assert serving.is_alive()
+            time.sleep(0.01)
+        port = socket.getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+        complaints = logging.handlers.BufferingHandler(1000)
+        logging.getLogger("uvicorn.error").addHandler(complaints)
+        with closing(HTTPConnection("127.0.0.1", port)) as open_page:
+            open_page.request("GET", "/gradio_api/heartbeat/open-page")
+            open_page.getresponse()
+            web.should_exit = True
+            serving.join()
+        logging.getLogger("uvicorn.error").removeHandler(complaints)
+        assert [record.getMessage() for record in complaints.buffer] == []
+
+
+@pytest.fixture(scope="module")
+def ask(address: str) -> Callable[[bytes], list[str]]:
+    """Return a function that uploads the content of a file, and returns what the page shows."""
+    client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
+    return lambda content: list(client.predict(data_url(content), api_name="/picture_file"))
+
+
+def bars(card: str) -> list[tuple[str, str]]:
+    """Return the classes and probabilities that a card shows, from top to bottom."""
+    return [(unescape(name), text) for name, text in re.findall(r'"row">(.*?)</th>.*?</td><td>(.*?)</td></tr>', card)]
+
+
+def stored() -> list[Path]:
+    return sorted(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"))
+
+
+def test_each_classifier_answers_and_nothing_is_kept(
+    ask: Callable[[bytes], list[str]], classifier: Classifier, pictures: Path, text_file: Path
+) -> None:
+    before = stored()
+    for path in pictures.iterdir():
+        message, *cards = ask(path.read_bytes())
+        expected = sorted(answer_file(path.read_bytes(), classifier).probabilities.items(), key=lambda entry: -entry[1])
+        assert message == '<p role="status"></p>'
+        assert len(cards) == 2
+        for card in cards:
+            assert bars(card) == [(name, f"{probability:.1%}") for name, probability in expected]
+    message, *cards = ask(text_file.read_bytes())
+    assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP).</p>'
+    assert [bars(card) for card in cards] == [[], []]
+    assert stored() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [
+        ("/gradio_api/upload", 1000, 404),
+        ("/gradio_api/upload?upload_id=1", 1000, 404),
+        ("/gradio_api/queue/join", 30_000_000, 413),
+        ("/gradio_api/queue/join", 0, 422),  # passed on, and asked for what is missing
+    ],
+)
+def test_nothing_comes_in_that_is_too_long_or_would_be_stored(address: str, path: str, size: int, status: int) -> None:
+    before = stored()
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=20)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders(bytes(min(size, 1000)))
+    assert connection.getresponse().status == status
+    connection.close()
+    assert stored() == before
+
+
+def test_many_at_once_get_their_own_answers(
+    ask: Callable[[bytes], list[str]], classifier: Classifier, data: ImageDataModule
+) -> None:
+    contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
+    expected = classifier.predict(data.parts["test"].images[:24]).names
+    with ThreadPoolExecutor(8) as clients:
+        shown = list(clients.map(ask, contents))
+    assert [bars(first)[0][0] for _, first, _ in shown] == expected
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Return Chromium, driven from here, which logs what it asks the network for."""
+    driver = shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not (driver and chromium):
+        pytest.skip("needs chromium and chromedriver on the PATH (Debian: apt-get install chromium chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "disable-dev-shm-usage",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=390,844",  # a phone's
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_file: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def shown(selector: str, text: str) -> None:
+        """Wait until the first element that a selector finds shows a text."""
+        WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
+            lambda _: browser.find_element(By.CSS_SELECTOR, selector).text == text
+        )
+
+    browser.get(address)
+    WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
+    upload = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
+    upload.send_keys(str(pictures / "boot.jpg"))
+    shown(".card h2", "Ankle boot")
+    shown(".card tr:first-child th", "Ankle boot")
+    upload.send_keys(str(text_file))
+    shown("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP).")
+    assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
+    upload.send_keys(str(pictures / "boot.jpg"))
+    shown(".card h2", "Ankle boot")
+    assert not browser.find_elements(By.CSS_SELECTOR, "#message [role=alert]")
+
+    # By keyboard: to the tab with the test images, and to one of them by its number.
+    tab = browser.find_element(By.XPATH, "//button[@role='tab'][normalize-space()='Test images']")
+    tab.send_keys(Keys.ENTER)
+    number = browser.find_element(By.CSS_SELECTOR, "input[type=number]")
+    WebDriverWait(browser, 30).until(lambda _: number.is_displayed())
+    number.send_keys(Keys.BACKSPACE, "7", Keys.ENTER)
+    WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
+        lambda _: browser.find_element(By.CSS_SELECTOR, "#message p").text.startswith(
+            "Picked from the test images: 7: "
+        )
+    )
+    width = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width[0] <= width[1], "it is wider than the window"
+
+    entries = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    asked = [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
+    assert any(url.startswith(f"{address}/gradio_api/") for url in asked)
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []

@@ -1,0 +1,354 @@
+"""Interrupted runs go on: to the same bits, in the middle of an epoch too, and only as they were begun."""
+
+import csv
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.interruption import Interrupted
+from fashion_mlp.training import train
+from tests.conftest import ROOT, Compose, Run
+from tests.kill_and_resume import differences, outcome
+
+Ask = Callable[[int], None]
+
+
+@pytest.fixture
+def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Return a function: let this process get a SIGTERM in an optimizer step."""
+
+    def ask(step: int) -> None:
+        learn = Classifier.learn_from
+
+        def interrupted(self: Classifier, batch: Any, number: int) -> Any:
+            if number == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+                monkeypatch.setattr(Classifier, "learn_from", learn)
+            return learn(self, batch, number)
+
+        monkeypatch.setattr(Classifier, "learn_from", interrupted)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides"),
+    [
+        (5, []),  # a call of training_step holds two steps
+        (10, ["data.num_workers=2"]),  # the last step of an epoch
+        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.flip=0.5"]),
+        (17, ["data.augment.shift=2", "data.augment.mixup=0.3", "data.augment.off_last=0.4", "scheduler=cosine"]),
+        (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
+        (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
+        (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
+        # One step a call, by Lightning's own optimization:
+        (15, ["trainer.gradient_clip_val=1", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
+        (6, ["trainer.accumulate_grad_batches=3", "scheduler=onecycle", "model.dropout=0.3"]),
+        (15, ["trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1"]),
+        (16, ["trainer.limit_train_batches=7", "scheduler=cosine", "trainer.max_epochs=4"]),
+        (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
+    ],
+    ids=str,
+)
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
+    compose_small: Compose, sigterm_at: Ask, step: int, overrides: list[str]
+) -> None:
+    usual = ["trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3"]
+    whole = compose_small("whole", *usual, *overrides)
+    train(whole)
+    cfg = compose_small("interrupted", *usual, *overrides)
+    sigterm_at(step)
+    with pytest.raises(Interrupted) as told:
+        train(cfg)
+    assert told.value.code == 143
+    assert told.value.message.endswith(f"go on with: python train.py resume={cfg.run_dir}")
+    train(cfg, resumed=True)
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+
+
+def rows(cfg: DictConfig) -> list[str]:
+    return Path(cfg.run_dir, "csv/metrics.csv").read_text().splitlines()
+
+
+def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: Ask) -> None:
+    """In the CSV logger's file too; TensorBoard's are compared above."""
+    overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
+    whole = compose_small("whole", *overrides)
+    train(whole)
+    cfg = compose_small("interrupted", *overrides)
+    sigterm_at(13)
+    with pytest.raises(Interrupted):
+        train(cfg)
+    train(cfg, resumed=True)
+    columns = [name for name in rows(whole)[0].split(",") if name != "samples_per_second"]
+    tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
+    assert tables[0] == tables[1]
+
+
+def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask) -> None:
+    whole = compose_small("whole", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    train(whole)
+    before = compose_small("before", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    sigterm_at(25)
+    with pytest.raises(Interrupted):
+        train(before)
+    after = compose_small("after", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    Path(before.run_dir).rename(after.run_dir)
+    train(after, resumed=True)
+    results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
+    assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
+
+
+@pytest.fixture
+def interrupted(run_here: Run, sigterm_at: Ask) -> Path:
+    """Return the folder of a run of two epochs that was interrupted in the second, with a whole first."""
+    sigterm_at(15)
+    done = run_here("hydra.run.dir=a", "steps_per_execution=2")
+    assert done.returncode == 143
+    assert "Traceback" not in done.stderr
+    assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+    return Path("a")
+
+
+def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: Run) -> None:
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
+    assert "epoch 1/2" not in done.stdout
+    assert "epoch 2/2" in done.stdout
+    metrics = json.loads((interrupted / "metrics.json").read_text())
+    assert "data.train_size=600" in metrics["overrides"]
+
+    again = run_as_typed("resume=a")
+    assert again.returncode == 0
+    assert again.stdout.startswith(f"a: complete, with val/acc {metrics['val/acc']:.4f} after 2 epochs")
+    assert len(again.stdout.splitlines()) == 1
+
+
+def test_epochs_may_be_added_even_to_a_complete_run(run_here: Run, run_as_typed: Run) -> None:
+    for folder, epochs in (("short", 2), ("long", 3)):
+        assert run_here(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
+    done = run_as_typed("resume=short", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("long")), outcome(Path("short"))) == []
+    assert run_as_typed("resume=short").stdout.startswith("short: complete")  # it remembers the third
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.hidden_sizes=[16]"], "model.hidden_sizes=[16]: would change the course of the run; resume takes"),
+        (["optimizer=sgd", "seed=3"], "seed=3: would change the course of the run"),
+        (["data.batch_size=10"], "data.batch_size=10: would change the course of the run"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run is to have 2 epochs, which may be raised only"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs=many: must be an integer"),
+        (["-m"], "resume=a: one run goes on at a time, without -m"),
+        (["data.num_workers=-1"], "data.num_workers=-1: must be at least 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_would_change_the_course_is_refused(
+    interrupted: Path, run_as_typed: Run, overrides: list[str], message: str
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+    done = run_as_typed("resume=a", *overrides)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    assert before == {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+
+
+@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
+def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
+    run_here: Run, run_as_typed: Run, override: str
+) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
+    done = run_as_typed("resume=a", "trainer.max_epochs=2")
+    assert done.returncode == 1
+    assert f"trainer.max_epochs=2: {override.partition('=0')[0]} was laid out for 1 epochs" in done.stderr
+
+
+def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
+    assert "resume=nowhere: there is no such folder" in run_as_typed("resume=nowhere").stderr
+    (tmp_path / "empty").mkdir()
+    assert "resume=empty: holds no run that could go on" in run_as_typed("resume=empty").stderr
+    (tmp_path / "empty/multirun.yaml").touch()
+    assert "resume=empty: holds a sweep; go on with it by resume_sweep=empty" in run_as_typed("resume=empty").stderr
+
+
+def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: Run) -> None:
+    for name in ("last.ckpt", "previous.ckpt"):
+        (interrupted / "checkpoints" / name).unlink()
+    before = set(interrupted.glob("events*"))
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/2" in done.stdout
+    assert "from" not in done.stdout.split()
+    assert before
+    assert not before & set(interrupted.glob("events*"))
+
+
+def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+    holder = "import filelock, sys\nwith filelock.FileLock('a/.lock'):\n    print(flush=True)\n    sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        done = run_as_typed("resume=a")
+        other.communicate()
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*a: is being run by another process\n", done.stderr)
+    assert run_as_typed("resume=a").returncode == 0
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
+def test_from_the_checkpoint_before_a_damaged_one(
+    interrupted: Path, run_here: Run, run_as_typed: Run, harm: Callable[[Path], None]
+) -> None:
+    assert run_here("hydra.run.dir=whole", "steps_per_execution=2").returncode == 0
+    harm(interrupted / "checkpoints/last.ckpt")
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
+    assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
+    assert differences(outcome(Path("whole")), outcome(interrupted)) == []
+
+
+def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: Run) -> None:
+    for name in ("last.ckpt", "previous.ckpt"):
+        damage(interrupted / "checkpoints" / name)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert "nothing to resume from; a new run can begin with ckpt_path=" in done.stderr
+    assert (interrupted / "checkpoints/best.ckpt").is_file()
+
+
+def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: Run) -> None:
+    events = min(interrupted.glob("events*"))
+    cut(events)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0
+    assert f"{events.name}: cut short or gone; the charts lack what it held, the training does not" in done.stdout
+
+
+def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
+    """By the status that a shell expects, without waiting for a moment to save."""
+    program = (
+        "import os, signal\n"
+        "from fashion_mlp.interruption import StopRequest\n"
+        "stop = StopRequest()\n"
+        "with stop.listening():\n"
+        "    stop.is_deferred = True\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('and here', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
+
+
+def test_killed_at_random_moments() -> None:
+    """The short form of `python tests/kill_and_resume.py --kills 20`."""
+    script = ROOT / "tests/kill_and_resume.py"
+    done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("equal to the last bit") == 3
+
+
+def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
+    assert done.returncode == 0, done.stderr
+    assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
+    assert "epoch 1/1" in done.stdout
+    old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
+    assert differences(old, new) == []  # such a rate changes nothing
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.hidden_sizes=[16]", "trainer.max_epochs=9"],
+            "holds another network (layers.0.weight is (32, 784), here (16, 784)); set model.* as it was trained",
+        ),
+        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "holds another network"),
+        (
+            ["optimizer.lr=0.1", "trainer.max_epochs=9"],
+            "optimizer.lr=0.1: ckpt_path=a/checkpoints/last.ckpt was trained",
+        ),
+        (["optimizer=sgd", "trainer.max_epochs=9"], "optimizer=torch.optim.SGD: ckpt_path=a/checkpoints/last.ckpt was"),
+        (["scheduler=cosine", "trainer.max_epochs=9"], "scheduler="),
+        (["trainer.max_epochs=1"], "has trained 1 epochs already; set trainer.max_epochs above that"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run, overrides: list[str], message: str) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not Path("b").exists()
+
+
+@pytest.fixture
+def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
+    """Return a function: from an optimizer step on, no file can be longer than some bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    learn = Classifier.learn_from
+
+    def fill(step: int, size: int) -> None:
+        def filling(self: Classifier, batch: Any, number: int) -> Any:
+            if number == step:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+                monkeypatch.setattr(Classifier, "learn_from", learn)
+            return learn(self, batch, number)
+
+        monkeypatch.setattr(Classifier, "learn_from", filling)
+
+    yield fill
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_keeps_the_state_before(
+    run_here: Run, run_as_typed: Run, full_disk_at: Callable[[int, int], None]
+) -> None:
+    assert run_here("hydra.run.dir=whole").returncode == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
+    done = run_here("hydra.run.dir=a")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: .*a/checkpoints/best.ckpt: File too large; raise the limit on the size of files; go on with: "
+        r"python train.py resume=a\n",
+        done.stderr,
+    )
+    assert {path.name for path in Path("a/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
