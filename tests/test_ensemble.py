@@ -30,7 +30,7 @@ def save(tmp_path: Path) -> Save:
         weights = {
             f"model.{key}": value for key, value in MLP([], image_shape=(1, 4, 6), num_classes=2).state_dict().items()
         }
-        torch.save({"state_dict": weights, METADATA_KEY: {**METADATA, **changes}}, path)
+        torch.save({"state_dict": weights, METADATA_KEY: {**METADATA, **changes}, "epoch": 0}, path)
         return path
 
     return saved

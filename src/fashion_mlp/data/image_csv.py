@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
 from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
-from fashion_mlp.errors import UserError
+from fashion_mlp.errors import MANY, UserError
 
-MANY_PROBLEMS = 100
+MANY_PROBLEMS = MANY - 1
 """Beyond these the rest is only counted: a wrong folder makes every row a problem."""
 MAX_BYTES = 100_000_000
 """Of a CSV: more than a million rows."""
