@@ -22,7 +22,7 @@ from fashion_mlp import config
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
 settings.register_profile(
     "steady",
-    max_examples=100,
+    max_examples=60,
     derandomize=True,
     deadline=None,
     database=None,

@@ -117,7 +117,8 @@ def outcome(run: Path) -> dict[str, Any]:
         "schedule": state["lr_schedulers"],
         "metrics": {name: value for name, value in metrics.items() if name not in UNLIKE},
         "charts": {
-            tag: [(event.step, event.value) for event in charts.Scalars(tag)]
+            # TensorBoard reads the files of one second in the order of their names.
+            tag: sorted((event.step, event.value) for event in charts.Scalars(tag))
             for tag in charts.Tags()["scalars"]
             if tag not in UNLIKE
         },
