@@ -57,6 +57,9 @@ def unresolved(node: Any, prefix: str = "") -> Iterator[str]:
     names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for name in names:
         found: Any = node._get_node(name)
+        if isinstance(node, ListConfig) and found._is_missing():
+            yield f"{prefix}{name}: has no value; write the whole list"
+            continue
         if not found._is_interpolation():
             yield from unresolved(found, f"{prefix}{name}.")
             continue
