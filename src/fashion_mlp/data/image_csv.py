@@ -16,8 +16,6 @@ from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
 from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
 from fashion_mlp.errors import MANY, UserError
 
-MANY_PROBLEMS = MANY - 1
-"""Beyond these the rest is only counted: a wrong folder makes every row a problem."""
 MAX_BYTES = 100_000_000
 """Of a CSV: more than a million rows."""
 LONGEST_NUMBER = 9
@@ -34,7 +32,7 @@ class Row:
 
 
 class Problems:
-    """What is wrong with a CSV: the first `MANY_PROBLEMS` that were found, by line, and how many there are."""
+    """What is wrong with a CSV: the first `MANY` that were found, by line, and how many there are."""
 
     def __init__(self) -> None:
         self.told: dict[int, str] = {}
@@ -43,7 +41,7 @@ class Problems:
     def note(self, line: int, problem: str) -> None:
         """Take in the problem of a line."""
         self.count += 1
-        if len(self.told) < MANY_PROBLEMS:
+        if len(self.told) < MANY:
             self.told[line] = problem
 
 
@@ -224,5 +222,6 @@ def _read(path: Path, mode: Mode) -> Tensor:
 
 def _refuse(path: Path, problems: Problems) -> None:
     told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.told.items())]
-    rest = [f"and {problems.count - len(told)} more"] if problems.count > len(told) else []
-    raise UserError(*told, *rest)
+    if problems.count > MANY:
+        told = [*told[: MANY - 1], f"and {problems.count - MANY + 1} more"]
+    raise UserError(*told)
