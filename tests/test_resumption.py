@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,14 +113,30 @@ def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigt
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where runs are kept of which tests take copies."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def interrupted(run_here: Run, sigterm_at: Ask) -> Path:
-    """Return the folder of a run of two epochs that was interrupted in the second, with a whole first."""
-    sigterm_at(15)
-    done = run_here("hydra.run.dir=a", "steps_per_execution=2")
-    assert done.returncode == 143
-    assert "Traceback" not in done.stderr
-    assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+def whole(runs: Path, run_here: Run) -> Path:
+    """Return the folder of a run of two epochs."""
+    if not (runs / "whole").exists():
+        assert run_here(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
+    return runs / "whole"
+
+
+@pytest.fixture
+def interrupted(runs: Path, run_here: Run, sigterm_at: Ask) -> Path:
+    """Return the folder, in the working directory, of the same run interrupted in its second epoch."""
+    if not (runs / "a").exists():
+        sigterm_at(15)
+        done = run_here("hydra.run.dir=a", "steps_per_execution=2")
+        assert done.returncode == 143
+        assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+        shutil.move("a", runs)
+    shutil.copytree(runs / "a", "a")
     return Path("a")
 
 
@@ -220,15 +237,14 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
 def test_from_the_checkpoint_before_a_damaged_one(
-    interrupted: Path, run_here: Run, run_as_typed: Run, harm: Callable[[Path], None]
+    whole: Path, interrupted: Path, run_as_typed: Run, harm: Callable[[Path], None]
 ) -> None:
-    assert run_here("hydra.run.dir=whole", "steps_per_execution=2").returncode == 0
     harm(interrupted / "checkpoints/last.ckpt")
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
     assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
     assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
-    assert differences(outcome(Path("whole")), outcome(interrupted)) == []
+    assert differences(outcome(whole), outcome(interrupted)) == []
 
 
 def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: Run) -> None:

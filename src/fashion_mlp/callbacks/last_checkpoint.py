@@ -19,6 +19,8 @@ from fashion_mlp.random_state import random_state, restore_random_state
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
+AGREE_EVERY = 16
+"""Batches after which several processes look, together, whether to save: it takes a message among them."""
 
 
 class LastCheckpoint(Checkpoint):
@@ -81,6 +83,8 @@ class LastCheckpoint(Checkpoint):
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
+            return
+        if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
             return
         is_asked = self.stop.signum is not None
         if self._agreed(trainer, is_asked or self._is_due(trainer)):
