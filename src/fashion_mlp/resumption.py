@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp import flags
+from fashion_mlp import flags, processes
 from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
@@ -67,6 +67,9 @@ def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]
     Args:
         cfg: composed from what was typed at resumption.
         typed: that.
+
+    Raises:
+        UserError: what was typed anew cannot be written down.
     """
     folder = Path(cfg.resume)
     config = _read(folder / CONFIG)
@@ -75,12 +78,17 @@ def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]
     for key in _keys(anew):
         OmegaConf.update(config, key, OmegaConf.select(cfg, key))
     overrides = [*(_read(folder / OVERRIDES) or ()), *anew]
-    if is_longer:
-        (folder / METRICS).unlink(missing_ok=True)  # which says that the run is complete
-    if anew:  # so that another resumption knows of it
-        for name, content in ((CONFIG, config), (OVERRIDES, OmegaConf.create(overrides))):
-            with replacing(folder / name) as file:
-                file.write(OmegaConf.to_yaml(content).encode())
+    if anew and processes.is_first():  # so that another resumption knows of it
+        try:
+            if is_longer:
+                (folder / METRICS).unlink(missing_ok=True)  # which says that the run is complete
+            for name, content in ((CONFIG, config), (OVERRIDES, OmegaConf.create(overrides))):
+                with replacing(folder / name) as file:
+                    file.write(OmegaConf.to_yaml(content).encode())
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot be written ({error.strerror}); make it writable, or free space"
+            ) from error
     return config, overrides
 
 
