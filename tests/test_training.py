@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp.classifier import Classifier
@@ -108,6 +109,16 @@ def test_the_test_set_is_read_once_after_training(compose_small: Compose, monkey
     assert seen == [("train", False), ("test", True)]
 
 
+def assert_kept(cfg: DictConfig, told: UserError, *, epoch: int) -> None:
+    """Hold that a run which failed has named its last checkpoint, and that both are good ones, the last of an epoch."""
+    last = Path(cfg.run_dir, "checkpoints/last.ckpt")
+    assert str(last) in str(told)
+    assert torch.load(last, weights_only=True)["epoch"] == epoch
+    assert all(
+        tensor.isfinite().all() for name in ("best", "last") for tensor in weights_of(cfg.run_dir, name).values()
+    )
+
+
 @pytest.mark.parametrize("steps", [1, 4, 16])
 def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
@@ -124,10 +135,7 @@ def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
         UserError, match=r"the loss became nan in epoch 3, step 24, at a learning rate of 0.001"
     ) as told:
         train(cfg)
-    last = Path(cfg.run_dir, "checkpoints/last.ckpt")
-    assert str(last) in str(told.value)
-    assert torch.load(last, weights_only=True)["epoch"] == 1
-    assert all(tensor.isfinite().all() for tensor in weights_of(cfg.run_dir).values())
+    assert_kept(cfg, told.value, epoch=1)
     assert not Path(cfg.run_dir, "metrics.json").exists()
 
 
@@ -149,12 +157,7 @@ def test_a_gradient_that_explodes_in_the_last_step_keeps_the_last_good_checkpoin
         UserError, match=r"exploded and model.layers.0.weight became NaN or infinite in epoch 2, step 20, at .* 0.001"
     ) as told:
         train(cfg)
-    last = Path(cfg.run_dir, "checkpoints/last.ckpt")
-    assert str(last) in str(told.value)
-    assert torch.load(last, weights_only=True)["epoch"] == 0
-    assert all(
-        tensor.isfinite().all() for name in ("best", "last") for tensor in weights_of(cfg.run_dir, name).values()
-    )
+    assert_kept(cfg, told.value, epoch=0)
 
 
 def test_a_learning_rate_that_is_far_too_high(compose_small: Compose) -> None:

@@ -8,6 +8,13 @@ from omegaconf import DictConfig
 from fashion_mlp.errors import UserError
 
 
+def limited(batches: int, limit: int | float | None) -> int:
+    """Return how many of an epoch's batches are used under `trainer.limit_train_batches`."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
 def check_batches(cfg: DictConfig, images: int, processes: int) -> None:
     """Check that the minibatches of an epoch suit what the configuration does with them.
 
@@ -22,7 +29,7 @@ def check_batches(cfg: DictConfig, images: int, processes: int) -> None:
     share, size, trainer = ceil(images / processes), cfg.data.batch_size, cfg.trainer
     batches = ceil(share / size)
     limit = trainer.limit_train_batches
-    used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    used = limited(batches, limit)
     if used == 0:
         raise UserError(f"trainer.limit_train_batches={limit}: is less than one of the {batches:,} batches of an epoch")
     interval, each_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from fashion_mlp.batches import limited
 from fashion_mlp.data import Augmentation
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import Schedule
@@ -150,10 +151,9 @@ class Classifier(LightningModule):
         Lightning's own `estimated_stepping_batches` would start the loader before a resumed run knows where to.
         """
         trainer = self.trainer
-        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # set at run time
-        limit = trainer.limit_train_batches
-        limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps_per_epoch = math.ceil(limited / trainer.accumulate_grad_batches)
+        minibatches = trainer.datamodule.num_minibatches()  # type: ignore[attr-defined]  # set at run time
+        batches = limited(minibatches, trainer.limit_train_batches)
+        steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
         limits = [trainer.max_steps] if trainer.max_steps != -1 else []
         if trainer.max_epochs not in (None, -1):
             limits.append(steps_per_epoch * trainer.max_epochs)

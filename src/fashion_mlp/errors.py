@@ -21,10 +21,12 @@ class UserError(CompactHydraException):
     in the same words as a failed single run.
     """
 
-    def __init__(self, *problems: str) -> None:
+    def __init__(self, *problems: str, more: int = 0) -> None:
+        """Take the problems, and how many more there are that are only counted."""
         told = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
-        if len(told) > MANY:
-            told = [*told[: MANY - 1], f"and {len(told) - MANY + 1} more"]
+        count = len(told) + more
+        if count > MANY:
+            told = [*told[: MANY - 1], f"and {count - MANY + 1} more"]
         super().__init__("\nerror: ".join(told))
 
 

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
@@ -14,6 +14,16 @@ FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multir
 """Those that one types."""
 COMPLETIONS = ("install=", "uninstall=", "query=")
 """What Hydra does to a shell."""
+
+
+class Resumption(NamedTuple):
+    """What was typed to go on with a run or a sweep: `key=folder`, overrides of Hydra's own keys, and all others."""
+
+    text: str
+    folder: str
+    hydras: list[str]
+    others: list[str]
+    multirun: bool
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -40,6 +50,18 @@ def parse(argv: Sequence[str]) -> Namespace:
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: opens a pickle, which could execute code; type the overrides again")
     return args
+
+
+def resumption(argv: Sequence[str], key: str) -> Resumption | None:
+    """Return what a command line goes on with by a key; None if it does not, or only asks for information."""
+    args = parse(argv)
+    typed: list[str] = args.overrides
+    named = [text for text in typed if text.startswith(f"{key}=") and text != f"{key}=null"]
+    if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        return None
+    hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
+    others = [text for text in typed if text not in named and text not in hydras]
+    return Resumption(named[-1], named[-1].partition("=")[2], hydras, others, args.multirun)
 
 
 def first(argv: Sequence[str]) -> list[str]:

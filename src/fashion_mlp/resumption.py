@@ -40,25 +40,21 @@ def resumed(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such run, or an override would change its course.
     """
-    args = flags.parse(argv)
-    typed: list[str] = args.overrides
-    named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
-    if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    asked = flags.resumption(argv, KEY)
+    if asked is None:
         return list(argv)
-    if args.multirun:
-        raise UserError(f"{named[-1]}: one run goes on at a time, without -m; a whole sweep with resume_sweep=FOLDER")
-    name = named[-1].partition("=")[2].strip("'\"")
+    if asked.multirun:
+        raise UserError(f"{asked.text}: one run goes on at a time, without -m; a whole sweep with resume_sweep=FOLDER")
+    name = asked.folder.strip("'\"")
     if not name:
-        raise UserError(f"{named[-1]}: name the folder of the run")
+        raise UserError(f"{asked.text}: name the folder of the run")
     folder = Path(name)
-    hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
-    others = [text for text in typed if text not in named and text not in hydras]
-    problems = list(_problems(folder, others))
+    problems = list(_problems(folder, asked.others))
     if problems:
         raise UserError(*problems)
-    kept = [text for text in hydras if not text.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
+    kept = [text for text in asked.hydras if not text.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
     place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
-    return [f"{KEY}={quoted(folder)}", *others, *kept, *place]
+    return [f"{KEY}={quoted(folder)}", *asked.others, *kept, *place]
 
 
 def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]:

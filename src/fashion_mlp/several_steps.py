@@ -6,7 +6,6 @@ bit-identical to those of one step a call, which a test holds.
 """
 
 from collections.abc import Iterable, Mapping
-from math import ceil
 from typing import Any
 
 import torch
@@ -111,11 +110,6 @@ class SeveralStepsClassifier(Classifier):
             scheduler.step(self.trainer.callback_metrics[self.monitor])
         elif scheduler is not None:
             scheduler.step()
-
-    @override
-    def total_steps(self) -> int:
-        steps = ceil(len(self.trainer.datamodule.parts["train"]) / self.batch_size)  # type: ignore[attr-defined]
-        return steps * (self.trainer.max_epochs or 1)
 
     def _scheduler(self, interval: str) -> LRSchedulerPLType | None:
         configs = self.trainer.lr_scheduler_configs

@@ -35,7 +35,7 @@ class StartingPoint:
     @property
     def epochs(self) -> int:
         """Epochs of training behind it."""
-        return epochs_done(self.checkpoint)
+        return int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
 
     @property
     def step(self) -> int:
@@ -134,8 +134,3 @@ def last_state(folder: Path) -> StartingPoint | None:
         best = folder / "best.ckpt"
         raise UserError(*problems, f"{folder}: nothing to resume from; a new run can begin with ckpt_path={best}")
     return None
-
-
-def epochs_done(checkpoint: Mapping[str, Any]) -> int:
-    """Return how many epochs of training a checkpoint has behind it."""
-    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])

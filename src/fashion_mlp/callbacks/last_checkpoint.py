@@ -52,7 +52,6 @@ class LastCheckpoint(Checkpoint):
         self._is_saving = False
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
-        self._own: Mapping[str, Any] | None = None
 
     @property
     def path(self) -> Path:
@@ -66,9 +65,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
-            if self._own is not None:
-                restore_random_state(self._own["random"], pl_module.device)
-            self._loaded = self._own = None
+            if (own := _own(trainer, self._loaded)) is not None:
+                restore_random_state(own["random"], pl_module.device)
+            self._loaded = None
             # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
             # checkpoints know no metrics.
             trainer.fit_loop._restarting = False
@@ -118,14 +117,14 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn is TrainerFn.FITTING:
-            self._loaded = checkpoint["callbacks"].get(self.state_key)
+        if trainer.state.fn is not TrainerFn.FITTING:
+            return
+        self._loaded = checkpoint["callbacks"].get(self.state_key)
         if self._loaded is None:
             return
         assert isinstance(pl_module, Classifier)
-        if trainer.world_size == len(self._loaded["processes"]):
-            self._own = self._loaded["processes"][trainer.global_rank]
-            pl_module.go_on(self._own["progress"])
+        if (own := _own(trainer, self._loaded)) is not None:
+            pl_module.go_on(own["progress"])
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
@@ -171,6 +170,12 @@ def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
         values = [None] * trainer.world_size
         torch.distributed.all_gather_object(values, value)
     return values
+
+
+def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
+    """Return what a checkpoint holds of this process; None if it was written by another number of them."""
+    processes = loaded["processes"]
+    return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
 
 
 def _move(state: dict[str, Any], folder: Path) -> None:

@@ -5,17 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fashion_mlp import evaluation, figures
-from fashion_mlp.commands.options import (
-    check_folder,
-    chosen_device,
-    further_checkpoints,
-    progress,
-    save,
-    say,
-    say_json,
-    test_data,
-)
-from fashion_mlp.ensemble import load_members
+from fashion_mlp.commands.options import check_folder, load_named, progress, save, say, say_json, test_data
 from fashion_mlp.models.tta import NUM_VIEWS
 
 COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
@@ -25,15 +15,13 @@ COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibrat
 def run(arguments: argparse.Namespace) -> int:
     """Measure a checkpoint, or an ensemble of several, on test images."""
     check_folder(arguments.plots)
-    further, overrides = further_checkpoints(arguments.more)
-    paths = [arguments.checkpoint, *further]
-    members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
+    paths, members, overrides = load_named(arguments)
     classifier = members[0]
     datamodule = test_data(classifier, overrides)
     outcomes = [evaluation.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
-    outcome = evaluation.averaged(outcomes) if further else outcomes[0]
+    outcome = evaluation.averaged(outcomes) if len(members) > 1 else outcomes[0]
     facts: dict[str, Any] = {"data": datamodule.name, "views": NUM_VIEWS if arguments.tta else 1}
-    if further:
+    if len(members) > 1:
         of_each = [evaluation.summarize(answers, classifier.class_names) for answers in outcomes]
         facts["members"] = [
             {"checkpoint": str(path)} | {name: of_one[name] for name in COMPARED}

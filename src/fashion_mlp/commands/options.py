@@ -1,5 +1,6 @@
 """What the commands share: the device, the data, and how they print, save and show progress."""
 
+import argparse
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.pictures import mode_of
+from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.folders import obstacle
 from fashion_mlp.suggestions import shown
@@ -42,10 +44,18 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def further_checkpoints(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Divide what was typed after the first checkpoint into further ones, by their names' ending, and the rest."""
-    checkpoints = [Path(word) for word in words if word.endswith(".ckpt")]
-    return checkpoints, [word for word in words if not word.endswith(".ckpt")]
+def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifier], list[str]]:
+    """Load the checkpoint, and the further ones among the words after it, which are told by their ending.
+
+    Returns:
+        Their paths, themselves, and the other words.
+
+    Raises:
+        UserError: one cannot be used, or they make no ensemble.
+    """
+    paths = [arguments.checkpoint, *(Path(word) for word in arguments.more if word.endswith(".ckpt"))]
+    members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
+    return paths, members, [word for word in arguments.more if not word.endswith(".ckpt")]
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:

@@ -10,17 +10,8 @@ import torch
 
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.commands.options import (
-    check_file,
-    chosen_device,
-    further_checkpoints,
-    progress,
-    save,
-    say,
-    say_json,
-    test_data,
-)
-from fashion_mlp.ensemble import combined, load_members
+from fashion_mlp.commands.options import check_file, load_named, progress, save, say, say_json, test_data
+from fashion_mlp.ensemble import combined
 from fashion_mlp.errors import UserError
 from fashion_mlp.prediction import find_pictures, prepare
 
@@ -29,9 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify picture files, or the first test images."""
     check_file(arguments.show)
     check_file(arguments.plot)
-    further, words = further_checkpoints(arguments.more)
-    paths = [arguments.checkpoint, *further]
-    classifier = combined(load_members(paths, chosen_device(arguments.device), tta=arguments.tta))
+    _, members, words = load_named(arguments)
+    classifier = combined(members)
     if arguments.test_samples:
         if arguments.show:
             raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")

@@ -222,6 +222,4 @@ def _read(path: Path, mode: Mode) -> Tensor:
 
 def _refuse(path: Path, problems: Problems) -> None:
     told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.told.items())]
-    if problems.count > MANY:
-        told = [*told[: MANY - 1], f"and {problems.count - MANY + 1} more"]
-    raise UserError(*told)
+    raise UserError(*told, more=problems.count - len(told))

@@ -1,7 +1,7 @@
 """What every data module of this project shares: the split, the loaders, the set's identity."""
 
 from abc import abstractmethod
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -123,14 +123,12 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the training part; a resumed run's begin where it was interrupted."""
-        loader = self.loader("train", batch_size=self.batch_size * self.batches_per_fetch, to_learn=True)
+        order, batch_size = self._order(), self.batch_size * self.batches_per_fetch
         if self.trainer is not None:
-            assert isinstance(loader.sampler, TrainingOrder)
-            assert loader.batch_size is not None
             fit = self.trainer.fit_loop
             done = fit.epoch_loop.batch_progress.current.completed if fit.restarting else 0
-            loader.sampler.go_on(self.trainer.current_epoch, done * loader.batch_size)
-        return loader
+            order.go_on(self.trainer.current_epoch, done * batch_size)
+        return self.loader("train", batch_size=batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
@@ -140,12 +138,19 @@ class ImageDataModule(LightningDataModule):
         """Return batches of the test set."""
         return self.loader("test")
 
-    def loader(self, part: str, *, batch_size: int | None = None, to_learn: bool = False) -> DataLoader[Batch]:
-        """Return batches of "train", "val" or "test", once `setup` has read them; of several processes, its share."""
+    def loader(
+        self, part: str, *, batch_size: int | None = None, sampler: Sampler[Any] | None = None
+    ) -> DataLoader[Batch]:
+        """Return batches of "train", "val" or "test", once `setup` has read them.
+
+        They come as they lie, of several processes to each its share, unless a sampler says otherwise.
+        """
+        if sampler is None and (share := self._share()):
+            sampler = EvaluationShare(self.parts[part], **share)
         return DataLoader(
             self.parts[part],
             batch_size=batch_size or self.eval_batch_size,
-            sampler=self._sampler(self.parts[part], to_learn=to_learn),
+            sampler=sampler,
             # A loader draws a seed for its workers: not from the run's random numbers, so that looking at data, or
             # resuming a run, does not change what is learned.
             generator=torch.Generator(),
@@ -155,14 +160,19 @@ class ImageDataModule(LightningDataModule):
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
-    def _sampler(self, dataset: ImageDataset, *, to_learn: bool) -> Sampler[Any] | None:
-        """Return which images this process takes, and in which order; None for all, as they lie."""
+    def num_minibatches(self) -> int:
+        """Return how many minibatches an epoch of training has, in each process."""
+        return ceil(len(self._order()) / self.batch_size)
+
+    def _order(self) -> TrainingOrder:
+        """Return which training images this process takes, and in which order."""
+        # Overfitting to a few batches means the same ones each epoch.
+        shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)  # type: ignore[attr-defined]
+        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=shuffle, **self._share())
+
+    def _share(self) -> dict[str, int]:
+        """Return which of several processes this is; nothing if there is one, or each is to take the whole."""
         trainer = self.trainer
-        share = trainer.distributed_sampler_kwargs if trainer is not None else None
-        if trainer is None or share is None or not trainer._accelerator_connector.use_distributed_sampler:
-            share = {}  # one process, or each is to take the whole
-        if to_learn:
-            # Overfitting to a few batches means the same ones each epoch.
-            shuffle = self.shuffle and not (trainer is not None and trainer.overfit_batches)  # type: ignore[attr-defined]
-            return TrainingOrder(dataset, seed=self.shuffle_seed, shuffle=shuffle, **share)
-        return EvaluationShare(dataset, **share) if share else None
+        if trainer is None or not trainer._accelerator_connector.use_distributed_sampler:
+            return {}
+        return trainer.distributed_sampler_kwargs or {}

@@ -25,21 +25,17 @@ def resumed(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such sweep, or other overrides were given.
     """
-    args = flags.parse(argv)
-    typed: list[str] = args.overrides
-    named = [text for text in typed if text.startswith(f"{KEY}=") and text != f"{KEY}=null"]
-    if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    asked = flags.resumption(argv, KEY)
+    if asked is None:
         return list(argv)
-    folder = Path(named[-1].partition("=")[2])
-    hydras = [text for text in typed if text.startswith(("hydra.", "hydra/"))]
-    others = [text for text in typed if text not in named and text not in hydras]
-    if others:
-        raise UserError(f"{' '.join(others)}: not with {named[-1]}, which runs that sweep as it was begun")
+    folder, hydras = Path(asked.folder), asked.hydras
+    if asked.others:
+        raise UserError(f"{' '.join(asked.others)}: not with {asked.text}, which runs that sweep as it was begun")
     if not folder.is_dir():
-        raise UserError(f"{named[-1]}: there is no such folder")
+        raise UserError(f"{asked.text}: there is no such folder")
     hydra = _read(folder)
     if hydra is None:
-        raise UserError(f"{named[-1]}: holds no sweep (there is no {RECORD} of one in it)")
+        raise UserError(f"{asked.text}: holds no sweep (there is no {RECORD} of one in it)")
     replaced = ["hydra.mode=", "hydra.sweep.dir="]
     if any(text.startswith("hydra/launcher=") for text in hydras):
         replaced += ["hydra/launcher=", "hydra.launcher."]
