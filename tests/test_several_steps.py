@@ -36,6 +36,7 @@ def last_state(cfg: DictConfig) -> dict[str, Any]:
         ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "label_smoothing=0.1"],
         ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=cosine", "data.batch_size=30"],
         ["model.dropout=0.3", *AUGMENT],
+        ["trainer.precision=bf16-mixed", "model.norm=batch", "model.dropout=0.3"],
         ["optimizer=rmsprop", "scheduler=step", "scheduler.step_size=1"],
         ["optimizer=adamw", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05", "trainer.max_epochs=5"],
         ["scheduler=plateau", "scheduler.monitor=train/loss", "data.val_size=0", "optimizer.lr=0.05"],
@@ -137,7 +138,8 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
         {"limit_train_batches": 0.5},
         {"max_steps": 100},
         {"val_check_interval": 0.5},
-        {"precision": "bf16-mixed"},
+        {"precision": "bf16-true"},
+        {"precision": "16-mixed"},
         {"strategy": "ddp"},
         {"devices": 2},
         {"devices": [0, 1]},
@@ -152,7 +154,8 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
     ids=lambda changes: " ".join(changes),
 )
 def test_what_looks_at_each_step_gets_one_step_a_call(changes: dict[str, Any]) -> None:
-    assert possible([ModelCheckpoint(), EpochLines(), ExponentialMovingAverage(0.9)], max_epochs=3, accelerator="cpu")
+    usual: list[Callback] = [ModelCheckpoint(), EpochLines(), ExponentialMovingAverage(0.9)]
+    assert possible(usual, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not possible(**changes)
 
 

@@ -43,6 +43,8 @@ INDIFFERENT = {
     "num_sanity_val_steps",
 }
 """The Trainer's arguments that work alike however many steps a call takes."""
+PRECISIONS = (None, 32, "32", "32-true", "bf16", "bf16-mixed")
+"""Those of the Trainer that keep the weights in 32 bits and scale no loss."""
 STEP_HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
@@ -80,12 +82,14 @@ class SeveralStepsClassifier(Classifier):
             loss, logits = self.learn_from(minibatch, step)
             for parameter in parameters:  # a tenth of what `optimizer.zero_grad()` takes to do the same
                 parameter.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            # What `optimizer.step()` does, less its way through strategy, precision and hooks, which at 32 bits on one
-            # device do nothing and cost an eighth of it. Before and after, Lightning counts.
-            optimizer._on_before_step()
-            optimizer.optimizer.step()
-            optimizer._on_after_step()
+            # Lightning calls `training_step` within the precision's autocast, and goes backward without.
+            with torch.autocast(self.device.type, enabled=False):
+                loss.backward()  # type: ignore[no-untyped-call]
+                # What `optimizer.step()` does, less its way through strategy, precision and hooks, which at these
+                # precisions on one device do nothing and cost an eighth of it. Before and after, Lightning counts.
+                optimizer._on_before_step()
+                optimizer.optimizer.step()
+                optimizer._on_after_step()
             if scheduler is not None:
                 scheduler.step()
             losses.append(loss.detach())
@@ -126,7 +130,8 @@ def is_possible(trainer: Mapping[str, Any], defaults: Mapping[str, Any], callbac
     """
     has_end = trainer["max_epochs"] not in (None, -1)
     one_device = trainer["devices"] in (1, "1", "auto") and trainer["strategy"] == "auto"
-    as_usual = all(value == defaults[name] for name, value in trainer.items() if name not in INDIFFERENT)
+    others = {name: value for name, value in trainer.items() if name not in INDIFFERENT}
+    as_usual = others.pop("precision") in PRECISIONS and all(value == defaults[name] for name, value in others.items())
     return has_end and one_device and as_usual and not any(map(_looks_at_steps, callbacks))
 
 
