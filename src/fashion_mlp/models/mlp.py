@@ -5,6 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from fashion_mlp.models.dropout import Dropout
 from fashion_mlp.models.pixels import PixelNormalization
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -65,7 +66,7 @@ class MLP(nn.Module):
                 layers.append(make_norm(size))
             layers.append(ACTIVATIONS[activation]())
             if dropout > 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             width = size
         layers.append(nn.Linear(width, num_classes))
 
