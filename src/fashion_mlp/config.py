@@ -85,6 +85,7 @@ class DataConfig:
     shuffle_seed: int = MISSING
     num_workers: int = number(ge=0, le=1024)
     split_seed: int = number(ge=0, lt=2**32)
+    train_fraction: float = number(gt=0, le=1)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

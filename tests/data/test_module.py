@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fashion_mlp.data import SyntheticDataModule
+from fashion_mlp.errors import UserError
 
 
 @pytest.fixture
@@ -87,3 +88,21 @@ def test_without_validation_all_images_train(data_root: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     assert (len(data.parts["train"]), len(data.parts["val"])) == (600, 0)
+
+
+def test_a_part_of_the_training_images_has_all_classes_and_leaves_validation_alone(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    whole, val = data.parts.pop("train"), data.parts["val"]
+    data.train_fraction = 0.1
+    data.setup("fit")
+    part = data.parts["train"]
+    assert len(part) == 50
+    assert set(part.indices.tolist()) < set(whole.indices.tolist())
+    assert torch.bincount(part.labels[part.indices], minlength=10).tolist() == [5] * 10
+    assert torch.equal(data.parts["val"].indices, val.indices)
+
+
+def test_a_part_without_an_image_is_refused(data: SyntheticDataModule) -> None:
+    data.train_fraction = 0.0009
+    with pytest.raises(UserError, match=r"data.train_fraction=0.0009: is less than one image of 500"):
+        data.setup("fit")

@@ -36,6 +36,7 @@ class ImageDataModule(LightningDataModule):
         val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
             class; 0 for none.
         split_seed: seed of that split.
+        train_fraction: the part of the other training images that is learned from, above 0 to 1, stratified likewise.
         augment: what is done to a minibatch for training, once it is on its device; by default nothing.
     """
 
@@ -57,6 +58,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int = 0,
         val_size: float = 5000,
         split_seed: int = 0,
+        train_fraction: float = 1.0,
         augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
+        self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
@@ -97,7 +100,7 @@ class ImageDataModule(LightningDataModule):
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
             train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
-            self.parts["train"] = ImageDataset(images, labels, train)
+            self.parts["train"] = ImageDataset(images, labels, self._fraction(train, labels))
             if self.has_own_val:
                 self.parts["val"] = ImageDataset(*self.read_split("val"))
             else:
@@ -114,6 +117,13 @@ class ImageDataModule(LightningDataModule):
         if size == 0 and self.val_size > 0:
             raise UserError(f"data.val_size={self.val_size}: is less than one image of {count}; 0 is for none")
         return size
+
+    def _fraction(self, train: Tensor, labels: Tensor) -> Tensor:
+        size = round(self.train_fraction * len(train))
+        if size == 0:
+            raise UserError(f"data.train_fraction={self.train_fraction}: is less than one image of {len(train)}")
+        _, used = stratified_split(labels[train], size, self.split_seed)
+        return train[used]
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images as a network gets them, augmented; moves no random numbers."""
