@@ -16,7 +16,7 @@ from omegaconf import MISSING
 
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
-INITS = ("kaiming", "xavier", "default")
+INITS = ("kaiming", "xavier", "local", "default")
 PRUNERS = ("median", "hyperband", "none")
 
 

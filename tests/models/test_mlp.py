@@ -57,6 +57,29 @@ def test_initial_weights_have_the_variance_of_their_method(init: str, gain: floa
     assert not first.bias.any()
 
 
+@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 20, 40)])
+def test_local_units_begin_with_a_part_of_the_image_each(image_shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    model = MLP([500, 20], init="local", image_shape=image_shape)
+    first, second = model.layers[0], model.layers[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    energy = first.weight.detach().square().view(500, *image_shape).sum(1)
+    assert energy.sum((1, 2)).allclose(torch.tensor(2.0))
+    assert second.weight.var().item() == pytest.approx(2 / 500, rel=0.1)
+    # Where a unit looks: the mean place of its weights' squares, and how far they lie from there.
+    height, width = image_shape[1:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    row, column = ((energy * place).sum((1, 2)) / 2 for place in (rows, columns))
+    apart = (rows - row.view(-1, 1, 1)) ** 2 + (columns - column.view(-1, 1, 1)) ** 2
+    distance = (energy * apart).sum((1, 2)).div(2).sqrt()
+    longest = max(height, width)
+    assert 0.02 * longest < distance.min() < distance.median() < 0.15 * longest
+    assert distance.max() < 0.3 * longest
+    assert row.std() > height / 5  # evenly over the image: sides / sqrt(12) apart
+    assert column.std() > width / 5
+
+
 def test_default_initialisation_is_torchs_own() -> None:
     torch.manual_seed(0)
     model = MLP([5], init="default")

@@ -6,6 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from fashion_mlp.models.dropout import Dropout
+from fashion_mlp.models.initialization import initialize
 from fashion_mlp.models.pixels import PixelNormalization
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -32,8 +33,7 @@ class MLP(nn.Module):
         activation: one of `ACTIVATIONS`.
         dropout: probability that a hidden unit is dropped in training, 0 to less than 1.
         norm: one of `NORMS`.
-        init: of the weights: "kaiming" (He et al., 2015, arXiv 1502.01852) or "xavier" (Glorot and Bengio, 2010),
-            normal, with zero biases; or "default", torch's own.
+        init: of the weights: "kaiming", "xavier", "local" or "default", see `initialize`.
         mean: of the training pixels, on the 0..1 scale.
         std: likewise.
         image_shape: channels, height and width.
@@ -72,7 +72,7 @@ class MLP(nn.Module):
 
         self.normalization = PixelNormalization(mean, std)
         self.layers = nn.Sequential(*layers)
-        initialize(self.layers, init)
+        initialize(self.layers, init, image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits.
@@ -85,22 +85,3 @@ class MLP(nn.Module):
         """
         logits: Tensor = self.layers(self.normalization(images.flatten(1)))
         return logits
-
-
-def initialize(layers: nn.Sequential, init: str) -> None:
-    """Initialise the linear layers in place; the last one, which no activation follows, always with unit gain.
-
-    Raises:
-        ValueError: `init` has no such name.
-    """
-    if init == "default":
-        return
-    linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    for linear in linears:
-        if init == "kaiming":
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="linear" if linear is linears[-1] else "relu")
-        elif init == "xavier":
-            nn.init.xavier_normal_(linear.weight)
-        else:
-            raise ValueError(f"init={init!r}: not one of kaiming, xavier, default")
-        nn.init.zeros_(linear.bias)
