@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,7 +148,18 @@ def test_evaluate_agrees_with_the_run(fashion: Fashion, checkpoint: Path, root: 
     table = fashion("evaluate", checkpoint, root, "--plots", "plots", "--device", "cpu").out
     assert f"accuracy           {said['accuracy']:.4f}" in table
     assert "Ankle boot" in table
-    assert {path.name for path in Path("plots").iterdir()} == {"confusion_matrix.png", "mistakes.png"}
+    assert {path.name for path in Path("plots").iterdir()} == {
+        "confusion_matrix.png",
+        "mistakes.png",
+        "reliability.png",
+    }
+
+
+def test_a_reader_that_has_seen_enough_loses_no_picture(checkpoint: Path, root: str, tmp_path: Path) -> None:
+    command = shlex.join([str(Path(sys.executable).with_name("fashion-mlp")), "evaluate", str(checkpoint), root])
+    done = subprocess.run(f"{command} --plots plots | true", shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert (tmp_path / "plots" / "reliability.png").is_file()
 
 
 @pytest.mark.parametrize("tta", [[], ["--tta"]], ids=["as they are", "tta"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fashion_mlp.evaluation import Outcome, averaged, confusion_matrix, most_confident_mistakes, summarize
+from fashion_mlp.evaluation import Outcome, averaged, confusion_matrix, most_confident_mistakes, reliability, summarize
 
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
@@ -48,3 +48,21 @@ def test_the_worst_mistakes_come_first_and_only_mistakes_come() -> None:
     assert most_confident_mistakes(OUTCOME, 1).tolist() == [2]
     right = Outcome(OUTCOME.logits, PROBABILITIES.argmax(1))
     assert most_confident_mistakes(right, 3).tolist() == []
+
+
+def test_the_bins_of_reliability_give_the_calibration_error() -> None:
+    torch.manual_seed(0)
+    outcome = Outcome(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
+    confidence, accuracy, counts = reliability(outcome)
+    assert int(counts.sum()) == 500
+    filled = counts > 0
+    error = float(((confidence - accuracy).abs() * counts)[filled].sum() / 500)
+    assert error == pytest.approx(summarize(outcome, tuple("abcd"))["calibration_error"], abs=1e-5)
+
+
+def test_an_answer_stands_in_the_bin_of_its_confidence() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.91, 0.09], [0.3, 0.7]])
+    confidence, accuracy, counts = reliability(Outcome(probabilities.log(), torch.tensor([0, 1, 1])))
+    assert counts.nonzero().flatten().tolist() == [10, 13]
+    assert confidence[[10, 13]].tolist() == pytest.approx([0.7, 0.905])
+    assert accuracy[[10, 13]].tolist() == [1.0, 0.5]

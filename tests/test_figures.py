@@ -1,5 +1,6 @@
 """What the pictures show: that they look well was seen by eye."""
 
+import pytest
 import torch
 
 from fashion_mlp import figures
@@ -30,3 +31,13 @@ def test_the_confusion_matrix_shows_its_counts() -> None:
     axis = figure.axes[0]
     assert [text.get_text() for text in axis.texts] == ["5", "1", "7"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["hat", "sock"]
+
+
+def test_the_reliability_diagram_shows_each_bin_that_holds_answers() -> None:
+    nan = float("nan")
+    parts = (torch.tensor([nan, 0.5, 0.9]), torch.tensor([nan, 0.4, 1.0]), torch.tensor([0, 5, 20]))
+    figure = figures.reliability(*parts)
+    upper, lower = figure.axes
+    measured = upper.containers[0][0]
+    assert measured.get_xydata().tolist()[1:] == [[0.5, pytest.approx(0.4)], [pytest.approx(0.9), 1.0]]
+    assert [bar.get_height() for bar in lower.containers[0]] == [0, 5, 20]

@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_checkpoint(evaluate)
     evaluate.add_argument("more", nargs="*", default=[], metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
     _add_tta(evaluate)
-    evaluate.add_argument("--plots", type=Path, metavar="DIR", help="save the confusion matrix and the worst mistakes")
+    evaluate.add_argument(
+        "--plots", type=Path, metavar="DIR", help="save confusion matrix, reliability and worst mistakes"
+    )
 
     predict = commands.add_parser("predict", help="classify picture files, or test images")
     _add_checkpoint(predict)

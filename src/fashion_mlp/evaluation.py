@@ -87,6 +87,28 @@ def confusion_matrix(outcome: Outcome, num_classes: int) -> Tensor:
     return matrix
 
 
+class Reliability(NamedTuple):
+    """What came of answers given with like confidence, in `CALIBRATION_BINS` bins of equal width from 0 to 1.
+
+    Each of its parts is `[CALIBRATION_BINS]`: mean confidence and accuracy, 0 to 1 and NaN in an empty bin, and counts.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    counts: Tensor
+
+
+def reliability(outcome: Outcome) -> Reliability:
+    """Return what a reliability diagram shows (Guo et al., 2017, arXiv 1706.04599)."""
+    confidences, predictions = outcome.logits.softmax(1).max(1)
+    upper_edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+    bins = torch.bucketize(confidences, upper_edges)
+    counts = torch.bincount(bins, minlength=CALIBRATION_BINS)
+    confidence = torch.bincount(bins, confidences, CALIBRATION_BINS) / counts
+    accuracy = torch.bincount(bins, (predictions == outcome.labels).float(), CALIBRATION_BINS) / counts
+    return Reliability(confidence, accuracy, counts)
+
+
 def most_confident_mistakes(outcome: Outcome, count: int) -> Tensor:
     """Return the indices of the wrong answers with the highest probabilities, highest first; at most `count`."""
     probabilities, predictions = outcome.logits.softmax(1).max(1)

@@ -84,6 +84,32 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
     return figure
 
 
+def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
+    """Draw how often answers are right against how sure they are, and below how many there are of each confidence.
+
+    Args:
+        confidence: mean of each bin of equal width from 0 to 1, `[bins]`; NaN where it is empty.
+        accuracy: likewise; with two standard errors.
+        counts: of answers, int64 `[bins]`.
+    """
+    figure = Figure(figsize=(4.6, 5.4))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot((0, 1), (0, 1), "--", color="gray", label="perfectly calibrated")
+    errors = 2 * (accuracy * (1 - accuracy) / counts).sqrt()
+    places = confidence.numpy(), accuracy.numpy(), errors.numpy()
+    upper.errorbar(*places, fmt="o-", color=COLORS["train"], markersize=4, capsize=2, label="measured")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    upper.grid(alpha=0.3)
+    upper.legend(frameon=False)
+    width = 1 / len(counts)
+    lower.bar(
+        [(index + 0.5) * width for index in range(len(counts))], counts.numpy(), 0.9 * width, color=COLORS["train"]
+    )
+    lower.set(yscale="log", xlabel="confidence: the probability of the answer", ylabel="answers")
+    figure.subplots_adjust(left=0.15, right=0.97, bottom=0.1, top=0.98, hspace=0.08)
+    return figure
+
+
 def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float]]) -> Figure:
     """Draw loss and accuracy over the epochs, training and validation on one chart each.
 

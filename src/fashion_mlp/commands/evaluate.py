@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.plots / "confusion_matrix.png",
             quiet=arguments.json,
         )
+        diagram = figures.reliability(*evaluation.reliability(outcome))
+        save(diagram, arguments.plots / "reliability.png", quiet=arguments.json)
         worst = evaluation.most_confident_mistakes(outcome, 32)
         if len(worst):
             images, labels = datamodule.parts["test"].__getitems__(worst.tolist())

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,7 +166,10 @@ def save(figure: Figure, path: Path, *, quiet: bool) -> None:
 
 def say(text: str) -> None:
     """Print a line: that is what a command is for."""
-    print(text)  # noqa: T201
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough: what is saved is saved all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_json(values: Mapping[str, Any] | Sequence[Any]) -> None:
