@@ -19,10 +19,13 @@ from PIL import Image
 from torch import nn
 
 from fashion_mlp import load_classifier
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli import main
 from fashion_mlp.data import build_datamodule
 from fashion_mlp.ensemble import combined, load_members
 from fashion_mlp.errors import UserError
+from fashion_mlp.exporting import export_state_dict
+from fashion_mlp.models import MLP
 from fashion_mlp.training import train
 from tests.conftest import CONF, Compose
 
@@ -366,9 +369,13 @@ def test_missing_data_are_told_with_the_ways_on(fashion: Fashion, checkpoint: Pa
     assert "place the four .gz files" in said.err
 
 
-def test_a_state_dict_of_another_network_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    from fashion_mlp.exporting import export_state_dict
+def test_a_state_dict_without_a_layer_for_its_bins_is_refused(tmp_path: Path) -> None:
+    classifier = Classifier(MLP([4], pixel_bins=[0, 10, 255]), [*"abcdefghij"])
+    with pytest.raises(UserError, match=r"--format state_dict: .*model.pixel_bins.* use torch_export"):
+        export_state_dict(classifier, tmp_path / "x.pt")
 
+
+def test_a_state_dict_of_another_network_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     classifier = load_classifier(checkpoint)
     classifier.model = nn.Flatten()
     with pytest.raises(UserError, match=r"is for an MLP, and this is a Flatten"):

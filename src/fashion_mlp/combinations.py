@@ -48,6 +48,9 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     is_list = isinstance(widths, ListConfig) and all(isinstance(width, int) for width in widths)
     if is_list and (weights := sum(first * second for first, second in pairwise(widths))) > MANY_WEIGHTS:
         yield f"model.hidden_sizes={shown(widths)}: {weights:,} weights do not fit in memory; lower them"
+    bins = cfg.model.get("pixel_bins")
+    if isinstance(bins, ListConfig) and (len(bins) < 2 or any(low >= high for low, high in pairwise(bins))):
+        yield f"model.pixel_bins={shown(bins)}: must be two numbers or more, each greater than the one before it"
     if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
     if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:

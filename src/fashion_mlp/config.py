@@ -152,6 +152,7 @@ class MLPConfig:
     init: str = one_of(*INITS)
     mean: float = number()
     std: float = number(gt=0)
+    pixel_bins: list[float] | None = number(ge=0, le=255)
     compile: bool = MISSING
 
 

@@ -16,6 +16,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import MLP
+from fashion_mlp.models.pixels import PixelNormalization
 
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
 """Each format, and how its files end."""
@@ -39,13 +40,16 @@ def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", l
         largest_pixel: what a white pixel will be: 255 for raw pixels, 1 after torchvision's `ToTensor`.
 
     Raises:
-        UserError: the network is of another kind, whose first layer is not known.
+        UserError: the network is of another kind, whose first layer is not known, or its pixels are not normalised.
     """
     model = classifier.model
     if not isinstance(model, MLP):
         raise UserError(f"--format state_dict: is for an MLP, and this is a {type(model).__name__}; use torch_export")
     weights = {name: value.detach().cpu().clone() for name, value in model.layers.state_dict().items()}
-    scale, shift = model.normalization.scale.cpu(), model.normalization.shift.cpu()
+    pixels = model.preprocessing
+    if not isinstance(pixels, PixelNormalization):
+        raise UserError("--format state_dict: no layer can hold what model.pixel_bins does to pixels; use torch_export")
+    scale, shift = pixels.scale.cpu(), pixels.shift.cpu()
     weights["0.bias"] += weights["0.weight"].sum(1) * shift
     weights["0.weight"] *= scale * 255 / largest_pixel
     with replacing(path) as file:

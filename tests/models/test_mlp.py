@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fashion_mlp.models import MLP
-from fashion_mlp.models.pixels import PixelNormalization
+from fashion_mlp.models.pixels import PiecewiseLinearEncoding, PixelNormalization
 
 
 def kinds(model: MLP) -> list[str]:
@@ -40,6 +40,23 @@ def test_pixels_are_scaled_then_normalised() -> None:
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     expected = (pixels / 255 - 0.25) / 0.5
     assert torch.allclose(PixelNormalization(mean=0.25, std=0.5)(pixels), expected)
+
+
+def test_each_bin_of_brightness_gives_a_pixel_a_number_of_its_own() -> None:
+    pixels = torch.tensor([[0, 10, 37, 64, 255]], dtype=torch.uint8)
+    encoded = PiecewiseLinearEncoding([0, 10, 64])(pixels)
+    assert encoded.view(2, 5).tolist() == [[-1, 1, 1, 1, 1], [-1, -1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("init", ["kaiming", "local"])
+def test_a_network_takes_the_bins_of_all_pixels(init: str) -> None:
+    model = MLP([6], init=init, pixel_bins=[0, 10, 128, 255], image_shape=(3, 4, 5))
+    assert model(torch.zeros(2, 3, 4, 5, dtype=torch.uint8)).shape == (2, 10)
+    first = model.layers[0]
+    assert isinstance(first, nn.Linear)
+    assert first.in_features == 3 * 60
+    assert first.weight.detach().square().sum(1).mean().item() == pytest.approx(2, rel=0.5)
+    assert set(model.state_dict()) == {f"layers.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")}
 
 
 def test_normalisation_follows_the_precision_and_stays_out_of_the_weights() -> None:

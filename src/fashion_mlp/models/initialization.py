@@ -48,7 +48,7 @@ def local_(weight: Tensor, image_shape: Sequence[int]) -> None:
     (d'Ascoli et al., 2019, arXiv 1906.06766). The norms are those of kaiming.
 
     Args:
-        weight: `[units, pixels]`, filled in place.
+        weight: `[units, bins * pixels]`, filled in place, for all bins of a pixel alike.
         image_shape: channels, height and width, whose product is `pixels`.
     """
     units = len(weight)
@@ -62,4 +62,5 @@ def local_(weight: Tensor, image_shape: Sequence[int]) -> None:
     binomial = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])).expand(channels, 1, 3, 3)
     noise = conv2d(torch.randn(units, channels, height, width), binomial, padding=1, groups=channels)
     filters = (noise * window).flatten(1)
+    filters = filters.repeat(1, weight.shape[1] // filters.shape[1])
     weight.copy_(filters * (math.sqrt(2) / filters.norm(dim=1, keepdim=True)))

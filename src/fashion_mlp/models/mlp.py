@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fashion_mlp.models.dropout import Dropout
 from fashion_mlp.models.initialization import initialize
-from fashion_mlp.models.pixels import PixelNormalization
+from fashion_mlp.models.pixels import PiecewiseLinearEncoding, PixelNormalization
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -36,6 +36,8 @@ class MLP(nn.Module):
         init: of the weights: "kaiming", "xavier", "local" or "default", see `initialize`.
         mean: of the training pixels, on the 0..1 scale.
         std: likewise.
+        pixel_bins: edges of the bins of a `PiecewiseLinearEncoding`, on the 0..255 scale, which then takes the place of
+            the normalization by mean and standard deviation.
         image_shape: channels, height and width.
         num_classes: number of logits.
 
@@ -53,13 +55,14 @@ class MLP(nn.Module):
         init: str = "kaiming",
         mean: float = 0.2860,
         std: float = 0.3530,
+        pixel_bins: Sequence[float] | None = None,
         image_shape: Sequence[int] = (1, 28, 28),
         num_classes: int = 10,
     ) -> None:
         super().__init__()
         make_norm = NORMS[norm]
         layers: list[nn.Module] = []
-        width = prod(image_shape)
+        width = prod(image_shape) * (1 if pixel_bins is None else len(pixel_bins) - 1)
         for size in hidden_sizes:
             layers.append(nn.Linear(width, size))
             if make_norm is not None:
@@ -70,7 +73,9 @@ class MLP(nn.Module):
             width = size
         layers.append(nn.Linear(width, num_classes))
 
-        self.normalization = PixelNormalization(mean, std)
+        self.preprocessing: PixelNormalization | PiecewiseLinearEncoding = (
+            PixelNormalization(mean, std) if pixel_bins is None else PiecewiseLinearEncoding(pixel_bins)
+        )
         self.layers = nn.Sequential(*layers)
         initialize(self.layers, init, image_shape)
 
@@ -83,5 +88,5 @@ class MLP(nn.Module):
         Returns:
             Floating point `[N, num_classes]`.
         """
-        logits: Tensor = self.layers(self.normalization(images.flatten(1)))
+        logits: Tensor = self.layers(self.preprocessing(images.flatten(1)))
         return logits
