@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from fashion_mlp.models.dropout import Dropout
 
@@ -39,3 +40,11 @@ def test_nothing_is_dropped_in_evaluation_or_at_0() -> None:
 
 def test_next_to_1_it_still_gives_numbers() -> None:
     assert Dropout(0.99999999)(torch.ones(100, 100)).isfinite().all()
+
+
+def test_what_is_compiled_drops_too() -> None:
+    network = nn.Sequential(nn.Linear(8, 512), Dropout(0.5))
+    network.compile(backend="aot_eager")
+    dropped = network(torch.ones(40, 8))
+    dropped.sum().backward()
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)

@@ -13,12 +13,13 @@ class Dropout(nn.Dropout):
 
     On a CPU torch draws a random number of its own for each unit, which takes several times as long as all else that
     dropout does. Here each of them serves four units, so that `p` is a multiple of 2 to the power of -16.
+    What is compiled draws in its own way.
     """
 
     @override
     def forward(self, input: Tensor) -> Tensor:
         """Take floating point of any shape; return the same shape and type."""
-        if not self.training or input.device.type != "cpu":
+        if not self.training or input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
         dropped = min(round(self.p * 2**BITS), 2**BITS - 1)
         is_kept = _random_bits(input) >= dropped - 2 ** (BITS - 1)
