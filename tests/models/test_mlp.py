@@ -97,6 +97,14 @@ def test_local_units_begin_with_a_part_of_the_image_each(image_shape: tuple[int,
     assert column.std() > width / 5
 
 
+@pytest.mark.parametrize("image_shape", [(1, 1, 1), (1, 2, 3)])
+def test_local_units_see_something_of_the_smallest_images_too(image_shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    first = MLP([500], init="local", image_shape=image_shape).layers[0]
+    assert isinstance(first, nn.Linear)
+    assert first.weight.detach().square().sum(1).allclose(torch.tensor(2.0))
+
+
 def test_default_initialisation_is_torchs_own() -> None:
     torch.manual_seed(0)
     model = MLP([5], init="default")

@@ -54,7 +54,8 @@ def local_(weight: Tensor, image_shape: Sequence[int]) -> None:
     units = len(weight)
     channels, height, width = image_shape
     narrowest, widest = (math.log(part * max(height, width)) for part in WINDOW_WIDTHS)
-    widths = torch.empty(units, 1, 1).uniform_(narrowest, widest).exp()
+    # At least a pixel, or on small images a window could lie between pixels and see none.
+    widths = torch.empty(units, 1, 1).uniform_(narrowest, widest).exp().clamp(min=1)
     top, left = torch.rand(2, units, 1, 1)
     down = torch.arange(height).view(1, -1, 1) - top * height
     right = torch.arange(width).view(1, 1, -1) - left * width
