@@ -71,6 +71,21 @@ def test_weights_optimizer_and_charts_are_the_same(compose_small: Compose, overr
     assert charts[0]["train/loss_step"]
 
 
+def test_only_the_forward_pass_is_autocast(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    learn_from = Classifier.learn_from
+
+    def noting(self: Classifier, batch: Any, number: int) -> Any:
+        loss, logits = learn_from(self, batch, number)
+        logits.register_hook(lambda _: seen.add(("backward", torch.is_autocast_enabled("cpu"))))  # type: ignore[no-untyped-call]
+        seen.add(("forward", torch.is_autocast_enabled("cpu")))
+        return loss, logits
+
+    monkeypatch.setattr(Classifier, "learn_from", noting)
+    train(compose_small("run", "trainer.precision=bf16-mixed", "trainer.max_epochs=1", "logger=none"))
+    assert seen == {("forward", True), ("backward", False)}
+
+
 def test_a_run_goes_on_from_a_checkpoint(compose_small: Compose) -> None:
     whole = compose_small("whole", "trainer.max_epochs=3", "logger=none")
     train(whole)
