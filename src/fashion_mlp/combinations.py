@@ -1,14 +1,13 @@
 """Values that are right one by one, and cannot work together; and files that are not there."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fashion_mlp.config import COUNTS
 from fashion_mlp.suggestions import nearest, shown
 from fashion_mlp.trainer_values import trainer_problems
 
@@ -23,6 +22,31 @@ TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "pr
 """Arguments of callbacks and loggers that name something."""
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
+
+
+class Count(NamedTuple):
+    """What an integer among the arguments of a callback may be; null, if it is optional."""
+
+    at_least: int
+    optional: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Return whether a value is such an integer, in 64 bits."""
+        return self.optional if value is None else type(value) is int and self.at_least <= value < 2**63
+
+    def __str__(self) -> str:
+        return f"an integer of at least {self.at_least}" + (", or null" if self.optional else "")
+
+
+COUNTS: Mapping[str, Count] = {
+    "callbacks.evaluation_pictures.count": Count(1),
+    "callbacks.evaluation_pictures.every_n_epochs": Count(1),
+    "callbacks.gradient_norm.every_n_steps": Count(1, optional=True),
+    "callbacks.prediction_picture.count": Count(1),
+    "callbacks.progress_bar.refresh_rate": Count(1),
+    "callbacks.weight_histograms.every_n_epochs": Count(1, optional=True),
+}
+"""Callbacks have no schema, since `+callbacks.NAME` adds others, and `+callbacks.NAME.KEY` any argument of theirs."""
 
 
 def has_validation(cfg: DictConfig) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -345,31 +345,6 @@ class LayersConfig:
 
     width: int = number(ge=1)
     depth: int = number(ge=0)
-
-
-class Count(NamedTuple):
-    """What an integer among the arguments of a callback may be; null, if it is optional."""
-
-    at_least: int
-    optional: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Return whether a value is such an integer, in 64 bits."""
-        return self.optional if value is None else type(value) is int and self.at_least <= value < 2**63
-
-    def __str__(self) -> str:
-        return f"an integer of at least {self.at_least}" + (", or null" if self.optional else "")
-
-
-COUNTS: Mapping[str, Count] = {
-    "callbacks.evaluation_pictures.count": Count(1),
-    "callbacks.evaluation_pictures.every_n_epochs": Count(1),
-    "callbacks.gradient_norm.every_n_steps": Count(1, optional=True),
-    "callbacks.prediction_picture.count": Count(1),
-    "callbacks.progress_bar.refresh_rate": Count(1),
-    "callbacks.weight_histograms.every_n_epochs": Count(1, optional=True),
-}
-"""Callbacks have no schema, since `+callbacks.NAME` adds others, and `+callbacks.NAME.KEY` any argument of theirs."""
 
 
 SCHEMAS: Mapping[str, Mapping[str, type]] = {
