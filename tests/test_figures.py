@@ -41,3 +41,7 @@ def test_the_reliability_diagram_shows_each_bin_that_holds_answers() -> None:
     measured = upper.containers[0][0]
     assert measured.get_xydata().tolist()[1:] == [[0.5, pytest.approx(0.4)], [pytest.approx(0.9), 1.0]]
     assert [bar.get_height() for bar in lower.containers[0]] == [0, 5, 20]
+    bars = upper.containers[0][2][0].get_segments()
+    bounds = [[float(height) for _, height in bar] for bar in bars if len(bar)]
+    # statsmodels.stats.proportion.proportion_confint(2, 5, method="wilson"), and of 20 in 20
+    assert bounds[-2:] == [pytest.approx([0.1176, 0.7693], abs=2e-4), pytest.approx([0.8389, 1.0], abs=2e-4)]

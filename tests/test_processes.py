@@ -67,8 +67,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
     }
-    # Which of torchrun's own two processes ends first is chance, and the other may warn of it.
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+    # Which of torchrun's own two processes ends first is chance, and the other tells of it: in C++ or in Python.
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
     here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
     nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
     runs = {

@@ -89,15 +89,16 @@ def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
 
     Args:
         confidence: mean of each bin of equal width from 0 to 1, `[bins]`; NaN where it is empty.
-        accuracy: likewise; with two standard errors.
+        accuracy: likewise; drawn with its 95 % interval.
         counts: of answers, int64 `[bins]`.
     """
     figure = Figure(figsize=(4.6, 5.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot((0, 1), (0, 1), "--", color="gray", label="perfectly calibrated")
-    errors = 2 * (accuracy * (1 - accuracy) / counts).sqrt()
-    places = confidence.numpy(), accuracy.numpy(), errors.numpy()
-    upper.errorbar(*places, fmt="o-", color=COLORS["train"], markersize=4, capsize=2, label="measured")
+    low, high = _wilson_interval(accuracy, counts)
+    places = confidence.numpy(), accuracy.numpy()
+    reach = (accuracy - low).numpy(), (high - accuracy).numpy()
+    upper.errorbar(*places, reach, fmt="o-", color=COLORS["train"], markersize=4, capsize=2, label="measured")
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.grid(alpha=0.3)
     upper.legend(frameon=False)
@@ -108,6 +109,22 @@ def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
     lower.set(yscale="log", xlabel="confidence: the probability of the answer", ylabel="answers")
     figure.subplots_adjust(left=0.15, right=0.97, bottom=0.1, top=0.98, hspace=0.08)
     return figure
+
+
+def _wilson_interval(part: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the bounds between which a probability lies with 95 % confidence (Wilson, 1927).
+
+    Unlike two standard errors they are wide where few were counted, also where those were all right or all wrong.
+
+    Args:
+        part: how much of what was counted was right, 0 to 1, `[bins]`.
+        counts: of all, `[bins]`.
+    """
+    z = 1.96
+    centre = (part + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    half = z / (1 + z**2 / counts) * (part * (1 - part) / counts + z**2 / (4 * counts**2)).sqrt()
+    # Rounding must not put a bound on the wrong side of what was measured.
+    return (centre - half).clamp(min=0).minimum(part), (centre + half).clamp(max=1).maximum(part)
 
 
 def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float]]) -> Figure:
