@@ -173,7 +173,7 @@ def test_an_ensemble_is_evaluated_and_predicts(
     fashion: Fashion, checkpoint: Path, second: Path, root: str, tta: list[str]
 ) -> None:
     alone = [fashion("evaluate", path, root, "--json", *tta).json for path in (checkpoint, second)]
-    said = fashion("evaluate", checkpoint, second, root, "--json", *tta).json
+    said = fashion("evaluate", checkpoint, "--json", second, root, *tta).json
     assert [member["checkpoint"] for member in said["members"]] == [str(checkpoint), str(second)]
     for member, expected in zip(said["members"], alone, strict=True):
         assert member.items() <= expected.items()

@@ -21,6 +21,15 @@ REMEDIES = {
     "predict": "lower --test-samples",
 }
 """What to do about a lack of memory, by command."""
+WORDS = {
+    "data": "overrides",
+    "demo": "checkpoints",
+    "embed": "overrides",
+    "evaluate": "more",
+    "export": "overrides",
+    "predict": "more",
+}
+"""The argument that takes any number of words, by command."""
 MANY_DIGITS = 18
 """A longer integer counts nothing, and may not fit in 64 bits."""
 DATA_HELP = "the data, as in training: data=OPTION, data.KEY=VALUE; by default those that the checkpoint was trained on"
@@ -30,12 +39,27 @@ ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabiliti
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parsed(argv)
     with told_in_one_line(), shortage_told(REMEDIES[arguments.command]):
         # Loaded for the command alone, so that --help and a mistyped option answer at once.
         command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)
         return status
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, whose words may stand before and after its options.
+
+    By itself argparse leaves words that come after an option to nobody, if others came before it.
+    """
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    takes_words = arguments.command in WORDS
+    if unknown := [word for word in rest if word.startswith("-") or not takes_words]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        getattr(arguments, WORDS[arguments.command]).extend(rest)
+    return arguments
 
 
 class _Parser(argparse.ArgumentParser):
