@@ -70,6 +70,7 @@ def test_this_project_counts_the_images_it_trained_on() -> None:
     assert timing.seconds == Stopwatch.last.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_way_alone_loads_only_what_it_needs(tmp_path: Path) -> None:
     code = "import sys; import fashion_mlp.benchmark; print('lightning' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

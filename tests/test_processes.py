@@ -94,6 +94,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
     return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
 def test_two_processes_come_to_what_one_comes_to(
     outcomes: dict[str, Outcome], compose_small: Compose, program: str
@@ -115,6 +116,7 @@ def test_two_processes_come_to_what_one_comes_to(
     assert metrics["samples_per_second"] == pytest.approx(1000 / metrics["seconds"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
 def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], program: str) -> None:
     folder, (first, *others) = outcomes[program]
@@ -131,6 +133,7 @@ def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], 
     assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | shown
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root: Path) -> None:
     done = finished(started(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
     assert done.returncode == 1

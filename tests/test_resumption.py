@@ -281,6 +281,7 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments() -> None:
     """The short form of `python tests/kill_and_resume.py --kills 20`."""
     script = ROOT / "tests/kill_and_resume.py"

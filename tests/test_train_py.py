@@ -11,6 +11,8 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, SMALL, Run
 
 
@@ -34,6 +36,7 @@ def test_a_run_prints_what_it_does_and_nothing_else(run_here: Run, tmp_path: Pat
     assert "data=synthetic" in (run_dir / ".hydra" / "overrides.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: Path, data_root: Path) -> None:
     """In-process tests hide warnings that are raised while modules are imported, and what lies in caches already."""
     here, home, temporary = (tmp_path / name for name in ("here", "home", "tmp"))
@@ -92,6 +95,7 @@ def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
     """A pseudo-terminal stands in for the user's."""
     controller, terminal = pty.openpty()

@@ -140,6 +140,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, site: Site, files: Files)
         ensure_files(tmp_path / "file" / "raw", files, (site.url,), 5.0)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_both_succeed_and_fetch_once(tmp_path: Path, site: Site, files: Files) -> None:
     code = (
         "import sys; from pathlib import Path; from fashion_mlp.data.files import DataFile, ensure_files\n"

@@ -64,6 +64,7 @@ def test_a_search_ends_with_a_command_that_gives_its_best_run(
     assert "test/acc" in metrics
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_loses_no_trial_and_repeats_none(
     run_here: Run, run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_p
     assert finished(sweep) == after
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={data_root},{tmp_path / 'second'}"
@@ -114,6 +115,7 @@ def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp
     assert [row["status"] for row in leaderboard(sweep)] == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_jobs_beside_each_other_share_the_cores(
     run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_jobs_beside_each_other_share_the_cores(
     assert re.search(r"^#1  epoch 1/1   train loss", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster_goes_on(run_train: Run, data_root: Path, tmp_path: Path) -> None:
     """Submitit's local executor stands in for SLURM."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
