@@ -1,5 +1,6 @@
 """What the pictures show: that they look well was seen by eye."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,3 +46,16 @@ def test_the_reliability_diagram_shows_each_bin_that_holds_answers() -> None:
     bounds = [[float(height) for _, height in bar] for bar in bars if len(bar)]
     # statsmodels.stats.proportion.proportion_confint(2, 5, method="wilson"), and of 20 in 20
     assert bounds[-2:] == [pytest.approx([0.1176, 0.7693], abs=2e-4), pytest.approx([0.8389, 1.0], abs=2e-4)]
+
+
+def test_a_curve_has_points_where_there_was_a_validation() -> None:
+    history: dict[str, list[float | None]] = {
+        "train/loss": [4.0, 3.0, 2.0, 1.0],
+        "val/loss": [None, 3.5, None, 2.5],
+        "train/acc": [0.1, 0.2, 0.3, 0.4],
+    }
+    figure = figures.curves([1, 2, 3, 4], history)
+    loss, accuracy = figure.axes
+    places = [np.asarray(line.get_xydata()).tolist() for line in loss.lines]
+    assert places == [[[1, 4], [2, 3], [3, 2], [4, 1]], [[2, 3.5], [4, 2.5]]]
+    assert [line.get_label() for line in accuracy.lines] == ["training"]

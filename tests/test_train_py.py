@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import ROOT, SMALL, Run
 
@@ -75,6 +76,28 @@ def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
     folders = sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))
     assert [path.parent.name for path in folders] == ["0", "1", "2", "3"]
     assert len({json.loads(path.read_text())["val/loss"] for path in folders}) == 4
+
+
+@pytest.mark.parametrize("interval", ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=0.5"])
+def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path: Path, interval: str) -> None:
+    run = "trainer.max_epochs=5", "callbacks=default", "logger=none", "hydra.run.dir=run"
+    done = run_here(*run, interval)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = re.findall(r"^epoch (\d)/5   train loss (\S+) acc (\S+)(?:   val loss (\S+))?", done.stdout, re.MULTILINE)
+    validated = ["2", "4"] if "every_n_epoch" in interval else ["1", "2", "3", "4", "5"]
+    assert [epoch for epoch, *_, validation in shown if validation] == validated
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    if "every_n_epoch" in interval:  # else the best may be of the middle of an epoch
+        _, loss, accuracy, validation = shown[metrics["epoch"] - 1]
+        assert [f"{metrics[name]:.4f}" for name in ("train/loss", "train/acc", "val/loss")] == [
+            loss,
+            accuracy,
+            validation,
+        ]
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    history = state["callbacks"]["Curves"]["history"]
+    assert [f"{value:.4f}" if value else "" for value in history["val/loss"]] == [row[3] for row in shown]
+    assert [f"{value:.4f}" for value in history["train/acc"]] == [row[2] for row in shown]
 
 
 def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:

@@ -75,6 +75,8 @@ class Classifier(LightningModule):
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
         self.samples_seen = 0
         """Training images that this process has gone through."""
+        self.validated_epochs = 0
+        """How many epochs there were when it was last validated: what was logged of that is of the last of them."""
         self.began = time.perf_counter()
         """When training began, with all processes started; of a resumed run, as if it had never been interrupted."""
         self._seconds_before = 0.0
@@ -131,6 +133,8 @@ class Classifier(LightningModule):
     @override
     def on_validation_epoch_end(self) -> None:
         self._log_epoch(self.val_metrics)
+        if not self.trainer.sanity_checking:
+            self.validated_epochs = self.current_epoch + 1
 
     @override
     def on_test_epoch_end(self) -> None:
@@ -161,19 +165,24 @@ class Classifier(LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[METADATA_KEY] = {**self.metadata, "metrics": self.latest_metrics()}
+        metrics = self.latest_metrics()
+        if self.trainer.validating:  # the training of this epoch is not logged yet
+            metrics |= {name: float(value) for name, value in self.train_metrics.so_far().items()}
+        checkpoint[METADATA_KEY] = {**self.metadata, "metrics": metrics}
 
     def progress(self) -> dict[str, Any]:
         """Return what this process has come to, as plain values and tensors, for a run that is resumed."""
         return {
             "samples_seen": self.samples_seen,
             "seconds": time.perf_counter() - self.began,
+            "validated_epochs": self.validated_epochs,
             "train_metrics": self.train_metrics.unfinished(),
         }
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
         """Begin with what `progress` has returned."""
         self.samples_seen = progress["samples_seen"]
+        self.validated_epochs = progress.get("validated_epochs", 0)  # not in a checkpoint of an earlier version
         self.train_metrics.go_on(progress["train_metrics"])
         self._seconds_before = progress["seconds"]
         self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done

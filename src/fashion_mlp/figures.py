@@ -127,18 +127,21 @@ def _wilson_interval(part: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     return (centre - half).clamp(min=0).minimum(part), (centre + half).clamp(max=1).maximum(part)
 
 
-def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float]]) -> Figure:
+def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]]) -> Figure:
     """Draw loss and accuracy over the epochs, training and validation on one chart each.
 
     Args:
         epochs: their numbers, `[E]`.
-        history: what each of "train/loss", "val/loss", "train/acc", "val/acc" was, `[E]`; validation may be missing.
+        history: what each of "train/loss", "val/loss", "train/acc", "val/acc" was, `[E]`; None where there was none,
+            or left out if there never was one.
     """
     figure = Figure(figsize=(9, 3.4))
     for axes, (metric, name) in zip(figure.subplots(1, 2), (("loss", "loss"), ("acc", "accuracy")), strict=True):
         for stage, style in (("train", "o--"), ("val", "o-")):
-            if values := history.get(f"{stage}/{metric}"):
-                axes.plot(epochs[: len(values)], values, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
+            values = zip(epochs, history.get(f"{stage}/{metric}", [None] * len(epochs)), strict=True)
+            if points := [(epoch, value) for epoch, value in values if value is not None]:
+                places, heights = zip(*points, strict=True)
+                axes.plot(places, heights, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True)

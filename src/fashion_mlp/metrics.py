@@ -75,12 +75,16 @@ class EpochMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, and start anew."""
+        values = self.so_far()
+        for kept in (self._losses, self._sizes, self._predictions, self._labels):
+            kept.clear()
+        return values
+
+    def so_far(self) -> dict[str, Tensor]:
+        """Return the metrics by name, over all processes, of what was taken in since the last `compute`."""
         losses = self.losses
         sizes = torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)
         predictions, labels = torch.cat(self._predictions), torch.cat(self._labels)
-        for kept in (self._losses, self._sizes, self._predictions, self._labels):
-            kept.clear()
-
         self.loss.update(losses, sizes)
         self.scores.update(predictions, labels)
         values = {"loss": self.loss.compute(), **self.scores.compute()}

@@ -19,15 +19,15 @@ class Curves(Callback):
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._epochs: list[int] = []
-        self._history: dict[str, list[float]] = {}
+        self._history: dict[str, list[float | None]] = {}
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._note(trainer)  # what the epoch before came to is logged only after its last hook
+        self._note(trainer, pl_module)  # what the epoch before came to is logged only after its last hook
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._note(trainer)
+        self._note(trainer, pl_module)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,11 +42,12 @@ class Curves(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._epochs, self._history = state_dict["epochs"], state_dict["history"]
 
-    def _note(self, trainer: Trainer) -> None:
+    def _note(self, trainer: Trainer, classifier: LightningModule) -> None:
         metrics = trainer.callback_metrics
         if "train/loss" not in metrics or trainer.current_epoch in self._epochs:  # none yet, or noted before a stop
             return
         self._epochs.append(trainer.current_epoch)
         for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
-            if name in metrics:
-                self._history.setdefault(name, []).append(float(metrics[name]))
+            is_new = name.startswith("train/") or classifier.validated_epochs == trainer.current_epoch
+            so_far = self._history.setdefault(name, [None] * (len(self._epochs) - 1))
+            so_far.append(float(metrics[name]) if is_new else None)

@@ -11,7 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """Logs loss and accuracy of each epoch, its learning rate and its seconds, in one line."""
+    """Logs loss and accuracy of each epoch, its learning rate and its seconds, in one line.
+
+    Those of validation only of an epoch in which there was one.
+    """
 
     def __init__(self) -> None:
         self._started = 0.0
@@ -25,12 +28,12 @@ class EpochLines(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._show(trainer)
+        self._show(trainer, pl_module)
         self._started = time.perf_counter()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._show(trainer)
+        self._show(trainer, pl_module)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -40,7 +43,7 @@ class EpochLines(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]
 
-    def _show(self, trainer: Trainer) -> None:
+    def _show(self, trainer: Trainer, classifier: LightningModule) -> None:
         # Not in on_train_epoch_end: Lightning calls that before the module has logged the epoch.
         epoch = trainer.current_epoch
         if epoch == self._shown or not trainer.is_global_zero:
@@ -49,7 +52,7 @@ class EpochLines(Callback):
         metrics = trainer.callback_metrics
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):
-            if f"{stage}/loss" in metrics:
+            if f"{stage}/loss" in metrics and (stage != "val" or classifier.validated_epochs == epoch):
                 name = stage.replace("_", " ")
                 parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")
