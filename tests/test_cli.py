@@ -52,7 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def checkpoint(trained: dict[str, Path], compose_small: Compose) -> Path:
     """Return a checkpoint that is trained once for all tests here."""
     if "path" not in trained:
-        cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"run_dir={trained['folder'] / 'run'}")
+        augmented = "data.augment.flip=0.5", "data.augment.shift=1"
+        run_dir = f"run_dir={trained['folder'] / 'run'}"
+        cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", run_dir, *augmented)
         train(cfg)
         trained["path"] = Path(cfg.run_dir) / "checkpoints" / "best.ckpt"
     return trained["path"]

@@ -10,7 +10,7 @@ import torch
 from fashion_mlp.classifier import METADATA_KEY
 from fashion_mlp.ensemble import combined, load_members
 from fashion_mlp.errors import UserError
-from fashion_mlp.models import MLP
+from fashion_mlp.models import MLP, TTA
 
 METADATA = {
     "model": {"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [], "image_shape": [1, 4, 6], "num_classes": 2},
@@ -47,6 +47,15 @@ def test_one_classifier_answers_for_all(save: Save, tta: bool) -> None:
     assert together.metadata == METADATA
     assert combined(members[:1]) is members[0]
     assert torch.allclose(alone[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
+
+
+def test_the_views_are_those_of_the_training(save: Save) -> None:
+    shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
+    (member,) = load_members([shifted], tta=True)
+    assert isinstance(member.model, TTA)
+    assert (member.model.flip, member.model.shift, member.model.num_views) == (False, True, 5)
+    with pytest.raises(UserError, match=r"b.ckpt: was trained on images as they are, and would lose by --tta"):
+        load_members([shifted, plain], tta=True)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,7 @@ def saved(path: Path, **changes: Any) -> Path:
         ({"class_names": [1, 2]}, r"its classes have no names"),
         ({"model": []}, r"it describes no network"),
         ({"data": {}}, r"does not say which data"),
+        ({"augment": {"flip": 1}}, r"does not say how its images were augmented"),
     ],
     ids=str,
 )

@@ -152,8 +152,8 @@ def _add_tta(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="test-time augmentation: average the probabilities over the image and its mirror image, each as it is and "
-        "shifted by one pixel in four directions; for checkpoints trained with data.augment.flip and .shift",
+        help="test-time augmentation: average the probabilities over the image as it is and changed as in training: "
+        "mirrored (data.augment.flip), shifted by one pixel in four directions (data.augment.shift)",
     )
 
 

@@ -21,11 +21,11 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
     Args:
         paths: `.ckpt` files written by `train.py`, at least one.
         device: where to put them.
-        tta: whether each answers by `fashion_mlp.models.TTA`.
+        tta: whether each answers by `fashion_mlp.models.TTA`, over the kinds of views that it was trained on.
 
     Raises:
         UserError: one cannot be used, or two differ in their classes, the shape of their images or their data. The
-            validation splits of the same training images may differ.
+            validation splits of the same training images may differ. Or there are no views that one was trained on.
     """
     members = [load_classifier(path, device) for path in paths]
     first = _nature(members[0])
@@ -37,8 +37,8 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
                     "on the same data"
                 )
     if tta:
-        for member in members:
-            member.model = TTA(member.model)
+        for path, member in zip(paths, members, strict=True):
+            member.model = _with_views(path, member)
     return members
 
 
@@ -49,6 +49,18 @@ def combined(members: Sequence[Classifier]) -> Classifier:
     first = members[0]
     model = Ensemble(member.model for member in members)
     return Classifier(model, first.class_names, metadata=first.metadata).to(first.device).eval()
+
+
+def _with_views(path: Path, classifier: Classifier) -> TTA:
+    # A checkpoint of an earlier version does not tell.
+    trained_on = classifier.metadata.get("augment", {"flip": 1, "shift": 1})
+    kinds = {kind: bool(trained_on[kind]) for kind in ("flip", "shift")}
+    if not any(kinds.values()):
+        raise UserError(
+            f"{path}: was trained on images as they are, and would lose by --tta, which shows it others; leave it out, "
+            "or train with data.augment.shift=1"
+        )
+    return TTA(classifier.model, **kinds)
 
 
 def _nature(classifier: Classifier) -> dict[str, object]:

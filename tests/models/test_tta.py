@@ -4,30 +4,36 @@ import torch
 from torch import Tensor, nn
 
 from fashion_mlp.models import MLP, TTA
-from fashion_mlp.models.tta import NUM_VIEWS, SHIFTS, views
+from fashion_mlp.models.tta import views
 
 IMAGE = torch.tensor([[[[1, 2, 3], [4, 5, 6]]]], dtype=torch.uint8)
 
 
 def test_the_views_are_shifted_and_mirrored() -> None:
-    assert [view[0, 0].tolist() for view in views(IMAGE)] == [
+    shifted = [
         [[1, 2, 3], [4, 5, 6]],
         [[0, 1, 2], [0, 4, 5]],
         [[2, 3, 0], [5, 6, 0]],
         [[0, 0, 0], [1, 2, 3]],
         [[4, 5, 6], [0, 0, 0]],
+    ]
+    mirrored = [
         [[3, 2, 1], [6, 5, 4]],
         [[0, 3, 2], [0, 6, 5]],
         [[2, 1, 0], [5, 4, 0]],
         [[0, 0, 0], [3, 2, 1]],
         [[6, 5, 4], [0, 0, 0]],
     ]
-    assert len(views(IMAGE)) == NUM_VIEWS == 2 * len(SHIFTS)
-    assert all(view.dtype == torch.uint8 for view in views(IMAGE))
+    expected = {(False, True): shifted, (True, True): shifted + mirrored, (True, False): [shifted[0], mirrored[0]]}
+    for (flip, shift), pixels in expected.items():
+        seen = views(IMAGE, flip=flip, shift=shift)
+        assert [view[0, 0].tolist() for view in seen] == pixels
+        assert all(view.dtype == torch.uint8 for view in seen)
+        assert TTA(nn.Identity(), flip=flip, shift=shift).num_views == len(pixels)
 
 
 def test_colours_keep_their_shape() -> None:
-    assert {view.shape for view in views(torch.zeros(5, 3, 20, 10))} == {(5, 3, 20, 10)}
+    assert {view.shape for view in views(torch.zeros(5, 3, 20, 10), flip=True, shift=True)} == {(5, 3, 20, 10)}
 
 
 def test_the_mean_is_the_same_for_an_image_and_its_mirror_image() -> None:

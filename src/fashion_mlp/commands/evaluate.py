@@ -6,7 +6,7 @@ from typing import Any
 
 from fashion_mlp import evaluation, figures
 from fashion_mlp.commands.options import check_folder, load_named, progress, save, say, say_json, test_data
-from fashion_mlp.models.tta import NUM_VIEWS
+from fashion_mlp.models import TTA
 
 COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
 """What is told of each member of an ensemble."""
@@ -20,12 +20,13 @@ def run(arguments: argparse.Namespace) -> int:
     datamodule = test_data(classifier, overrides)
     outcomes = [evaluation.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
     outcome = evaluation.averaged(outcomes) if len(members) > 1 else outcomes[0]
-    facts: dict[str, Any] = {"data": datamodule.name, "views": NUM_VIEWS if arguments.tta else 1}
+    views = [member.model.num_views if isinstance(member.model, TTA) else 1 for member in members]
+    facts: dict[str, Any] = {"data": datamodule.name, "views": max(views)}
     if len(members) > 1:
         of_each = [evaluation.summarize(answers, classifier.class_names) for answers in outcomes]
         facts["members"] = [
-            {"checkpoint": str(path)} | {name: of_one[name] for name in COMPARED}
-            for path, of_one in zip(paths, of_each, strict=True)
+            {"checkpoint": str(path), "views": count} | {name: of_one[name] for name in COMPARED}
+            for path, count, of_one in zip(paths, views, of_each, strict=True)
         ]
     else:
         facts["checkpoint"] = str(arguments.checkpoint)
