@@ -71,6 +71,13 @@ def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
         check([f"hydra.run.dir={tmp_path}"], CONF)
 
 
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("seed: 1\n  optimizer: 2\n")
+    with pytest.raises(UserError, match=r"^\S+/experiment/mine.yaml, line 2: is no YAML \(mapping values are not al"):
+        check(["--config-dir", str(tmp_path), "experiment=mine"], CONF)
+
+
 def test_only_the_first_rank_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoints").mkdir()  # made by the first rank, as the other ranks find it
     monkeypatch.setenv("LOCAL_RANK", "1")

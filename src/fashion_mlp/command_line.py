@@ -15,6 +15,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from fashion_mlp import flags, keys, processes, quoting, resumption
 from fashion_mlp.combinations import has_validation, impossible
@@ -79,6 +80,10 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
                 cfg = compose(config_name, overrides=[search_path, *combination], return_hydra_config=True)
             except (CompactHydraException, OmegaConfBaseException) as error:
                 problems[f"{' '.join(combination) or 'conf/'}: {str(error).splitlines()[0]}"] = None
+            except MarkedYAMLError as error:
+                place = error.problem_mark
+                where = f"{place.name}, line {place.line + 1}" if place else " ".join(combination)
+                problems[f"{where}: is no YAML ({error.problem}); correct what stands there"] = None
             else:
                 problems.update(dict.fromkeys(_wrong_with(cfg, options, settings, args.multirun)))
     if problems:
