@@ -120,8 +120,8 @@ def _misshapen(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> st
         return f"it names {len(names)} classes for {model.get('num_classes')} logits (at most {MAX_CLASSES:,})"
     if not (isinstance(data, dict) and isinstance(data.get("option"), str) and isinstance(data.get("arguments"), dict)):
         return "it does not say which data it was trained on"
-    augment = metadata.get("augment", {"flip": 0, "shift": 0})  # not in a checkpoint of an earlier version
-    if not (isinstance(augment, dict) and augment.keys() >= {"flip", "shift"}):
+    augment = metadata.get("augment")  # not in a checkpoint of an earlier version
+    if "augment" in metadata and not (isinstance(augment, dict) and augment.keys() >= {"flip", "shift"}):
         return "it does not say how its images were augmented"
     return "" if type(checkpoint.get("epoch")) is int else "it does not say how long it was trained"
 

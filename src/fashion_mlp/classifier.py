@@ -192,6 +192,13 @@ class Classifier(LightningModule):
         logged = self.trainer.callback_metrics.items()
         return {name: float(value) for name, value in logged if "/" in name and not name.endswith("_step")}
 
+    def epoch_metrics(self) -> dict[str, float]:
+        """Return what the last complete epoch came to, by name: of validation only what took place in it."""
+        metrics = self.latest_metrics()
+        if self.validated_epochs != self.current_epoch:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
+        return metrics
+
     @property
     def learning_rate(self) -> float:
         """The current learning rate of the first parameter group."""

@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 from fashion_mlp import figures
+from fashion_mlp.classifier import Classifier
 
 
 class Curves(Callback):
@@ -23,10 +24,12 @@ class Curves(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         self._note(trainer, pl_module)  # what the epoch before came to is logged only after its last hook
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         self._note(trainer, pl_module)
 
     @override
@@ -42,12 +45,10 @@ class Curves(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._epochs, self._history = state_dict["epochs"], state_dict["history"]
 
-    def _note(self, trainer: Trainer, classifier: LightningModule) -> None:
-        metrics = trainer.callback_metrics
+    def _note(self, trainer: Trainer, classifier: Classifier) -> None:
+        metrics = classifier.epoch_metrics()
         if "train/loss" not in metrics or trainer.current_epoch in self._epochs:  # none yet, or noted before a stop
             return
         self._epochs.append(trainer.current_epoch)
         for name in ("train/loss", "val/loss", "train/acc", "val/acc"):
-            is_new = name.startswith("train/") or classifier.validated_epochs == trainer.current_epoch
-            so_far = self._history.setdefault(name, [None] * (len(self._epochs) - 1))
-            so_far.append(float(metrics[name]) if is_new else None)
+            self._history.setdefault(name, [None] * (len(self._epochs) - 1)).append(metrics.get(name))

@@ -7,6 +7,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from fashion_mlp.classifier import Classifier
+
 log = logging.getLogger(__name__)
 
 
@@ -28,11 +30,13 @@ class EpochLines(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         self._show(trainer, pl_module)
         self._started = time.perf_counter()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         self._show(trainer, pl_module)
 
     @override
@@ -43,16 +47,16 @@ class EpochLines(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]
 
-    def _show(self, trainer: Trainer, classifier: LightningModule) -> None:
+    def _show(self, trainer: Trainer, classifier: Classifier) -> None:
         # Not in on_train_epoch_end: Lightning calls that before the module has logged the epoch.
         epoch = trainer.current_epoch
         if epoch == self._shown or not trainer.is_global_zero:
             return
         self._shown = epoch
-        metrics = trainer.callback_metrics
+        metrics = classifier.epoch_metrics()
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):
-            if f"{stage}/loss" in metrics and (stage != "val" or classifier.validated_epochs == epoch):
+            if f"{stage}/loss" in metrics:
                 name = stage.replace("_", " ")
                 parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")

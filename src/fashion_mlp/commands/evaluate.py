@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
-    views = f", {summary['views']} views of each" if summary["views"] > 1 else ""
+    counts = sorted({member["views"] for member in summary.get("members", [summary])})
+    views = f", {' or '.join(map(str, counts))} views of each" if counts != [1] else ""
     say(f"{summary['images']:,} test images of {summary['data']}{views}")
     if "members" in summary:
         _print_members(summary["members"])
