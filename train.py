@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fashion_mlp import config
-from fashion_mlp.command_line import check, without_folder
+from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.processes import is_first
 from fashion_mlp.resumption import go_on

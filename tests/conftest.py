@@ -93,7 +93,7 @@ def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return cfg
 
     monkeypatch.setattr("fashion_mlp.config.register", lambda: None)  # `_prepared` has done it
-    monkeypatch.setattr("fashion_mlp.command_line.compose", composed_once)
+    monkeypatch.setattr("fashion_mlp.command_line.check.compose", composed_once)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.command_line import check
+from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import UserError
 from tests.conftest import CONF, Run
 
@@ -52,10 +52,10 @@ def test_all_mistakes_are_reported_together() -> None:
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fashion_mlp.trainer_values._may_have_gpu", lambda: False)
+    monkeypatch.setattr("fashion_mlp.command_line.trainer_values._may_have_gpu", lambda: False)
     with pytest.raises(UserError, match=r"trainer.accelerator=gpu: this machine has no GPU; use trainer=auto"):
         check(["trainer=gpu"], CONF)
-    monkeypatch.setattr("fashion_mlp.trainer_values._may_have_gpu", lambda: True)
+    monkeypatch.setattr("fashion_mlp.command_line.trainer_values._may_have_gpu", lambda: True)
     check(["trainer=gpu"], CONF)
 
 

@@ -10,8 +10,9 @@ from hydra.utils import get_method, instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config import ACTIVATIONS, INITS, NORMS, Range, TrainerConfig
+from fashion_mlp.config import ACTIVATIONS, INITS, NORMS, TrainerConfig
 from fashion_mlp.data.fashion_mnist import MIRRORS
+from fashion_mlp.fields import Range
 from fashion_mlp.models import mlp
 from tests.conftest import CONF
 

@@ -15,7 +15,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.command_line import check
+from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import MANY, UserError
 from fashion_mlp.interruption import StopRequest
 from fashion_mlp.suggestions import shown

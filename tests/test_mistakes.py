@@ -108,7 +108,7 @@ def answer(
 ) -> Answer:
     """Return a function that types a command line at the desk."""
     monkeypatch.chdir(desk)
-    monkeypatch.setattr("fashion_mlp.trainer_values._may_have_gpu", lambda: False)
+    monkeypatch.setattr("fashion_mlp.command_line.trainer_values._may_have_gpu", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def fashion_mlp(words: list[str]) -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fashion_mlp import processes
-from fashion_mlp.command_line import check, without_folder
+from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import UserError, told_in_one_line
 from fashion_mlp.training import train
 from tests.conftest import CONF, ROOT, SMALL, Compose

@@ -14,52 +14,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fashion_mlp.fields import number, one_of
+
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
 INITS = ("kaiming", "xavier", "local", "default")
 PRUNERS = ("median", "hyperband", "none")
-
-
-@dataclass(frozen=True)
-class Range:
-    """An interval of numbers; each bound is optional."""
-
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    lt: float | None = None
-
-    def __contains__(self, value: float) -> bool:
-        # Written so that NaN lies in no range.
-        return (
-            (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
-            and float("-inf") < value < float("inf")
-        )
-
-    def __str__(self) -> str:
-        bounds = (("at least", self.ge), ("greater than", self.gt), ("at most", self.le), ("less than", self.lt))
-        return " and ".join(f"{words} {bound}" for words, bound in bounds if bound is not None) or "finite"
-
-
-def number(
-    default: Any = MISSING,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    is_part: bool = False,
-) -> Any:
-    """Return a dataclass field for a number, or a list of numbers, within a range; with `is_part`, a float up to 1."""
-    return field(default=default, metadata={"range": Range(ge, gt, le, lt), "is_part": is_part})
-
-
-def one_of(*choices: str, default: Any = MISSING) -> Any:
-    """Return a dataclass field for one of several names; None passes where the type allows it."""
-    return field(default=default, metadata={"choices": choices})
 
 
 @dataclass
@@ -248,7 +208,7 @@ class EMAConfig:
 class TrainerConfig:
     """Every argument of `lightning.Trainer` with its own default, so that each can be set without a `+`.
 
-    What those of type Any may be is in `trainer_values.py`, since OmegaConf cannot express it.
+    What those of type Any may be is in `command_line/trainer_values.py`, since OmegaConf cannot express it.
     `callbacks` and `logger` have config groups of their own. A test holds this against Lightning's signature.
     """
 

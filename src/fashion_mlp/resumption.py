@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp import flags, processes
+from fashion_mlp import processes
 from fashion_mlp.atomic import replacing
+from fashion_mlp.command_line import flags
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
 from fashion_mlp.sweep.records import METRICS, objective_in, result_in

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fashion_mlp.config import Range
+from fashion_mlp.fields import Range
 from fashion_mlp.suggestions import nearest, shown
 
 INTEGERS = Range(ge=-(2**63), le=2**63 - 1)

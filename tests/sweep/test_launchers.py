@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from hydra import compose, initialize_config_dir
 
-from fashion_mlp.command_line import check
+from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep import launchers
 from tests.conftest import CONF

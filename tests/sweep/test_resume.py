@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from fashion_mlp.command_line import check
+from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep.resume import check_same_sweep, resumed
 from tests.conftest import CONF

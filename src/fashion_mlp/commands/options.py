@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.command_line.folders import obstacle
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
-from fashion_mlp.folders import obstacle
 from fashion_mlp.suggestions import shown
 
 PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp import flags
+from fashion_mlp.command_line import flags
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
 

@@ -17,12 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from fashion_mlp import flags, keys, processes, quoting, resumption
-from fashion_mlp.combinations import has_validation, impossible
+from fashion_mlp import processes, resumption
+from fashion_mlp.command_line import flags, keys, quoting
+from fashion_mlp.command_line.combinations import has_validation, impossible
+from fashion_mlp.command_line.folders import folder_problems
+from fashion_mlp.command_line.groups import Groups, is_hydras, sweep_problems, values
 from fashion_mlp.config import LayersConfig, SearchConfig
 from fashion_mlp.errors import UserError
-from fashion_mlp.folders import folder_problems
-from fashion_mlp.groups import Groups, is_hydras, sweep_problems, values
 from fashion_mlp.suggestions import nearest, shown
 from fashion_mlp.sweep.resume import resumed
 from fashion_mlp.validation import out_of_range, unresolved

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fashion_mlp.command_line.trainer_values import trainer_problems
 from fashion_mlp.suggestions import nearest, shown
-from fashion_mlp.trainer_values import trainer_problems
 
 VAL_SOURCES = ("val_annotations_file", "val_img_dir")
 SOURCES = ("annotations_file", "test_annotations_file", "img_dir", "test_img_dir", *VAL_SOURCES)
