@@ -123,7 +123,8 @@ def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None
     """A pseudo-terminal stands in for the user's."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer.log_every_n_steps=2"]
+    drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", *drawn]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=terminal, stdin=terminal)
     os.close(terminal)
     output = b""
@@ -138,6 +139,7 @@ def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None
     text = output.decode()
     assert process.wait() == 0
     assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
+    assert set(re.findall(r"epoch 1/2: +(\d+)%", text)) == {"0", "20", "40", "60", "80", "100"}
     assert "v_num" not in text
     assert re.search(r"epoch 2/2   train loss", text)
     assert "Warning" not in text

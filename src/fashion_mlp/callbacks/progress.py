@@ -1,7 +1,9 @@
 """The progress bar, on a terminal."""
 
 import sys
+import time
 from multiprocessing import parent_process
+from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
@@ -10,7 +12,17 @@ from typing_extensions import override
 
 
 class _Bar(TQDMProgressBar):
-    """Lightning's bar, short enough for 80 columns, which vanishes when its work is done."""
+    """Lightning's bar, short enough for 80 columns, which vanishes when its work is done.
+
+    It follows the clock and counts nothing: a batch of Lightning's holds one optimizer step or up to 64.
+    """
+
+    BAR_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
+
+    def __init__(self, redraws_per_second: int) -> None:
+        super().__init__(refresh_rate=1)
+        self._interval = 1 / redraws_per_second
+        self._drawn = 0.0
 
     @override
     def get_metrics(
@@ -24,6 +36,14 @@ class _Bar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch or time.monotonic() - self._drawn >= self._interval:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._drawn = time.monotonic()
 
     @override
     def init_train_tqdm(self) -> Tqdm:
@@ -50,10 +70,11 @@ class _NoBar(ProgressBar):
         pass
 
 
-def progress_bar(refresh_rate: int = 50) -> Callback:
-    """Return a bar that is redrawn every `refresh_rate` steps on a terminal; none where output is redirected or shared.
+def progress_bar(refresh_rate: int = 10) -> Callback:
+    """Return a bar for a terminal; none where output is redirected or shared, as by parallel jobs of a sweep.
 
-    Parallel jobs of a sweep share a terminal.
+    Args:
+        refresh_rate: how often in a second it is redrawn at most.
     """
     return _Bar(refresh_rate) if sys.stdout.isatty() and parent_process() is None else _NoBar()
 
