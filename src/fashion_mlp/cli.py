@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint, or an ensemble of several, on test images")
     _add_checkpoint(evaluate)
     evaluate.add_argument("more", nargs="*", default=[], metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
+    _add_device(evaluate)
     _add_tta(evaluate)
     evaluate.add_argument(
         "--plots", type=Path, metavar="DIR", help="save confusion matrix, reliability and worst mistakes"
@@ -95,9 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         "more",
         nargs="*",
         default=[],
-        metavar="CKPT | IMAGE",
-        help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs",
+        metavar="CKPT | IMAGE | data",
+        help=f"{ENSEMBLE_HELP}; pictures: files, folders or globs; with --test-samples {DATA_HELP}",
     )
+    _add_device(predict)
     _add_tta(predict)
     predict.add_argument("--show", type=Path, metavar="FILE", help="save what the model saw beside its answers")
     predict.add_argument("--test-samples", type=_positive, metavar="N", help="take the first N test images instead")
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
     embed = commands.add_parser("embed", help="show TensorBoard's projector the last hidden layer over test images")
     _add_checkpoint(embed)
+    _add_device(embed)
     embed.add_argument("overrides", nargs="*", default=[], metavar="data...", help=DATA_HELP)
     embed.add_argument("--images", type=_positive, default=1000, metavar="N", help="how many test images (1000)")
     embed.add_argument("--output", type=Path, metavar="DIR", help="by default the checkpoint's run folder")
@@ -129,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file written by train.py; or data...")
     demo.add_argument("--host", default="127.0.0.1", help="where it answers; by default this machine only")
     demo.add_argument("--port", type=_port, metavar="N", help="by default the first that is free from 7860 on")
-    demo.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+    _add_device(demo)
 
     bench = commands.add_parser("bench", help="time four ways to train the same network, side by side")
     bench.add_argument("--hidden-sizes", type=_positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
@@ -137,15 +140,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="(default: 64)")
     bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="(default: 3)")
     bench.add_argument("--threads", type=_positive, metavar="N", help="torch's CPU threads; by default its own choice")
-    bench.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
+    _add_device(bench)
     bench.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a .ckpt file written by train.py")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
 
 
 def _add_tta(parser: argparse.ArgumentParser) -> None:
