@@ -14,11 +14,9 @@ from fashion_mlp.data.garments import draw_garments
 from tests.conftest import ROOT, Run
 
 README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
-    line.partition("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.partition("#")[0].strip()
+    line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.partition("#")[0].strip()
 ]
 SERVED = [command for command in COMMANDS if command.startswith("fashion-mlp demo")]
 """Until Ctrl-C: tested with the page."""
@@ -38,6 +36,24 @@ def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
         "tensorboard --logdir runs",
         "CKPT=$(ls -t runs/*/*/checkpoints/best.ckpt | head -1)",
     }
+
+
+HEADERS = [
+    command.replace("\n#", "\n")
+    for path in sorted((ROOT / "conf").rglob("*.yaml"))
+    for command in re.findall(r"^#   ((?:python|for|srun|torchrun) (?:.*\\\n#)*.*)", path.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("block", [*BLOCKS, *HEADERS])
+def test_a_shell_understands_it(block: str) -> None:
+    done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", TRAININGS + PARALLEL + TOOLS)
+def test_no_shell_takes_a_value_for_a_pattern(command: str) -> None:
+    assert not set(re.sub("'.*?'", "", command)) & set("[](){}*?"), "zsh says: no matches found"
 
 
 @pytest.fixture
