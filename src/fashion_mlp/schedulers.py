@@ -58,7 +58,7 @@ def plateau(
     patience: int = 3,
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
-    """Multiply the rate by `factor` after `patience` epochs in which `monitor` did not improve."""
+    """Multiply the rate by `factor` after more than `patience` epochs in a row without a better `monitor`."""
     mode: Literal["min", "max"] = "max" if monitor.endswith("acc") else "min"
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

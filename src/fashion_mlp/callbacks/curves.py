@@ -14,7 +14,7 @@ class Curves(Callback):
     """Saves loss and accuracy of training and validation over the epochs.
 
     Args:
-        path: the PNG file to write, at the end of training.
+        path: the picture file to write, at the end of training.
     """
 
     def __init__(self, path: str) -> None:

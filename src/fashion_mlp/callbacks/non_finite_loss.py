@@ -18,21 +18,22 @@ class NonFiniteLoss(Callback):
     """Stops training when the loss becomes NaN or infinite, and lets no checkpoint be written with such weights.
 
     A process on a CPU looks at each step. On an accelerator or among several processes that would make every step wait,
-    so there it is every `every_n_steps`, and the last step of an epoch, after which checkpoints are written. All
+    so there it looks once in `every_n_batches`, and at the end of an epoch, after which checkpoints are written. All
     processes look at their common mean, and end together.
 
     A gradient that explodes ruins the weights while the loss that it came from is still finite. The next loss shows
     it; before validation and before a checkpoint is written, the weights themselves are looked at.
 
     Args:
-        every_n_steps: how often an accelerator's loss, or that of several processes, is looked at.
+        every_n_batches: how often an accelerator's loss, or that of several processes, is looked at; a batch of
+            Lightning's may hold several steps.
 
     Raises:
         UserError: from the hook, with the step, the learning rate and the last good checkpoint.
     """
 
-    def __init__(self, every_n_steps: int = 50) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self, every_n_batches: int = 50) -> None:
+        self.every_n_batches = every_n_batches
 
     @override
     def on_train_batch_end(
@@ -43,7 +44,7 @@ class NonFiniteLoss(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        is_due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
+        is_due = (batch_idx + 1) % self.every_n_batches == 0 or trainer.is_last_batch
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
             self._check_loss(trainer, pl_module, outputs["loss"])
         if trainer.is_last_batch:

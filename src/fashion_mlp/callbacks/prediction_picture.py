@@ -15,7 +15,7 @@ class PredictionPicture(Callback):
     """Saves the first test images with predicted and true classes, after the test.
 
     Args:
-        path: the PNG file to write.
+        path: the picture file to write.
         count: how many images, at most a batch.
     """
 
