@@ -30,8 +30,8 @@ class AugmentConfig:
     flip: float = number(ge=0, le=1)
     shift: int = number(ge=0)
     erasing: float = number(ge=0, le=1)
-    mixup: float = number(ge=0)
-    off_last: float = number(ge=0, le=1)
+    mixup: float = number(ge=0, le=1000)
+    off_last: float = number(ge=0, lt=1)
 
 
 @dataclass

@@ -28,8 +28,9 @@ class Augmentation:
             would be longer than the image is cut to its length.
         mixup: alpha of the Beta distribution from which each image's weight in its mix with another one of the
             minibatch comes (arXiv 1710.09412). The larger weight goes to the image whose place the mix takes, which for
-            images in random order is the same, and keeps the labels right for a training accuracy.
-        off_last: the part of the run at its end, 0 to 1, in which images stay as they are.
+            images in random order is the same, and keeps the labels right for a training accuracy. Below 0.01 torch
+            draws it wrongly.
+        off_last: the part of the run at its end, less than 1, in which images stay as they are.
     """
 
     def __init__(
@@ -70,21 +71,25 @@ class Augmentation:
         return self._mixed(images, labels, num_classes) if self.mixup else (images, labels)
 
     def _moved(self, images: Tensor) -> Tensor:
-        """Flip and shift by one `gather`, of the ways that were tried the fastest, and it waits for no device."""
+        """Flip and shift: each row of the result is a window of the padded images, or of their mirror images.
+
+        One `index_select` copies them all, of the ways that were tried the fastest, and it waits for no device.
+        """
         size, channels, height, width = images.shape
         device, margin = images.device, self.shift
-        rows = torch.arange(height, device=device).expand(size, -1)
-        columns = torch.arange(width, device=device).expand(size, -1)
-        if self.flip:
-            is_flipped = torch.rand(size, 1, device=device) < self.flip
-            columns = torch.where(is_flipped, columns.flip(1), columns)
+        source = pad(images, (margin, margin, margin, margin))
+        planes = torch.arange(size * channels, device=device).view(size, channels, 1)
+        rows = planes * source.shape[2] + torch.arange(height, device=device)
+        columns = torch.zeros(size, 1, 1, dtype=torch.int64, device=device)
+        is_flipped = torch.rand(size, 1, 1, device=device) < self.flip if self.flip else None
         if self.shift:
-            down, right = torch.randint(2 * margin + 1, (2, size, 1), device=device)
-            rows, columns = rows + down, columns + right
-        padded = pad(images, (margin, margin, margin, margin))
-        pixels = (rows * padded.shape[3]).unsqueeze(2) + columns.unsqueeze(1)
-        sources = pixels.view(size, 1, -1).expand(-1, channels, -1)
-        return padded.flatten(2).gather(2, sources).view_as(images)
+            down, columns = torch.randint(2 * margin + 1, (2, size, 1, 1), device=device)
+            rows = rows + down
+        if is_flipped is not None:
+            columns = torch.where(is_flipped, source.numel() + 2 * margin - columns, columns)
+            source = torch.cat((source, source.flip(3)))
+        windows = source.flatten().unfold(0, width, 1)
+        return windows.index_select(0, (rows * source.shape[3] + columns).flatten()).view_as(images)
 
     def _erased(self, images: Tensor) -> Tensor:
         size, _, height, width = images.shape
@@ -93,17 +98,21 @@ class Augmentation:
         ratio = _between((math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])), aspect).exp()
         rows = (pixels * ratio).sqrt().round().clamp(1, height) * (chance < self.erasing)
         columns = (pixels / ratio).sqrt().round().clamp(1, width)
-        in_rows, in_columns = _within(top, rows, height), _within(left, columns, width)
-        return images * ~(in_rows.view(size, 1, height, 1) & in_columns.view(size, 1, 1, width))
+        stays_in_rows, stays_in_columns = ~_within(top, rows, height), ~_within(left, columns, width)
+        # As bytes, which take a third of the time of truth values here.
+        stays = stays_in_rows.byte().view(size, 1, height, 1) | stays_in_columns.byte().view(size, 1, 1, width)
+        return images * stays
 
     def _mixed(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         alpha = torch.full((), self.mixup, dtype=torch.float32, device=images.device)
         weights = Beta(alpha, alpha, validate_args=False).sample((len(labels),))
         weights = torch.maximum(weights, 1 - weights)
         partners = torch.randperm(len(labels), device=images.device)
-        pixels, targets = images.float(), one_hot(labels, num_classes).float()
-        mixed = pixels[partners].lerp(pixels, weights.view(-1, 1, 1, 1)).round().to(images.dtype)
-        return mixed, targets[partners].lerp(targets, weights.view(-1, 1))
+        targets = one_hot(labels, num_classes).float()
+        pixels = images.index_select(0, partners).float().lerp_(images.float(), weights.view(-1, 1, 1, 1)).round_()
+        # By way of 16 bits it takes a third of the time.
+        mixed = pixels.short().to(images.dtype)
+        return mixed, targets.index_select(0, partners).lerp_(targets, weights.view(-1, 1))
 
 
 def _between(bounds: tuple[float, float], part: Tensor) -> Tensor:
