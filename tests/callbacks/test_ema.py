@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from typing_extensions import override
 
 from fashion_mlp import evaluation
 from fashion_mlp.callbacks import ema
@@ -40,6 +42,15 @@ def assert_same(first: Weights, second: Weights) -> None:
     assert first.keys() == second.keys()
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
+
+
+class Stop(Callback):
+    """Ends the run in its second epoch."""
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 15:
+            raise UserError("enough")
 
 
 @pytest.fixture
@@ -128,6 +139,34 @@ def test_validation_test_and_a_checkpoint_are_of_the_average(compose_small: Comp
         assert metrics[f"{part}/loss"] == pytest.approx(expected["loss"], abs=1e-5)
         assert of_unsaved[f"{part}/loss"] == metrics[f"{part}/loss"]
     assert metrics["val_after_epoch/loss"] == metrics["val/loss"]
+
+
+@pytest.mark.parametrize("part", ["save_weights_only=true", "save_weights_only=false"])
+def test_so_is_a_checkpoint_of_a_validation_in_the_middle(compose_small: Compose, data_root: Path, part: str) -> None:
+    """Lightning writes it while the network has its own weights again, and by another way if it is of weights only."""
+    common = (*AVERAGED, "trainer.val_check_interval=0.5", "test=false", "model.dropout=0.2")
+    cfg = compose_small("run", *common, "trainer.max_epochs=1", f"+callbacks.best_checkpoint.{part}")
+    train(cfg)
+    path = Path(cfg.run_dir, "checkpoints/best.ckpt")
+    classifier = load_classifier(path)
+    data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
+    data.setup("fit")
+    measured = evaluation.summarize(evaluation.run(classifier, data.loader("val")), classifier.class_names)
+    assert classifier.metadata["metrics"]["val/loss"] == pytest.approx(measured["loss"], abs=1e-5)
+
+
+def test_a_run_goes_on_from_the_middle_of_an_epoch(compose_small: Compose) -> None:
+    common = (*AVERAGED, "test=false", "checkpoint.every_n_steps=3", "steps_per_execution=1")
+    whole = compose_small("whole", *common)
+    middle = compose_small("middle", *common, "+callbacks.stop={_target_:tests.callbacks.test_ema.Stop}")
+    with pytest.raises(UserError):
+        train(middle)
+    assert last(middle)["global_step"] == 13
+    second = compose_small("second", *common, f"ckpt_path={middle.run_dir}/checkpoints/last.ckpt")
+    for cfg in (whole, second):
+        train(cfg)
+    assert_same(last(whole)["state_dict"], last(second)["state_dict"])
+    assert_same(callback_state(whole)["trained_weights"], callback_state(second)["trained_weights"])
 
 
 def test_it_is_off_without_a_decay() -> None:

@@ -1,9 +1,11 @@
 """The weights averaged over the steps."""
 
+from functools import partial
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import override
@@ -45,6 +47,8 @@ class ExponentialMovingAverage(Callback):
             self._network[name].copy_(value)
         (optimizer,) = trainer.optimizers
         optimizer.register_step_post_hook(self._update)
+        # A partial, since torch marks the hook by an attribute, which a bound method cannot have.
+        pl_module.register_state_dict_post_hook(partial(self._put_average))  # type: ignore[no-untyped-call]
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,11 +67,6 @@ class ExponentialMovingAverage(Callback):
         self._show(average=True)
 
     @override
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not self._is_shown:
-            checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._beside}
-
-    @override
     def state_dict(self) -> dict[str, Any]:
         trained = self._beside if self._is_shown else self._network
         return {"num_updates": self.num_updates, "trained_weights": dict(trained)}
@@ -82,6 +81,11 @@ class ExponentialMovingAverage(Callback):
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(tuple(self._beside.values()), tuple(self._network.values()), self.num_updates)
+
+    def _put_average(self, module: Module, state_dict: dict[str, Any], prefix: str, local_metadata: object) -> None:
+        # Not by Lightning's on_save_checkpoint, which a checkpoint of weights only does not come by.
+        if not self._is_shown:
+            state_dict.update({prefix + name: value for name, value in self._beside.items()})
 
     def _show(self, *, average: bool) -> None:
         """Put the average into the network, or the weights that are trained: in place, which a compiled one needs."""
