@@ -1,7 +1,8 @@
 """Values that are right one by one, and cannot work together; and files that are not there."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from ctypes import c_float
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ MANY_WEIGHTS = 10**10
 """40 GB, and three times that with what Adam keeps."""
 TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "project", "save_dir", "version")
 """Arguments of callbacks and loggers that name something."""
+LEAST_MIXUP = 0.01
+"""From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
+AN_END = "set trainer.max_epochs or trainer.max_steps"
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
@@ -63,8 +67,8 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     yield from _data_problems(cfg.data)
     if cfg.scheduler:
         yield from _schedule_problems(cfg)
-    if OmegaConf.select(cfg, "data.augment.off_last") and cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:
-        yield "trainer.max_epochs=-1: data.augment.off_last needs an end; set trainer.max_epochs or trainer.max_steps"
+    if OmegaConf.select(cfg, "data.augment.off_last") and not _has_end(cfg.trainer):
+        yield f"{_endless(cfg.trainer)}: data.augment.off_last needs an end; {AN_END}"
     for group in ("optimizer", "scheduler"):
         if cfg[group] and cfg[group].get("_partial_") is False:
             yield f"{group}._partial_=false: must be true, since a run gives it the weights"
@@ -73,7 +77,7 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     if is_list and (weights := sum(first * second for first, second in pairwise(widths))) > MANY_WEIGHTS:
         yield f"model.hidden_sizes={shown(widths)}: {weights:,} weights do not fit in memory; lower them"
     bins = cfg.model.get("pixel_bins")
-    if isinstance(bins, ListConfig) and (len(bins) < 2 or any(low >= high for low, high in pairwise(bins))):
+    if isinstance(bins, ListConfig) and (len(bins) < 2 or any(low >= high for low, high in pairwise(_single(bins)))):
         yield f"model.pixel_bins={shown(bins)}: must be two numbers or more, each greater than the one before it"
     if cfg.optimizer.get("nesterov") and not cfg.optimizer.momentum:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
@@ -81,6 +85,10 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
         yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
     if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.batch_size == 1:
         yield "model.norm=batch: needs data.batch_size greater than 1"
+    decay, precision = OmegaConf.select(cfg, "callbacks.ema.decay"), str(cfg.trainer.precision)
+    if decay is not None and precision in ("16-true", "bf16-true"):
+        mixed = precision.replace("true", "mixed")
+        yield f"callbacks.ema.decay={shown(decay)}: stands still in {precision}; use trainer.precision={mixed}"
     for group in ("callbacks", "logger"):
         yield from _part_problems(cfg, group)
     yield from _left_out(cfg)
@@ -88,6 +96,16 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     if has_validation(cfg) and every is not None and epochs is not None and 0 < epochs < every:
         yield f"trainer.check_val_every_n_epoch={every}: never comes in {epochs} epochs; must be at most that"
     yield from trainer_problems(cfg.trainer, multirun)
+
+
+def _has_end(trainer: DictConfig) -> bool:
+    """Return whether a run's number of steps is known before it begins: not if only the time ends it."""
+    has_no_epochs = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
+    return trainer.max_steps != -1 or not has_no_epochs
+
+
+def _endless(trainer: DictConfig) -> str:
+    return f"trainer.max_epochs={shown(trainer.max_epochs)}"
 
 
 def _not_there(key: str, value: str) -> Iterator[str]:
@@ -103,6 +121,11 @@ def _not_there(key: str, value: str) -> Iterator[str]:
         yield f"{key}={value}: cannot be the path of a {kind} ({error})"
 
 
+def _single(numbers: Iterable[float]) -> list[float]:
+    """Return numbers as they are in 32 bits, in which two may be the same."""
+    return [c_float(number).value for number in numbers]
+
+
 def _data_problems(data: DictConfig) -> Iterator[str]:
     train_size = data.get("train_size")
     if train_size is not None and data.val_size >= train_size:
@@ -110,6 +133,9 @@ def _data_problems(data: DictConfig) -> Iterator[str]:
     shift, sides = OmegaConf.select(data, "augment.shift", default=0), data.get("image_size") or [28, 28]
     if shift >= min(sides):
         yield f"data.augment.shift={shift}: must be less than the images' sides, {shown(sides)}"
+    mixup = OmegaConf.select(data, "augment.mixup", default=0)
+    if 0 < mixup < LEAST_MIXUP:
+        yield f"data.augment.mixup={shown(mixup)}: must be 0, or at least {LEAST_MIXUP}"
     names = data.get("class_names")
     if names is not None and len(set(names)) < max(2, len(names)):
         yield f"data.class_names={shown(names)}: must name at least two classes, each once"
@@ -125,8 +151,8 @@ def _schedule_problems(cfg: DictConfig) -> Iterator[str]:
         )
     if monitor.startswith("val/") and trainer.check_val_every_n_epoch != 1:
         yield f"scheduler.monitor={monitor}: is looked at after each epoch; needs trainer.check_val_every_n_epoch=1"
-    if "monitor" not in scheduler and trainer.max_epochs == trainer.max_steps == -1:
-        yield "trainer.max_epochs=-1: a schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+    if "monitor" not in scheduler and not _has_end(trainer):
+        yield f"{_endless(trainer)}: a schedule needs an end; {AN_END}"
     min_lr = scheduler.get("min_lr")
     if min_lr is not None and min_lr > cfg.optimizer.lr:
         yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(cfg.optimizer.lr)}"
