@@ -387,7 +387,7 @@ def test_a_state_dict_of_another_network_is_refused(checkpoint: Path, tmp_path: 
         export_state_dict(classifier, tmp_path / "x.pt")
 
 
-def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, tmp_path: Path) -> None:
+def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, root: str, tmp_path: Path) -> None:
     overrides = [
         "data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={pictures}",
         "data.image_size=[14,20]", "data.mode=rgb", "data.val_size=0", "data.batch_size=4",
@@ -405,6 +405,27 @@ def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, tm
     assert fashion("evaluate", last, *own, "--json").json["images"] == 20  # in the size and colours it was trained on
     (answer,) = fashion("predict", last, pictures / "00.png", "--json").json
     assert answer["class"] in said["classes"]
+    other = fashion("predict", last, "--test-samples", "3", "data=synthetic", root, "data.val_size=100")
+    assert (other.status, other.err) == (
+        1,
+        "error: data=synthetic: its images are [1,28,28], the checkpoint's [3,14,20]; it cannot answer for them",
+    )
+
+
+def test_images_of_other_classes_are_refused(fashion: Fashion, checkpoint: Path, tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "folders" / name / "1.png")
+    own = "data=image_folder", f"data.img_dir={tmp_path / 'folders'}", "data.class_names=[a,b,c,d]"
+    said = fashion("evaluate", checkpoint, *own)
+    assert said.status == 1
+    assert said.err.startswith("error: data=image_folder: its classes are a, b, c and 1 more; the checkpoint's T-shirt")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_value_may_end_like_a_checkpoint(fashion: Fashion, checkpoint: Path) -> None:
+    said = fashion("evaluate", checkpoint, "data=image_folder", "data.img_dir=gone.ckpt")
+    assert said.err.startswith("error: gone.ckpt: No such file or directory")
 
 
 def test_help_answers_without_torch(tmp_path: Path) -> None:

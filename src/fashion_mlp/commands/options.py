@@ -28,6 +28,7 @@ PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
 """The key that names the reader's own images, by option of `data`."""
+NOT_FOR = "it cannot answer for them"
 NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
 """Arguments of data that say what is written, asked for and started on this machine."""
 
@@ -55,9 +56,10 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     Raises:
         UserError: one cannot be used, or they make no ensemble.
     """
-    paths = [arguments.checkpoint, *(Path(word) for word in arguments.more if word.endswith(".ckpt"))]
+    named = [word for word in arguments.more if word.endswith(".ckpt") and not word.startswith(("data.", "data="))]
+    paths = [arguments.checkpoint, *map(Path, named)]
     members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
-    return paths, members, [word for word in arguments.more if not word.endswith(".ckpt")]
+    return paths, members, [word for word in arguments.more if word not in named]
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
@@ -111,7 +113,25 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
     if fetch:
         datamodule.prepare_data()
     datamodule.setup("test")
+    _check_fits(classifier, datamodule)
     return datamodule
+
+
+def _check_fits(classifier: Classifier, datamodule: ImageDataModule) -> None:
+    shape, expected = list(datamodule.image_shape), list(classifier.metadata["model"]["image_shape"])
+    if shape != expected:
+        raise UserError(
+            f"data={datamodule.option}: its images are {shown(shape)}, the checkpoint's {shown(expected)}; {NOT_FOR}"
+        )
+    names, known = datamodule.class_names, classifier.class_names
+    if tuple(names) != tuple(known):
+        raise UserError(
+            f"data={datamodule.option}: its classes are {_told(names)}; the checkpoint's {_told(known)}; {NOT_FOR}"
+        )
+
+
+def _told(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def progress(items: Collection[Any] | Iterable[Any], what: str) -> Iterable[Any]:
