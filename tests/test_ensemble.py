@@ -54,7 +54,9 @@ def test_the_views_are_those_of_the_training(save: Save) -> None:
     (member,) = load_members([shifted], tta=True)
     assert isinstance(member.model, TTA)
     assert (member.model.flip, member.model.shift, member.model.num_views) == (False, True, 5)
-    with pytest.raises(UserError, match=r"b.ckpt: was trained on images as they are, and would lose by --tta"):
+    with pytest.raises(
+        UserError, match=r"b.ckpt: was trained on images neither mirrored nor shifted, and would lose by --tta"
+    ):
         load_members([shifted, plain], tta=True)
 
 
@@ -63,7 +65,7 @@ def test_the_views_are_those_of_the_training(save: Save) -> None:
     [
         ({"class_names": ["sock", "hat"]}, "list of classes"),
         ({"model": METADATA["model"] | {"image_shape": [1, 6, 4]}}, "image shape"),  # type: ignore[operator]
-        ({"data": METADATA["data"] | {"arguments": {"seed": 1, "val_size": 100}}}, "data set"),  # type: ignore[operator]
+        ({"data": METADATA["data"] | {"arguments": {"seed": 1, "val_size": 100}}}, "data.seed"),  # type: ignore[operator]
         ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data set"),  # type: ignore[operator]
     ],
 )
@@ -76,3 +78,17 @@ def test_checkpoints_that_answer_another_question_are_refused(save: Save, change
 def test_how_validation_images_were_held_out_may_differ(save: Save) -> None:
     data = METADATA["data"] | {"arguments": {"seed": 0, "val_size": 0}}  # type: ignore[operator]
     assert len(load_members([save("a"), save("b", data=data)])) == 2
+
+
+def test_the_readers_own_images_may_be_split_as_one_likes_if_those_to_test_on_are_apart(save: Save) -> None:
+    def saved(name: str, **arguments: Any) -> Path:
+        return save(name, data={"name": "images", "option": "image_folder", "arguments": arguments})
+
+    first = saved("a", img_dir="own/train", test_img_dir="own/test", split_seed=0, test_size=0.2)
+    second = saved("b", img_dir="./own/train", test_img_dir="own//test", split_seed=1, test_size=0.3)
+    assert len(load_members([first, second])) == 2
+    first, second = (
+        saved(name, img_dir="own", test_img_dir=None, split_seed=seed) for name, seed in (("c", 0), ("d", 1))
+    )
+    with pytest.raises(UserError, match=r"d\.ckpt: its data\.split_seed differs from that of .*c\.ckpt"):
+        load_members([first, second])

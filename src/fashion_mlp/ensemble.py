@@ -1,6 +1,7 @@
 """Several checkpoints as one classifier."""
 
 from collections.abc import Mapping, Sequence
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from fashion_mlp.models import TTA, Ensemble
 
 VALIDATION_SPLIT = {"fashion_mnist": ("val_size", "split_seed"), "synthetic": ("val_size", "split_seed")}
 """Arguments, by option of `data`, that decide which training images validate, and nothing about the test images."""
+FILES = ("annotations_file", "img_dir")
+"""Arguments that name the reader's own images; those to test on have a name that begins with `test_`."""
 
 
 def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
@@ -30,8 +33,9 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
     members = [load_classifier(path, device) for path in paths]
     first = _nature(members[0])
     for path, member in zip(paths[1:], members[1:], strict=True):
-        for name, value in _nature(member).items():
-            if value != first[name]:
+        nature = _nature(member)
+        for name in first | nature:
+            if nature.get(name) != first.get(name):
                 raise UserError(
                     f"{path}: its {name} differs from that of {paths[0]}; an ensemble's checkpoints were trained "
                     "on the same data"
@@ -57,8 +61,8 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
     kinds = {kind: bool(trained_on[kind]) for kind in ("flip", "shift")}
     if not any(kinds.values()):
         raise UserError(
-            f"{path}: was trained on images as they are, and would lose by --tta, which shows it others; leave it out, "
-            "or train with data.augment.shift=1"
+            f"{path}: was trained on images neither mirrored nor shifted, and would lose by --tta, which shows such; "
+            "leave it out, or train with data.augment.shift=1"
         )
     return TTA(classifier.model, **kinds)
 
@@ -67,9 +71,16 @@ def _nature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
     left_out = VALIDATION_SPLIT.get(data["option"], ())
-    arguments = {name: value for name, value in data["arguments"].items() if name not in left_out}
+    if any(data["arguments"].get(f"test_{name}") for name in FILES):
+        left_out = ("split_seed", "test_size")
+    arguments = {
+        f"data.{name}": normpath(value) if name.endswith(FILES) and isinstance(value, str) else value
+        for name, value in data["arguments"].items()
+        if name not in left_out
+    }
     return {
         "list of classes": classifier.class_names,
         "image shape": classifier.metadata["model"]["image_shape"],
-        "data set": {**data, "arguments": arguments},
+        "data set": {name: value for name, value in data.items() if name != "arguments"},
+        **arguments,
     }
