@@ -10,6 +10,7 @@ from fashion_mlp.training import train
 from tests.conftest import Compose
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline_a_run_of_its_own_for_each_job(compose_small: Compose) -> None:
     pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
     for name in ("first", "second"):
