@@ -9,13 +9,12 @@ import torch
 
 from fashion_mlp.checkpoint import load_classifier
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import TTA, Ensemble
 
 VALIDATION_SPLIT = {"fashion_mnist": ("val_size", "split_seed"), "synthetic": ("val_size", "split_seed")}
 """Arguments, by option of `data`, that decide which training images validate, and nothing about the test images."""
-FILES = ("annotations_file", "img_dir")
-"""Arguments that name the reader's own images; those to test on have a name that begins with `test_`."""
 
 
 def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
@@ -71,10 +70,10 @@ def _nature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
     left_out = VALIDATION_SPLIT.get(data["option"], ())
-    if any(data["arguments"].get(f"test_{name}") for name in FILES):
+    if data["arguments"].get(f"test_{SOURCES.get(data['option'])}"):
         left_out = ("split_seed", "test_size")
     arguments = {
-        f"data.{name}": normpath(value) if name.endswith(FILES) and isinstance(value, str) else value
+        f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
         for name, value in data["arguments"].items()
         if name not in left_out
     }

@@ -16,6 +16,7 @@ from typing_extensions import override
 from fashion_mlp import evaluation
 from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import build_datamodule
 from fashion_mlp.errors import UserError
 from fashion_mlp.training import train
@@ -42,6 +43,14 @@ def assert_same(first: Weights, second: Weights) -> None:
     assert first.keys() == second.keys()
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
+
+
+def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
+    data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
+    data.setup("fit")
+    data.setup("test")
+    loss: float = evaluation.summarize(evaluation.run(classifier, data.loader(part)), classifier.class_names)["loss"]
+    return loss
 
 
 class Stop(Callback):
@@ -129,14 +138,9 @@ def test_validation_test_and_a_checkpoint_are_of_the_average(compose_small: Comp
     for each in (cfg, unsaved):
         train(each)
     metrics, of_unsaved = (json.loads(Path(each.run_dir, "metrics.json").read_text()) for each in (cfg, unsaved))
-    sizes = {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100}
-    data = build_datamodule("synthetic", sizes)
-    data.setup("fit")
-    data.setup("test")
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/best.ckpt"))
     for part in ("val", "test"):
-        expected = evaluation.summarize(evaluation.run(classifier, data.loader(part)), classifier.class_names)
-        assert metrics[f"{part}/loss"] == pytest.approx(expected["loss"], abs=1e-5)
+        assert metrics[f"{part}/loss"] == pytest.approx(measured_loss(classifier, data_root, part), abs=1e-5)
         assert of_unsaved[f"{part}/loss"] == metrics[f"{part}/loss"]
     assert metrics["val_after_epoch/loss"] == metrics["val/loss"]
 
@@ -147,12 +151,9 @@ def test_so_is_a_checkpoint_of_a_validation_in_the_middle(compose_small: Compose
     common = (*AVERAGED, "trainer.val_check_interval=0.5", "test=false", "model.dropout=0.2")
     cfg = compose_small("run", *common, "trainer.max_epochs=1", f"+callbacks.best_checkpoint.{part}")
     train(cfg)
-    path = Path(cfg.run_dir, "checkpoints/best.ckpt")
-    classifier = load_classifier(path)
-    data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
-    data.setup("fit")
-    measured = evaluation.summarize(evaluation.run(classifier, data.loader("val")), classifier.class_names)
-    assert classifier.metadata["metrics"]["val/loss"] == pytest.approx(measured["loss"], abs=1e-5)
+    classifier = load_classifier(Path(cfg.run_dir, "checkpoints/best.ckpt"))
+    expected = pytest.approx(measured_loss(classifier, data_root, "val"), abs=1e-5)
+    assert classifier.metadata["metrics"]["val/loss"] == expected
 
 
 def test_a_run_goes_on_from_the_middle_of_an_epoch(compose_small: Compose) -> None:

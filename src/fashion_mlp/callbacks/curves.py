@@ -24,12 +24,10 @@ class Curves(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
         self._note(trainer, pl_module)  # what the epoch before came to is logged only after its last hook
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
         self._note(trainer, pl_module)
 
     @override
@@ -45,8 +43,9 @@ class Curves(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._epochs, self._history = state_dict["epochs"], state_dict["history"]
 
-    def _note(self, trainer: Trainer, classifier: Classifier) -> None:
-        metrics = classifier.epoch_metrics()
+    def _note(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        metrics = pl_module.epoch_metrics()
         if "train/loss" not in metrics or trainer.current_epoch in self._epochs:  # none yet, or noted before a stop
             return
         self._epochs.append(trainer.current_epoch)

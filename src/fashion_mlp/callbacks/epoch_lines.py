@@ -30,13 +30,11 @@ class EpochLines(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
         self._show(trainer, pl_module)
         self._started = time.perf_counter()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
         self._show(trainer, pl_module)
 
     @override
@@ -47,13 +45,14 @@ class EpochLines(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]
 
-    def _show(self, trainer: Trainer, classifier: Classifier) -> None:
+    def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         # Not in on_train_epoch_end: Lightning calls that before the module has logged the epoch.
         epoch = trainer.current_epoch
         if epoch == self._shown or not trainer.is_global_zero:
             return
         self._shown = epoch
-        metrics = classifier.epoch_metrics()
+        metrics = pl_module.epoch_metrics()
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):
             if f"{stage}/loss" in metrics:

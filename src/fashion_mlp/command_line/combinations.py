@@ -23,7 +23,6 @@ TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "pr
 """Arguments of callbacks and loggers that name something."""
 LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
-AN_END = "set trainer.max_epochs or trainer.max_steps"
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
@@ -67,8 +66,8 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     yield from _data_problems(cfg.data)
     if cfg.scheduler:
         yield from _schedule_problems(cfg)
-    if OmegaConf.select(cfg, "data.augment.off_last") and not _has_end(cfg.trainer):
-        yield f"{_endless(cfg.trainer)}: data.augment.off_last needs an end; {AN_END}"
+    if OmegaConf.select(cfg, "data.augment.off_last"):
+        yield from _endless(cfg.trainer, "data.augment.off_last")
     for group in ("optimizer", "scheduler"):
         if cfg[group] and cfg[group].get("_partial_") is False:
             yield f"{group}._partial_=false: must be true, since a run gives it the weights"
@@ -98,14 +97,11 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     yield from trainer_problems(cfg.trainer, multirun)
 
 
-def _has_end(trainer: DictConfig) -> bool:
-    """Return whether a run's number of steps is known before it begins: not if only the time ends it."""
-    has_no_epochs = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
-    return trainer.max_steps != -1 or not has_no_epochs
-
-
-def _endless(trainer: DictConfig) -> str:
-    return f"trainer.max_epochs={shown(trainer.max_epochs)}"
+def _endless(trainer: DictConfig, what: str) -> Iterator[str]:
+    """Yield a line if the number of a run's steps is not known before it begins: also if only the time ends it."""
+    epochs = trainer.max_epochs
+    if trainer.max_steps == -1 and (epochs == -1 or (epochs is None and trainer.max_time is not None)):
+        yield f"trainer.max_epochs={shown(epochs)}: {what} needs an end; set trainer.max_epochs or trainer.max_steps"
 
 
 def _not_there(key: str, value: str) -> Iterator[str]:
@@ -151,8 +147,8 @@ def _schedule_problems(cfg: DictConfig) -> Iterator[str]:
         )
     if monitor.startswith("val/") and trainer.check_val_every_n_epoch != 1:
         yield f"scheduler.monitor={monitor}: is looked at after each epoch; needs trainer.check_val_every_n_epoch=1"
-    if "monitor" not in scheduler and not _has_end(trainer):
-        yield f"{_endless(trainer)}: a schedule needs an end; {AN_END}"
+    if "monitor" not in scheduler:
+        yield from _endless(trainer, "a schedule")
     min_lr = scheduler.get("min_lr")
     if min_lr is not None and min_lr > cfg.optimizer.lr:
         yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(cfg.optimizer.lr)}"

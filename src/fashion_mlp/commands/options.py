@@ -19,6 +19,7 @@ from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.command_line.folders import obstacle
 from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
@@ -26,8 +27,6 @@ from fashion_mlp.suggestions import shown
 
 PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""
-SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
-"""The key that names the reader's own images, by option of `data`."""
 NOT_FOR = "it cannot answer for them"
 NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
 """Arguments of data that say what is written, asked for and started on this machine."""

@@ -23,6 +23,10 @@ DATA_MODULES: Mapping[str, type[ImageDataModule]] = {
 }
 
 
+SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
+"""The key that names the reader's own images, by option; that for those to test on has `test_` before it."""
+
+
 def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModule:
     """Build a data module from a name and arguments that are not trusted.
 
