@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,32 +30,33 @@ from fashion_mlp import config
 from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.processes import is_first
-from fashion_mlp.resumption import go_on
+from fashion_mlp.resume import resume
+from fashion_mlp.run_directory import removed_unless_started
 from fashion_mlp.sweep import run_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
-    """Run one job; its result is what a sweep optimises."""
+    """Run one job; return the objective of a sweep."""
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides))
+        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
     with told_in_one_line():
-        return train(cfg, overrides) if cfg.resume is None else go_on(cfg, overrides, train)
+        return train(cfg, overrides) if cfg.resume is None else resume(cfg, overrides, train)
 
 
-def train(cfg: DictConfig, overrides: Sequence[str], resumed: bool = False) -> float:
-    """Load torch, and train."""
+def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
+    """Import torch and train."""
     from fashion_mlp import training
 
-    return training.train(cfg, overrides, resumed)
+    return training.train(cfg, overrides, **options)
 
 
 if __name__ == "__main__":
     config.register()
     if not is_first():
         sys.argv[1:] = without_folder(sys.argv[1:])
-    with told_in_one_line():
+    with told_in_one_line(), removed_unless_started():
         sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
         main()

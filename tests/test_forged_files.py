@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from fashion_mlp import load_classifier
-from fashion_mlp.charts import take_back
+from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import build_model, read_checkpoint
 from fashion_mlp.cli import main
 from fashion_mlp.errors import UserError
@@ -283,5 +283,5 @@ def test_a_checkpoint_cuts_no_files_but_those_of_its_charts(tmp_path: Path) -> N
     victim.write_text("precious")
     (tmp_path / "run").mkdir()
     logger = TensorBoardLogger(tmp_path / "run", name="", version="")
-    take_back([logger], {"../victim": 0, str(victim): 0}, step=0)
+    rewind_logs([logger], tmp_path, {"../victim": 0, str(victim): 0}, step=0)
     assert victim.read_text() == "precious"

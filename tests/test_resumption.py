@@ -171,16 +171,20 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
         (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}; resume takes"),
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
         (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
-        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run is to have 2 epochs, which may be raised only"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: must be an integer"),
-        (["-m"], "resume=a: one run goes on at a time, without -m"),
+        (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
+        (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
+        (["-m"], "resume=a: resumes a single run, without -m"),
         (["data.num_workers=-1"], "data.num_workers=-1: must be at least 0"),
     ):
         done = run_as_typed("resume=a", *overrides)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) <= 2
-    assert before == {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+    after = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+    assert [path for path in before | after if before.get(path) != after.get(path)] == []
 
 
 @pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
@@ -190,15 +194,15 @@ def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
     done = run_as_typed("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
-    assert f"trainer.max_epochs=2: {override.partition('=0')[0]} was laid out for 1 epochs" in done.stderr
+    assert f"trainer.max_epochs=2: {override.partition('=0')[0]} was planned for 1 epochs" in done.stderr
 
 
 def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
-    assert "resume=nowhere: there is no such folder" in run_as_typed("resume=nowhere").stderr
+    assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
     (tmp_path / "empty").mkdir()
-    assert "resume=empty: holds no run that could go on" in run_as_typed("resume=empty").stderr
+    assert "resume=empty: holds no run that can be resumed" in run_as_typed("resume=empty").stderr
     (tmp_path / "empty/multirun.yaml").touch()
-    assert "resume=empty: holds a sweep; go on with it by resume_sweep=empty" in run_as_typed("resume=empty").stderr
+    assert "resume=empty: holds a sweep. Resume it with resume_sweep=empty" in run_as_typed("resume=empty").stderr
 
 
 def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: Run) -> None:
@@ -221,7 +225,7 @@ def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path,
         done = run_as_typed("resume=a")
         other.communicate()
     assert done.returncode == 1
-    assert re.fullmatch(r"error: .*a: is being run by another process\n", done.stderr)
+    assert re.fullmatch(r"error: .*a: in use by another process\n", done.stderr)
     assert run_as_typed("resume=a").returncode == 0
 
 

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+PARTIAL = ".partial"
+"""Suffix of a file that is being written."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write to a temporary file beside `path`, which takes its place only if the block succeeds."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL, delete=False) as file:
         temporary = Path(file.name)
         try:
             yield file
@@ -24,3 +27,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
     temporary.chmod(0o644)  # not the private mode of temporary files: data are shared
     temporary.replace(path)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what `replacing` left in a directory when its process was killed."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-EVENT_FILES = "events.out.tfevents.*"
+EVENT_FILES = "events.out.tfevents.*.fashion-mlp"
+"""The suffix is set in `conf/logger/tensorboard.yaml`: files of others in the same directory are never changed."""
 
 
 def save_charts(loggers: Iterable[Logger]) -> dict[str, int]:
@@ -31,22 +32,25 @@ def save_charts(loggers: Iterable[Logger]) -> dict[str, int]:
     return sizes
 
 
-def take_back(loggers: Iterable[Logger], sizes: Mapping[str, int], step: int) -> None:
-    """Drop what was logged after a checkpoint. Loggers that write elsewhere than on this machine are left alone.
+def rewind_logs(loggers: Iterable[Logger], run_dir: Path, sizes: Mapping[str, int], step: int) -> None:
+    """Drop what a run has logged after a checkpoint. Loggers that write outside of its directory are left alone.
 
     Args:
         loggers: of the run, before they log anything.
-        sizes: what `save_charts` returned for the checkpoint.
-        step: its optimizer step.
+        run_dir: the directory of the run, without symbolic links.
+        sizes: what `save_charts` returned for the checkpoint; empty without a checkpoint.
+        step: the optimizer step of the checkpoint, or 0.
     """
     for logger in loggers:
+        if logger.log_dir is None or not Path(logger.log_dir).resolve().is_relative_to(run_dir):
+            continue
         if isinstance(logger, TensorBoardLogger):
-            _cut(Path(logger.log_dir), sizes)
+            _truncate(Path(logger.log_dir), sizes)
         elif isinstance(logger, CSVLogger):
-            _log_again(logger, step)
+            _rewrite_csv(logger, step)
 
 
-def _cut(folder: Path, sizes: Mapping[str, int]) -> None:
+def _truncate(folder: Path, sizes: Mapping[str, int]) -> None:
     for path in folder.glob(EVENT_FILES):
         if path.name not in sizes:
             path.unlink()
@@ -58,7 +62,7 @@ def _cut(folder: Path, sizes: Mapping[str, int]) -> None:
             log.warning(f"{path}: cut short or gone; the charts lack what it held, the training does not")
 
 
-def _log_again(logger: CSVLogger, step: int) -> None:
+def _rewrite_csv(logger: CSVLogger, step: int) -> None:
     path = Path(logger.log_dir) / "metrics.csv"
     if not path.is_file():
         return

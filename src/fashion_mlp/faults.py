@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fashion_mlp.callbacks.last_checkpoint import LAST, PREVIOUS
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
-from fashion_mlp.run_folder import from_here
+from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
 
 REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -67,4 +66,4 @@ def _how_to_go_on(run_dir: Path) -> str:
     folder = run_dir / "checkpoints"
     if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         return ""
-    return f"; go on with: python train.py resume={shlex.quote(str(from_here(run_dir)))}"
+    return f"; go on with: python train.py resume={shlex.quote(str(relative_to_cwd(run_dir)))}"

@@ -13,7 +13,7 @@ from lightning import Trainer
 from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.run_folder import from_here
+from fashion_mlp.run_directory import relative_to_cwd
 from fashion_mlp.starting_point import StartingPoint
 
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
@@ -41,7 +41,7 @@ def announcement(
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
         "training": f"{_name(classifier.make_optimizer)}, {batches}, {length}, seed {seed}",
         "device": device_name(trainer),
-        "folder": str(from_here(run_dir)),
+        "folder": str(relative_to_cwd(run_dir)),
     }
     if start is not None:
         lines["from"] = start.description
@@ -62,8 +62,8 @@ def device_name(trainer: Trainer) -> str:
 
 def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, *, has_charts: bool) -> str:
     """Return the table of results, and where to look next."""
-    folder = from_here(run_dir)
-    logdir = folder if folder.is_absolute() else folder.parts[0]  # all runs, where they lie together
+    folder = relative_to_cwd(run_dir)
+    logdir = folder if folder.is_absolute() else Path(*folder.parts[:1])  # the directory of all runs
     rows = [f"{'':<12}{'loss':>8}{'accuracy':>10}"]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
@@ -71,7 +71,7 @@ def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, 
     rows += [
         f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
-        f"checkpoint  {from_here(checkpoint) if checkpoint else 'none was written'}",
+        f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none was written'}",
     ]
     if has_charts:
         rows.append(f"charts      tensorboard --logdir {logdir}")

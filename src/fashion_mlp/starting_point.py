@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from fashion_mlp.callbacks.last_checkpoint import LAST, PREVIOUS, LastCheckpoint
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_folder import from_here
+from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
 from fashion_mlp.suggestions import shown
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class StartingPoint:
     def description(self) -> str:
         """What is taken over, in one line."""
         if not self.is_whole:
-            return f"{from_here(self.path)}, its weights only"
-        return f"{from_here(self.path)}, with optimizer and schedule, after step {self.step}"
+            return f"{relative_to_cwd(self.path)}, its weights only"
+        return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.step}"
 
     def begin(self, classifier: Classifier, max_epochs: int | None) -> None:
         """Take over the weights, if nothing else is; Lightning takes over the whole.

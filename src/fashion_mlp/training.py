@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from fashion_mlp import __version__, memory, processes, report, several_steps
+from fashion_mlp import __version__, memory, processes, report, run_directory, several_steps
+from fashion_mlp.atomic import remove_partial
 from fashion_mlp.batches import check_batches
 from fashion_mlp.callbacks import LastCheckpoint
-from fashion_mlp.charts import take_back
+from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.checkpoint_io import AtomicCheckpointIO
 from fashion_mlp.classifier import METADATA_KEY, Classifier
@@ -32,7 +33,6 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
-from fashion_mlp.run_folder import begin_anew, claimed, held
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
@@ -41,14 +41,20 @@ from fashion_mlp.terminal import silence_libraries
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, overrides: Sequence[str] = (), resumed: bool = False) -> float:
+def train(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    resumed: bool = False,
+    before_fit: Callable[[], None] | None = None,
+) -> float:
     """Train, validate, test the best checkpoint once, and record everything in the run's folder.
 
     Args:
         cfg: the composed configuration, checked by `fashion_mlp.command_line`.
         overrides: the overrides that it was composed with, which are recorded.
-        resumed: whether to go on with the run that the folder holds, to the same bits as if it had not been
-            interrupted.
+        resumed: whether to resume the run in the directory, to the same bits as if it had not been interrupted.
+        before_fit: called when everything is checked and the directory is locked, before anything in it changes.
 
     Returns:
         The objective of a sweep: the best validation accuracy, or the last training loss where there is no
@@ -63,45 +69,54 @@ def train(cfg: DictConfig, overrides: Sequence[str] = (), resumed: bool = False)
     if not torch.cuda.is_available():
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    run_dir = Path(cfg.run_dir)
+    run_dir = run_directory.resolve(cfg.run_dir)
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
     stop = StopRequest()
     shortage_told = memory.shortage_told(memory.remedy_for(cfg))
-    with (
-        stop.listening(),
-        faults_explained(run_dir),
-        shortage_told,
-        held(run_dir) if processes.is_first() else nullcontext(),
-    ):
-        return _train(cfg, overrides, run_dir, stop, resumed)
+    with stop.listening(), faults_explained(run_dir), shortage_told, run_directory.removed_unless_started():
+        if processes.is_first() and not resumed:
+            run_directory.create(run_dir)
+        with run_directory.lock(run_dir) if processes.is_first() else nullcontext():
+            return _train(cfg, overrides, run_dir, stop, resumed, before_fit or (lambda: None))
 
 
-def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopRequest, resumed: bool) -> float:
-    with claimed(run_dir, resumed=resumed) if processes.is_first() else nullcontext():
-        seed_everything(cfg.seed, workers=True, verbose=False)
-        # With it, distributed strategies would go back to the seed after the weights are drawn.
-        del os.environ["PL_GLOBAL_SEED"]
-        start = last_state(run_dir / "checkpoints") if resumed else named_state(cfg.ckpt_path, cfg.ckpt_part)
-        if resumed and start is None and processes.is_first():
-            begin_anew(run_dir)
-        datamodule: ImageDataModule = build("data", cfg)
-        trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
-        datamodule.prepare_data()
-        datamodule.setup("fit")
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
-        if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
-            datamodule.fetch_several(cfg.steps_per_execution)
-        check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
-        classifier = build_classifier(cfg, datamodule)
-        if start is not None and not resumed:
-            start.begin(classifier, cfg.trainer.max_epochs)
-        if trainer.global_rank > 0:
-            torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
+def _train(
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    run_dir: Path,
+    stop: StopRequest,
+    resumed: bool,
+    before_fit: Callable[[], None],
+) -> float:
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    # With it, distributed strategies would go back to the seed after the weights are drawn.
+    del os.environ["PL_GLOBAL_SEED"]
+    last = last_state(run_dir / "checkpoints") if resumed else None
+    start = last or named_state(cfg.ckpt_path, cfg.ckpt_part)
+    datamodule: ImageDataModule = build("data", cfg)
+    trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
+    if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
+        datamodule.fetch_several(cfg.steps_per_execution)
+    check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
+    classifier = build_classifier(cfg, datamodule)
+    if start is not None and last is None:
+        start.begin(classifier, cfg.trainer.max_epochs)
+    if trainer.global_rank > 0:
+        torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
 
     if trainer.is_global_zero:
         log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed, start))
+        before_fit()
+        run_directory.keep(run_dir)
+        remove_partial(run_dir / run_directory.CHECKPOINTS)
     loggers = trainer.loggers if trainer.is_global_zero else []
-    if resumed and start is not None:
-        take_back(loggers, start.charts, start.step)
+    if resumed:
+        rewind_logs(loggers, run_dir, last.charts if last else {}, last.step if last else 0)
+    if last is not None:
         recording = ended(loggers)
     else:
         recording = recorded(loggers, plain(cfg), classifier.model, datamodule.training_samples(SAMPLES))
@@ -128,7 +143,7 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
             "device": report.device_name(trainer),
             "parameters": report.num_parameters(classifier),
             "overrides": list(overrides),
-            "checkpoint": chosen and str(chosen.relative_to(run_dir)),
+            "checkpoint": chosen and str(_relative(chosen, run_dir)),
             **report.versions(),
         }
         report.write_metrics(run_dir / "metrics.json", metrics)
@@ -194,7 +209,7 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
             callback.stop = stop
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
     arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
-    arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
+    arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
     trainer: Trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
     return trainer
 
@@ -246,6 +261,11 @@ def lightning_complaints(key: str) -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise UserError(f"{key}: {error}") from error
+
+
+def _relative(path: Path, run_dir: Path) -> Path:
+    """Return a path relative to the run directory, which may be moved; unchanged if it is outside."""
+    return path.relative_to(run_dir) if path.is_relative_to(run_dir) else path
 
 
 def _monitors_validation(callback: object) -> bool:

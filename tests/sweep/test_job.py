@@ -63,15 +63,18 @@ def test_the_result_of_another_job_is_refused(cfg: DictConfig) -> None:
     assert not Path(cfg.run_dir, "error.json").exists()
 
 
-def test_what_was_left_unfinished_is_cleared(cfg: DictConfig) -> None:
+def test_a_job_that_starts_over_removes_its_own_state_only(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     (folder / "checkpoints").mkdir()
-    (folder / "metrics.json").write_text('{"val/acc": 0.')  # cut off
-    for name in ("error.json", "events.out.tfevents.1", "checkpoints/last.ckpt", "train.log", "notes.txt"):
+    (folder / "metrics.json").write_text('{"val/acc": 0.')  # truncated
+    own = {"error.json", "checkpoints/last.ckpt", "checkpoints/previous.ckpt"}
+    others = {"train.log", "holiday.png", "checkpoints/other_project.pt", "events.out.tfevents.1"}
+    for name in own | others:
         (folder / name).write_text("before\n")
 
     def run(cfg: DictConfig) -> float:
-        assert {path.name for path in folder.iterdir()} == {"metrics.json", "train.log", "notes.txt", ".lock"}
+        assert all((folder / name).read_text() == "before\n" for name in others)
+        assert not any((folder / name).exists() for name in own)
         return 0.5
 
     assert run_job(cfg, HYDRA, run) == 0.5
@@ -108,7 +111,7 @@ def test_a_job_that_another_process_runs_is_left_alone(cfg: DictConfig) -> None:
     with FileLock(Path(cfg.run_dir, ".lock")):
         assert math.isnan(run_job(cfg, HYDRA, never))
     (record,) = jobs_in(Path(cfg.run_dir).parent)
-    assert record.error.endswith("is being run by another process")
+    assert record.error.endswith("in use by another process")
     assert (Path(cfg.run_dir) / "checkpoints").exists()
 
 

@@ -16,9 +16,8 @@ from fashion_mlp.charts import save_charts
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.random_state import random_state, restore_random_state
+from fashion_mlp.run_directory import LAST, PREVIOUS
 
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
 AGREE_EVERY = 16
 """Batches after which several processes look, together, whether to save: it takes a message among them."""
 

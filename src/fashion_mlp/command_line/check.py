@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from fashion_mlp import processes, resumption
+from fashion_mlp import processes, resume
 from fashion_mlp.command_line import flags, keys, quoting
 from fashion_mlp.command_line.combinations import has_validation, impossible
 from fashion_mlp.command_line.folders import folder_problems
@@ -46,7 +46,7 @@ def check(argv: Sequence[str], config_dir: Path, config_name: str = "train") -> 
     Raises:
         UserError: a line for each unknown key or option, wrong type, value out of range, or impossible combination.
     """
-    argv = flags.first(resumption.resumed(resumed(argv)))
+    argv = flags.first(resume.expand_resume(resumed(argv)))
     args = flags.parse(argv)
     if args.config_name and not (args.config_path or args.config_dir):
         names = [path.stem for path in config_dir.glob("*.yaml")]
@@ -133,7 +133,7 @@ def _wrong_with(
         if option.is_sweep_override() and not multirun:
             yield f"{option.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
     if processes.is_first():
-        yield from folder_problems(cfg, multirun=multirun, resumed=resumption.KEY in typed)
+        yield from folder_problems(cfg, multirun=multirun, resumed=resume.KEY in typed)
     if searching:
         yield from out_of_range(hydra.sweeper, "hydra.sweeper.")
     with open_dict(cfg):

@@ -59,7 +59,8 @@ def has_validation(cfg: DictConfig) -> bool:
 
 def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     """Yield a line for each combination of values that cannot work."""
-    files = {"ckpt_path": cfg.ckpt_path} | {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
+    files = {"ckpt_path": None if cfg.resume else cfg.ckpt_path}
+    files |= {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
     for key, value in files.items():
         if value is not None and not OmegaConf.is_missing(cfg, key):
             yield from _not_there(key, value)

@@ -7,6 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion_mlp.run_directory import CHECKPOINTS, taken
+
 
 def folder_problems(cfg: DictConfig, *, multirun: bool, resumed: bool = False) -> Iterator[str]:
     """Yield a line for each folder of a run or sweep that cannot be made.
@@ -31,8 +33,8 @@ def folder_problems(cfg: DictConfig, *, multirun: bool, resumed: bool = False) -
         else:
             if problem := obstacle(Path(folder)):
                 yield f"{key}={folder}: {problem}"
-            if key == "hydra.run.dir" and not resumed and Path(folder, "checkpoints").exists():
-                yield f"{key}={folder}: holds a run already; go on with it by resume={folder}, or name another folder"
+            if key == "hydra.run.dir" and not resumed and Path(folder, CHECKPOINTS).exists():
+                yield f"{key}={folder}: {taken(folder)}"
 
 
 def obstacle(folder: Path) -> str:

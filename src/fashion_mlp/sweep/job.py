@@ -10,10 +10,10 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
+from fashion_mlp import run_directory
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_folder import clear, held
 from fashion_mlp.sweep.gpus import own_gpu
-from fashion_mlp.sweep.records import objective_in, record_error, result_in
+from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in
 from fashion_mlp.terminal import begin_lines_with
 
 log = logging.getLogger(__name__)
@@ -30,15 +30,16 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     Returns:
         Its objective, or NaN if it failed: an error raised here would end the sweep before its table.
     """
-    folder = Path(cfg.run_dir)
+    folder = run_directory.resolve(cfg.run_dir)
     overrides = list(hydra_cfg.overrides.task)
     if parent_process() is not None:  # a worker shares the terminal with others
         begin_lines_with(f"#{folder.name}  ")
     try:
         result = result_in(folder)
         if result is None:
-            with held(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
-                clear(folder)
+            with run_directory.lock(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
+                run_directory.start_over(folder)
+                (folder / ERROR).unlink(missing_ok=True)
                 return run(cfg)
     except Exception as error:
         line = record_error(folder, overrides, error)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.command_line import flags
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_folder import quoted
+from fashion_mlp.run_directory import hydra_quote
 
 KEY = "resume_sweep"
 RECORD = "multirun.yaml"
@@ -33,13 +33,25 @@ def resumed(argv: Sequence[str]) -> list[str]:
         raise UserError(f"{' '.join(asked.others)}: not with {asked.text}, which runs that sweep as it was begun")
     if not folder.is_dir():
         raise UserError(f"{asked.text}: there is no such folder")
-    hydra = _read(folder)
+    hydra = read_record(folder / RECORD)
     if hydra is None:
         raise UserError(f"{asked.text}: holds no sweep (there is no {RECORD} of one in it)")
     replaced = ["hydra.mode=", "hydra.sweep.dir="]
     if any(text.startswith("hydra/launcher=") for text in hydras):
         replaced += ["hydra/launcher=", "hydra.launcher."]
     given = [text for text in hydra["overrides"]["hydra"] if not text.startswith(tuple(replaced))]
+    return [
+        "--multirun",
+        *recorded_flags(hydra),
+        *given,
+        *hydra["overrides"]["task"],
+        f"hydra.sweep.dir={hydra_quote(folder)}",
+        *hydras,
+    ]
+
+
+def recorded_flags(hydra: Any) -> list[str]:
+    """Return the flags that a recorded command line had and its replay needs."""
     added = [
         flag
         for source in hydra["runtime"]["config_sources"]
@@ -48,17 +60,22 @@ def resumed(argv: Sequence[str]) -> list[str]:
     ]
     if hydra["job"]["config_name"] != "train":
         added += ["--config-name", hydra["job"]["config_name"]]
-    return ["--multirun", *added, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
+    return added
 
 
 def check_same_sweep(folder: Path, config: DictConfig) -> None:
-    """Check that a folder is free, or holds the sweep that is about to run.
+    """Check that a directory is free for a sweep, or holds the same sweep, which was interrupted.
 
     Raises:
-        UserError: it holds another one.
+        UserError: it holds another sweep, or directories that a job of this one would write to.
     """
-    before = _read(folder)
+    before = read_record(folder / RECORD)
     if before is None:
+        jobs = sorted(path for path in folder.glob("*") if path.name.isdecimal()) if folder.is_dir() else []
+        if jobs:
+            raise UserError(
+                f"hydra.sweep.dir={folder}: {jobs[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
+            )
         return
     now = OmegaConf.to_container(config.hydra, resolve=False)
     assert isinstance(now, dict)
@@ -74,10 +91,10 @@ def _jobs_of(hydra: Any) -> tuple[Any, Any]:
     return hydra["overrides"]["task"], hydra["sweeper"].get("params")
 
 
-def _read(folder: Path) -> Any:
-    """Return Hydra's part of what a sweep wrote of itself, or None."""
+def read_record(path: Path) -> Any:
+    """Return Hydra's part of the record that it wrote of a run or sweep; None if that is missing or damaged."""
     try:
-        content = yaml.safe_load((folder / RECORD).read_text())
+        content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     hydra = content.get("hydra") if isinstance(content, dict) else None

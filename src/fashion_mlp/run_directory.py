@@ -1,0 +1,172 @@
+"""The directory of a run: created for one run, locked while it is in use, removed if the run does not start."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+from typing_extensions import override
+
+from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.processes import is_first
+
+LOCK = ".lock"
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+
+
+class _NewDirectory(NamedTuple):
+    """What this process has created for a run that has not started.
+
+    Args:
+        outputs: what the run writes before it starts and what was not there before.
+        parents: the run directory and its parents, as far as they are new, innermost first.
+        lock: held.
+    """
+
+    outputs: list[Path]
+    parents: list[Path]
+    lock: FileLock
+
+
+_not_started: dict[Path, _NewDirectory] = {}
+
+
+class RunDirectory(Callback):
+    """Creates the directory of a single run before Hydra writes to it: a directory of another run stays untouched."""
+
+    @override
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if not is_first() or config.get("resume") is not None:
+            return
+        run_dir, record = resolve(config.hydra.run.dir), config.hydra.output_subdir
+        with told_in_one_line():
+            if record is not None and (run_dir / record / "overrides.yaml").exists():
+                raise UserError(f"hydra.run.dir={config.hydra.run.dir}: {taken(config.hydra.run.dir)}")
+            records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
+            create(run_dir, [f"{config.hydra.job.name}.log", *records, *([record] if record else [])])
+        with read_write(config.hydra):
+            config.hydra.run.dir = str(run_dir)
+
+
+def resolve(path: str | Path) -> Path:
+    """Return an absolute path without symbolic links and `~`."""
+    return Path(path).expanduser().resolve()
+
+
+def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
+    """Create the directory of a new run and lock it, unless this process has done so.
+
+    Args:
+        run_dir: as `resolve` returns it.
+        outputs: names of files and directories that are written there before the run starts, the files of a directory
+            before it.
+
+    Raises:
+        UserError: the directory holds a run, is in use by another process, or is not writable.
+    """
+    if run_dir in _not_started:
+        return
+    parents = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    new = [run_dir / name for name in (*outputs, CHECKPOINTS, LOCK) if not (run_dir / name).exists()]
+    lock = FileLock(run_dir / LOCK, is_singleton=True)
+    with _write_errors_explained(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, run_dir)
+        _not_started[run_dir] = _NewDirectory(new, parents, lock)
+        try:
+            (run_dir / CHECKPOINTS).mkdir()
+        except OSError as error:
+            _remove(run_dir)
+            if isinstance(error, FileExistsError):
+                raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
+            raise
+
+
+@contextmanager
+def removed_unless_started() -> Iterator[None]:
+    """Remove what `create` and the run have written if the block raises before `keep`."""
+    try:
+        yield
+    except BaseException:
+        for run_dir in list(_not_started):
+            _remove(run_dir)
+        raise
+
+
+def keep(run_dir: Path) -> None:
+    """Keep the directory of a run that starts, whatever happens to it."""
+    if new := _not_started.pop(run_dir, None):
+        new.lock.release()
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Lock a run directory for this process; the lock ends with the process at the latest.
+
+    Raises:
+        UserError: another process works there, or the directory is not writable.
+    """
+    # Within a process the same lock is acquired several times: by a job of a sweep and by its run.
+    lock = FileLock(run_dir / LOCK, is_singleton=True)
+    with _write_errors_explained(run_dir):
+        _acquire(lock, run_dir)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_over(run_dir: Path) -> None:
+    """Remove the states that an interrupted run left, so that it starts from the beginning."""
+    for name in (LAST, PREVIOUS):
+        (run_dir / CHECKPOINTS / name).unlink(missing_ok=True)
+
+
+def hydra_quote(path: Path) -> str:
+    """Quote a path as a value for Hydra's override parser."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def relative_to_cwd(path: Path) -> Path:
+    """Return a path relative to the directory in which the command was typed, or unchanged if it is outside."""
+    # Not the working directory: hydra.job.chdir=true changes that.
+    cwd = Path(HydraConfig.get().runtime.cwd if HydraConfig.initialized() else Path.cwd())
+    return path.relative_to(cwd) if path.is_relative_to(cwd) else path
+
+
+@contextmanager
+def _write_errors_explained(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
+
+
+def _acquire(lock: FileLock, run_dir: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{run_dir}: in use by another process") from error
+
+
+def taken(shown: str | Path) -> str:
+    """Return why a run directory cannot be used for a new run."""
+    return f"holds a run already. Resume it with resume={shown}, or choose another hydra.run.dir"
+
+
+def _remove(run_dir: Path) -> None:
+    """Remove what was created for a run that did not start; a failure to do so must not hide why it did not."""
+    new = _not_started.pop(run_dir, None)
+    if new is None:
+        return
+    new.lock.release()
+    for path in (*new.outputs, *new.parents):
+        with suppress(OSError):  # a directory that somebody else has written to stays, and so do its parents
+            path.rmdir() if path.is_dir() else path.unlink()
