@@ -305,6 +305,87 @@ def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
     assert differences(old, new) == []  # such a rate changes nothing
 
 
+def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: Run) -> None:
+    """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
+    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
+    done = run_here("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(Path("b/metrics.json").read_text())
+    assert metrics["checkpoint"] == "checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize("epochs_left", [0, 1])
+def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
+    run_here: Run, run_as_typed: Run, epochs_left: int
+) -> None:
+    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    Path("a/checkpoints/best.ckpt").unlink()
+    Path("a/metrics.json").unlink()  # as if the run had been killed before its test
+    done = run_as_typed("resume=a", f"trainer.max_epochs={2 + epochs_left}")
+    assert done.returncode == 0, done.stderr
+    assert "a/checkpoints/best.ckpt: missing; the best checkpoint is chosen among the remaining epochs" in done.stdout
+    metrics = json.loads(Path("a/metrics.json").read_text())
+    assert metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config", ""),
+        ("config", "- 1"),
+        ("config", "data: {"),
+        ("config", "trainer: 5"),
+        ("overrides", "{}"),
+        ("overrides", "- {a: 1}"),
+        ("hydra", "hydra: []"),
+    ],
+)
+def test_a_damaged_record_is_refused_in_a_few_lines(
+    interrupted: Path, run_as_typed: Run, name: str, content: str
+) -> None:
+    (interrupted / ".hydra" / f"{name}.yaml").write_text(content)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "a" in done.stderr.split(":")[1]
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 5
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
+def test_damaged_results_do_not_mark_a_run_as_complete(
+    whole: Path, interrupted: Path, run_as_typed: Run, content: str
+) -> None:
+    (interrupted / "metrics.json").write_text(content)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(whole), outcome(interrupted)) == []
+
+
+def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: Run) -> None:
+    config = interrupted / ".hydra/config.yaml"
+    config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr == "error: label_smoothing=0: a was started with 0.1. Type label_smoothing=0.1\n"
+    assert run_as_typed("resume=a", "label_smoothing=0.1").returncode == 0
+
+
+def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
+    run_here: Run, run_as_typed: Run, sigterm_at: Ask
+) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    assert run_here("hydra.run.dir=whole", *start).returncode == 0
+    sigterm_at(3)
+    assert run_here("hydra.run.dir=b", *start).returncode == 143
+    Path("b/checkpoints/last.ckpt").unlink()
+    assert run_as_typed("resume=b").returncode == 0
+    weights = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "b")]
+    assert differences(*weights) == []
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     longer = "trainer.max_epochs=9"

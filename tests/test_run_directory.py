@@ -27,7 +27,8 @@ def contents(folder: Path) -> dict[str, str]:
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Lock a run directory in another process."""
-    program = f"import filelock, sys\nwith filelock.FileLock({str(run_dir / '.lock')!r}):\n print(flush=True); sys.stdin.read()"
+    lock = f"filelock.FileLock({str(run_dir / '.lock')!r})"
+    program = f"import filelock, sys\nwith {lock}:\n print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

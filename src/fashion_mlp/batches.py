@@ -1,6 +1,7 @@
 """What an epoch's minibatches must be: known once the data are read, and told before training begins."""
 
-from itertools import count
+from collections.abc import Mapping
+from itertools import count as count_from
 from math import ceil
 
 from omegaconf import DictConfig
@@ -15,23 +16,28 @@ def limited(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def check_batches(cfg: DictConfig, images: int, processes: int) -> None:
-    """Check that the minibatches of an epoch suit what the configuration does with them.
+def check_batches(cfg: DictConfig, images: Mapping[str, int], processes: int) -> None:
+    """Check that the batches of each stage suit what the configuration does with them.
 
     Args:
         cfg: the configuration.
-        images: how many there are to train on.
-        processes: of the run, which share them.
+        images: the number of images of "train", "val" and "test".
+        processes: the number of processes, each of which takes its share of the images.
 
     Raises:
         UserError: a key must be changed.
     """
-    share, size, trainer = ceil(images / processes), cfg.data.batch_size, cfg.trainer
+    share, size, trainer = ceil(images["train"] / processes), cfg.data.batch_size, cfg.trainer
     batches = ceil(share / size)
-    limit = trainer.limit_train_batches
-    used = limited(batches, limit)
-    if used == 0:
-        raise UserError(f"trainer.limit_train_batches={limit}: is less than one of the {batches:,} batches of an epoch")
+    used = limited(batches, trainer.limit_train_batches)
+    for stage, count in images.items():
+        total = batches if stage == "train" else ceil(count / processes / cfg.data.eval_batch_size)
+        name = "overfit_batches" if trainer.overfit_batches and stage != "test" else f"limit_{stage}_batches"
+        if total and limited(total, trainer[name]) == 0:
+            raise UserError(
+                f"trainer.{name}={trainer[name]}: less than one of {total:,} batches. Expected a number of batches, or "
+                f"a fraction of at least {1 / total:.2g}"
+            )
     interval, each_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
     if isinstance(interval, int) and each_epoch and interval > used and not trainer.fast_dev_run:
         raise UserError(
@@ -40,7 +46,7 @@ def check_batches(cfg: DictConfig, images: int, processes: int) -> None:
         )
     has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
     if has_norm and share % size == 1 and used == batches:
-        other = next(other for other in count(size + 1) if share % other != 1)
+        other = next(other for other in count_from(size + 1) if share % other != 1)
         raise UserError(
             f"model.norm=batch: the last minibatch of an epoch would hold one image, of which there is no deviation; "
             f"use data.batch_size={other}, or change data.val_size by one"

@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +24,7 @@ from fashion_mlp import __version__, memory, processes, report, run_directory, s
 from fashion_mlp.atomic import remove_partial
 from fashion_mlp.batches import check_batches
 from fashion_mlp.callbacks import LastCheckpoint
+from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
 from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.checkpoint_io import AtomicCheckpointIO
@@ -101,7 +102,10 @@ def _train(
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
     if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
         datamodule.fetch_several(cfg.steps_per_execution)
-    check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
+    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    if cfg.test:
+        images["test"] = datamodule.num_test_images()
+    check_batches(cfg, images, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
     if start is not None and last is None:
         start.begin(classifier, cfg.trainer.max_epochs)
@@ -127,7 +131,7 @@ def _train(
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
 
-        chosen = chosen_checkpoint(trainer)
+        chosen = next(iter(written_checkpoints(trainer)), None)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
         if cfg.test:
             # The only time that the test set is read.
@@ -237,15 +241,6 @@ def plain(config: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return cast("dict[str, Any]", container)
-
-
-def chosen_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the best checkpoint, or the last where nothing was monitored, or None where none was written."""
-    callbacks = trainer.checkpoint_callbacks
-    best = [callback.best_model_path for callback in callbacks if isinstance(callback, ModelCheckpoint)]
-    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint) and callback.path.exists()]
-    written = [*map(Path, filter(None, best)), *last]
-    return written[0] if written else None
 
 
 def metrics_of(checkpoint: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import ROOT, SMALL, Run
+from tests.sweep.test_resume import begun as record_sweep
 
 QUICK = ("trainer.max_epochs=1", "logger=none")
 
@@ -145,7 +146,8 @@ def begun(sweep: Path, data_root: Path) -> list[str]:
     values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last of a key counts
     typed = [f"{key}={value}" for key, value in values.items()]
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0, "epochs": 1}
-    (sweep / "0").mkdir(parents=True)
+    record_sweep(sweep, *typed, "seed=0,1")
+    (sweep / "0").mkdir()
     (sweep / "0" / "metrics.json").write_text(json.dumps({**metrics, "overrides": [*typed, "seed=0"]}))
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 

@@ -1,5 +1,6 @@
 """The state from which an interrupted run goes on to the same bits."""
 
+import logging
 import signal
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.random_state import random_state, restore_random_state
 from fashion_mlp.run_directory import LAST, PREVIOUS
+
+log = logging.getLogger(__name__)
 
 AGREE_EVERY = 16
 """Batches after which several processes look, together, whether to save: it takes a message among them."""
@@ -127,8 +130,8 @@ class LastCheckpoint(Checkpoint):
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint):
-                    _move(checkpoint["callbacks"].get(callback.state_key, {}), self.dirpath)
+                if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
+                    _relocate(checkpoint["callbacks"], callback)
 
     def _is_due(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self._saved_step
@@ -177,15 +180,39 @@ def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
     return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
 
 
-def _move(state: dict[str, Any], folder: Path) -> None:
-    """Let the state of a `ModelCheckpoint` name its files where they are now: the run's folder may have moved."""
-    for key, value in state.items():
-        if key.endswith("_path") and value:
-            state[key] = str(folder / Path(value).name)
-        elif key == "best_k_models":
-            state[key] = {str(folder / Path(path).name): score for path, score in value.items()}
-        elif key == "dirpath":
-            state[key] = str(folder)
+def written_checkpoints(trainer: Trainer) -> list[Path]:
+    """Return the checkpoints that this run has written: the best, then the last."""
+    written = []
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            path = Path(callback.best_model_path)
+            # A run that starts from the checkpoint of another also gets the path of the other's best one.
+            if path.is_relative_to(str(callback.dirpath)):
+                written.append(path)
+    last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+    for path in written:
+        if not path.exists():
+            log.warning(f"{path}: missing; the last checkpoint takes its place")
+    return [path for path in (*written, *last) if path.exists()]
+
+
+def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:
+    """Update the paths in the state of a `ModelCheckpoint`: the run directory may have been moved.
+
+    Without its best checkpoint the state is dropped: the best one of the remaining epochs is kept then.
+    """
+    state, folder = states[callback.state_key], Path(str(callback.dirpath))
+
+    def relocated(path: str) -> str:
+        old = Path(state["dirpath"])
+        return str(folder / Path(path).relative_to(old)) if path and Path(path).is_relative_to(old) else path
+
+    new = {key: relocated(value) if key.endswith("_path") else value for key, value in state.items()}
+    new["best_k_models"] = {relocated(path): score for path, score in state["best_k_models"].items()}
+    states[callback.state_key] = {**new, "dirpath": str(folder)}
+    if new["best_model_path"] and not Path(new["best_model_path"]).exists():
+        log.warning(f"{new['best_model_path']}: missing; the best checkpoint is chosen among the remaining epochs")
+        del states[callback.state_key]
 
 
 def _put_between_batches(checkpoint: dict[str, Any]) -> None:

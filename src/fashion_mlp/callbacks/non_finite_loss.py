@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
-from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
+from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 
@@ -73,13 +72,10 @@ def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
 
 
 def _stop(trainer: Trainer, what: str, step: int, before: str = "") -> None:
-    callbacks = trainer.checkpoint_callbacks
-    saved = {callback.best_model_path for callback in callbacks if isinstance(callback, ModelCheckpoint)} - {""}
-    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint)]
-    saved |= {str(path) for path in last if path.exists()}
+    saved = written_checkpoints(trainer)
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     raise UserError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: "
         "lower optimizer.lr or set trainer.gradient_clip_val. "
-        + (f"Good until then: {', '.join(sorted(saved))}" if saved else "No checkpoint had been written yet")
+        + (f"Good until then: {', '.join(map(str, saved))}" if saved else "No checkpoint had been written yet")
     )

@@ -23,6 +23,8 @@ TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "pr
 """Arguments of callbacks and loggers that name something."""
 LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
+RESERVED_FILENAMES = ("last", "new", "previous")
+"""Names of the files that `LastCheckpoint` writes."""
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
@@ -169,6 +171,11 @@ def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
         for argument in TEXTS:
             if isinstance(part.get(argument), dict | list):
                 yield f"{key}.{argument}={shown(part[argument])}: must be text"
+        if part.get("filename") in RESERVED_FILENAMES:
+            yield (
+                f"{key}.filename={part['filename']}: reserved for the state that resume= reads. Choose another name, "
+                "such as best"
+            )
         monitor = str(part.get("monitor"))
         if monitor not in MONITORED and re.match(r"(val|train)(\b|_)", monitor):
             yield f"{key}.monitor={monitor}: is not logged{nearest(monitor, MONITORED)}"

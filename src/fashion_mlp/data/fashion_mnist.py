@@ -10,7 +10,7 @@ from torchvision.datasets import FashionMNIST
 from typing_extensions import override
 
 from fashion_mlp.data.files import DataFile, ensure_files
-from fashion_mlp.data.idx import image_file, label_file, read_split
+from fashion_mlp.data.idx import count_images, image_file, label_file, read_split
 from fashion_mlp.data.module import ImageDataModule
 
 MIRRORS = (
@@ -71,6 +71,10 @@ class FashionMNISTDataModule(ImageDataModule):
             UserError: a file can be had from nowhere, or the folder cannot be written.
         """
         ensure_files(self.folder, FILES, self.mirrors, self.timeout)
+
+    @override
+    def num_test_images(self) -> int:
+        return count_images(self.folder, "test")
 
     @override
     def read_split(self, split: str) -> tuple[Tensor, Tensor]:

@@ -49,11 +49,26 @@ def read_split(folder: Path, split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
 
 
+def count_images(folder: Path, split: str) -> int:
+    """Return the number of images of a split, from the header of its label file."""
+    return read_shape(folder / label_file(split), dimensions=1)[0]
+
+
 def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Read an array of bytes, with one copy in memory; torchvision's reader makes two.
 
     Raises:
-        UserError: it has no such header, or another size than its header says. Nothing is allocated by then.
+        UserError: the file is not valid.
+    """
+    shape = read_shape(path, dimensions)
+    return np.fromfile(path, np.uint8, offset=path.stat().st_size - prod(shape)).reshape(shape)
+
+
+def read_shape(path: Path, dimensions: int) -> tuple[int, ...]:
+    """Read the shape of an array of bytes from its header.
+
+    Raises:
+        UserError: the file has no such header, or another size than its header states.
     """
     expected = struct.pack(">HBB", 0, UNSIGNED_BYTES, dimensions)
     with path.open("rb") as file:
@@ -63,7 +78,7 @@ def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{dimensions}I", header[len(expected) :])
     if path.stat().st_size != len(header) + prod(shape):
         raise UserError(f"{path}: {path.stat().st_size:,} bytes, where its header says {len(header) + prod(shape):,}")
-    return np.fromfile(path, np.uint8, offset=len(header)).reshape(shape)
+    return shape
 
 
 def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:

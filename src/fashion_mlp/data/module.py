@@ -90,6 +90,10 @@ class ImageDataModule(LightningDataModule):
     def read_split(self, split: str) -> Batch:
         """Return the images and labels of "train" or "test", shaped as a batch; of "val" with `has_own_val`."""
 
+    def num_test_images(self) -> int:
+        """Return the number of test images, and read them if that is not known otherwise."""
+        return len(self.read_split("test")[1])
+
     @property
     def has_validation(self) -> bool:
         """Whether there are images to validate on."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 from fashion_mlp.atomic import replacing
 from fashion_mlp.data.files import locked, sha256_of
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import image_file, label_file, read_split, write_split
+from fashion_mlp.data.idx import count_images, image_file, label_file, read_split, write_split
 from fashion_mlp.data.module import ImageDataModule
 
 CHECKSUMS = "SHA256SUMS"
@@ -74,6 +74,10 @@ class SyntheticDataModule(ImageDataModule):
             # Written last: its presence says that the files are complete.
             with replacing(self.folder / CHECKSUMS) as file:
                 file.writelines(f"{sha256_of(self.folder / name)}  {name}\n".encode() for name in self._names())
+
+    @override
+    def num_test_images(self) -> int:
+        return count_images(self.folder, "test")
 
     @override
     def read_split(self, split: str) -> tuple[Tensor, Tensor]:

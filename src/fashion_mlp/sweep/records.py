@@ -52,8 +52,14 @@ def objective_in(metrics: Mapping[str, Any]) -> str:
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete job, or None."""
-    return _read(folder / METRICS)
+    """Return the metrics of a complete run; None if `metrics.json` is missing or damaged."""
+    metrics = _read(folder / METRICS) or {}
+    is_whole = (
+        type(metrics.get("epochs")) is int
+        and isinstance(metrics.get("overrides"), list)
+        and isinstance(metrics.get(objective_in(metrics)), int | float)
+    )
+    return metrics if is_whole else None
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
