@@ -138,6 +138,11 @@ def test_embed_writes_what_the_projector_reads(fashion: Fashion, checkpoint: Pat
     names = tensors.with_name("metadata.tsv").read_text().splitlines()
     assert (len(names), names[0]) == (51, "true\tpredicted")
     assert tensors.with_name("sprite.png").is_file()
+    Path("mine/embedding").mkdir(parents=True)
+    Path("mine/embedding/projector_config.pbtxt").write_text("of the user")
+    refused = fashion("embed", checkpoint, root, "--output", "mine")
+    assert (refused.status, refused.err) == (1, "error: mine/embedding: holds other files. Choose another --output")
+    assert Path("mine/embedding/projector_config.pbtxt").read_text() == "of the user"
     assert "PROJECTOR" in fashion("embed", checkpoint, root).out
     assert (checkpoint.parents[1] / "embedding/projector_config.pbtxt").is_file()
 
@@ -238,6 +243,10 @@ def test_predict_names_the_classes_of_files_folders_and_globs(
     lines = fashion("predict", checkpoint, pictures / "00.png", "--show", "seen.png").out.splitlines()
     assert f"{names[0]} {probabilities[0].max():.1%}" in lines[0]
     assert Path("seen.png").stat().st_size > 1000
+    photo = (pictures / "00.png").read_bytes()
+    refused = fashion("predict", checkpoint, pictures, "--show", pictures / "00.png")
+    assert refused.err == f"error: --show {pictures}/00.png: is one of the pictures to classify. Choose another file"
+    assert (pictures / "00.png").read_bytes() == photo
 
 
 def test_a_broken_picture_does_not_keep_the_others_from_their_answer(

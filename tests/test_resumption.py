@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
@@ -96,6 +97,29 @@ def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: A
     columns = [name for name in rows(whole)[0].split(",") if name != "samples_per_second"]
     tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
     assert tables[0] == tables[1]
+
+
+def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
+    compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = "logger=csv", "trainer.log_every_n_steps=3"
+    whole, cfg = (compose_small(name, *overrides) for name in ("whole", "interrupted"))
+    train(whole)
+    sigterm_at(13)
+    with pytest.raises(Interrupted):
+        train(cfg)
+
+    def killed(logger: CSVLogger) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CSVLogger, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, resumed=True)
+    train(cfg, resumed=True)
+    steps = [[row["step"] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
+    assert steps[0] == steps[1]
+    assert not Path(cfg.run_dir, "csv/metrics.before").exists()
 
 
 def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask) -> None:

@@ -77,6 +77,14 @@ def test_the_directory_of_another_run_stays_untouched(run_here: Run, tmp_path: P
     assert contents(tmp_path / "a") == {str(Path(of_the_run).parent): "", of_the_run: "of another run"}
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "curves.png"])
+def test_a_run_overwrites_no_file_that_it_finds(run_here: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("of the user")
+    done = run_here("hydra.run.dir=.")
+    assert done.stderr == f"error: hydra.run.dir=.: a run would overwrite {name}. Choose another\n"
+    assert contents(tmp_path) == {name: "of the user"}
+
+
 def test_a_directory_that_another_process_is_creating_stays_untouched(run_here: Run, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with locked(tmp_path / "a"):

@@ -64,13 +64,17 @@ def _truncate(folder: Path, sizes: Mapping[str, int]) -> None:
 
 def _rewrite_csv(logger: CSVLogger, step: int) -> None:
     path = Path(logger.log_dir) / "metrics.csv"
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
+    before = path.with_suffix(".before")  # what was there, until all of it is written again
+    if not before.exists():
+        if not path.is_file():
+            return
+        path.rename(before)
+    path.unlink(missing_ok=True)
+    with before.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    path.unlink()
     for row in rows:
         values: dict[str, float | Tensor] = {name: float(text) for name, text in row.items() if name != "step" and text}
         if int(row["step"]) <= step and not any(name.startswith("test/") for name in values):
             logger.log_metrics(values, int(row["step"]))
     logger.save()
+    before.unlink()

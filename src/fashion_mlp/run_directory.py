@@ -1,6 +1,6 @@
 """The directory of a run: created for one run, locked while it is in use, removed if the run does not start."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from fashion_mlp.processes import is_first
 
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+RESULTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
+"""Files that a run writes, and that it must not find."""
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 
@@ -44,11 +46,14 @@ class RunDirectory(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if not is_first() or config.get("resume") is not None:
             return
-        run_dir, record = resolve(config.hydra.run.dir), config.hydra.output_subdir
+        typed, record = config.hydra.run.dir, config.hydra.output_subdir
+        run_dir = resolve(typed)
+        records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
         with told_in_one_line():
-            if record is not None and (run_dir / record / "overrides.yaml").exists():
-                raise UserError(f"hydra.run.dir={config.hydra.run.dir}: {taken(config.hydra.run.dir)}")
-            records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
+            if record and (run_dir / records[-1]).exists():
+                raise UserError(f"hydra.run.dir={typed}: {taken(typed)}")
+            if found := [name for name in RESULTS if (run_dir / name).exists()]:
+                raise UserError(f"hydra.run.dir={typed}: a run would overwrite {found[0]}. Choose another")
             create(run_dir, [f"{config.hydra.job.name}.log", *records, *([record] if record else [])])
         with read_write(config.hydra):
             config.hydra.run.dir = str(run_dir)
@@ -122,6 +127,13 @@ def lock(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_written(paths: Iterable[Path]) -> None:
+    """Remove files and empty directories; a directory that holds anything else stays, and so do its parents."""
+    for path in paths:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
 def start_over(run_dir: Path) -> None:
     """Remove the states that an interrupted run left, so that it starts from the beginning."""
     for name in (LAST, PREVIOUS):
@@ -167,6 +179,4 @@ def _remove(run_dir: Path) -> None:
     if new is None:
         return
     new.lock.release()
-    for path in (*new.outputs, *new.parents):
-        with suppress(OSError):  # a directory that somebody else has written to stays, and so do its parents
-            path.rmdir() if path.is_dir() else path.unlink()
+    remove_written((*new.outputs, *new.parents))

@@ -1,7 +1,6 @@
 """`fashion-mlp embed`."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -9,6 +8,19 @@ from torch.utils.tensorboard import SummaryWriter
 from fashion_mlp.checkpoint import load_classifier
 from fashion_mlp.commands.options import check_folder, chosen_device, say, say_json, test_data, writable
 from fashion_mlp.embedding import last_hidden_layer
+from fashion_mlp.errors import UserError
+from fashion_mlp.run_directory import remove_written
+
+SUFFIX = ".fashion-mlp"
+WRITTEN = (
+    "projector_config.pbtxt",
+    "00000/test/metadata.tsv",
+    "00000/test/sprite.png",
+    "00000/test/tensors.tsv",
+    "00000/test",
+    "00000",
+)
+"""What `SummaryWriter.add_embedding` writes for the tag "test" at step 0."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,9 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [list(pair) for pair in zip(truths, classifier.predict(images).names, strict=True)]
     folder = arguments.output or _run_folder(arguments.checkpoint)
     place = folder / "embedding"
-    if (place / "projector_config.pbtxt").exists():
-        shutil.rmtree(place)  # an earlier one, which TensorBoard would mix with this
-    with writable(place), SummaryWriter(str(place)) as writer:
+    _remove_earlier(place)
+    with writable(place), SummaryWriter(str(place), filename_suffix=SUFFIX) as writer:
         writer.add_embedding(
             hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
         )
@@ -33,6 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {folder}, PROJECTOR")
     return 0
+
+
+def _remove_earlier(place: Path) -> None:
+    """Remove what an earlier call wrote, which TensorBoard would show as well.
+
+    Raises:
+        UserError: the directory holds files of somebody else.
+    """
+    own = [*place.glob(f"events.out.tfevents.*{SUFFIX}")]
+    if not own and place.is_dir() and any(place.iterdir()):
+        raise UserError(f"{place}: holds other files. Choose another --output")
+    remove_written([*own, *map(place.joinpath, WRITTEN)])
 
 
 def _run_folder(checkpoint: Path) -> Path:

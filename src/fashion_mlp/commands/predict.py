@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     seen: list[torch.Tensor] = []
     failures = 0
-    for path in progress(find_pictures(words), "classifying"):
+    paths = find_pictures(words)
+    if arguments.show and arguments.show.resolve() in [path.resolve() for path in paths]:
+        raise UserError(f"--show {arguments.show}: is one of the pictures to classify. Choose another file")
+    for path in progress(paths, "classifying"):
         try:
             image = prepare(path, classifier)
         except UserError as error:
