@@ -52,8 +52,9 @@ def objective_in(metrics: Mapping[str, Any]) -> str:
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete job, or None."""
-    return _read(folder / METRICS)
+    """Return the metrics of a complete job, or None; a metric that is null in the file is NaN."""
+    metrics = _read(folder / METRICS)
+    return metrics and {key: math.nan if value is None and "/" in key else value for key, value in metrics.items()}
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
