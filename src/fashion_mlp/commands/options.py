@@ -151,7 +151,8 @@ def writable(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UserError(f"{path}: cannot be written ({reason or error})") from error
 
 
 def check_file(path: Path | None, endings: Sequence[str] = PICTURES) -> None:
