@@ -52,9 +52,8 @@ def objective_in(metrics: Mapping[str, Any]) -> str:
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete job, or None; a metric that is null in the file is NaN."""
-    metrics = _read(folder / METRICS)
-    return metrics and {key: math.nan if value is None and "/" in key else value for key, value in metrics.items()}
+    """Return the metrics of a complete job, or None."""
+    return _read(folder / METRICS)
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
@@ -94,7 +93,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):  # absent, or cut off, or not what a job wrote
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return None
+    # Metrics, which have a slash in their names, are null where they are NaN or infinite.
+    return {key: math.nan if value is None and "/" in key else value for key, value in content.items()}
 
 
 def _in_order(folder: Path) -> tuple[int, str]:
