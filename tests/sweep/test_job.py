@@ -59,7 +59,7 @@ def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], 
 
 def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictConfig) -> None:
     path = Path(cfg.run_dir, "metrics.json")
-    metrics = {"overrides": OVERRIDES, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
+    metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
     write_metrics(path, metrics)
     assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
     assert math.isnan(run_job(cfg, HYDRA, never))
