@@ -2,14 +2,21 @@
 
 import os
 import pickle
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
 
 import fashion_mlp
 from fashion_mlp.checkpoint import build_model, load_classifier, read_checkpoint
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
@@ -89,15 +96,62 @@ def test_only_networks_of_this_package_and_torch_are_built(target: object, neste
         build_model(config)
 
 
-def test_interpolations_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET", "1")
-    with pytest.raises(UserError, match=r"interpolation"):
-        build_model({"_target_": "fashion_mlp.models.MLP", "hidden_sizes": ["${oc.env:SECRET}"]})
+def test_interpolations_are_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "relu")
+    with pytest.raises(KeyError, match=r"oc.env:SECRET"):
+        build_model({"_target_": "fashion_mlp.models.MLP", "activation": "${oc.env:SECRET}"})
 
 
 def test_torchs_own_layers_are_built() -> None:
     model = build_model({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Flatten"}]})
     assert isinstance(model, torch.nn.Sequential)
+
+
+class Mine(nn.Module):
+    """A model of the reader's own: parts from its configuration, and a buffer that is not saved."""
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        norm: Callable[[int], nn.Module],
+        widths: dict[str, list[int]],
+        *,
+        image_shape: list[int],
+        num_classes: int,
+        **options: float,
+    ) -> None:
+        super().__init__()
+        width = widths["hidden"][0]
+        self.body = deepcopy(body)
+        self.layers = nn.Sequential(nn.Linear(prod(image_shape), width), norm(width), nn.Linear(width, num_classes))
+        self.register_buffer("scale", torch.full((1,), options["scale"]), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(self.body(images * self.scale).flatten(1))
+        return logits
+
+
+def test_a_model_of_ones_own_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mine, "__module__", "fashion_mlp.models.mine")
+    monkeypatch.setitem(sys.modules, "fashion_mlp.models.mine", sys.modules[__name__])
+    config = {
+        "_target_": "fashion_mlp.models.mine.Mine",
+        "body": {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Conv2d", "_args_": [1, 1, 1]}]},
+        "norm": {"_target_": "torch.nn.LayerNorm", "_partial_": True, "eps": 0.1},
+        "widths": {"hidden": [3]},
+        "scale": 0.5,
+        "image_shape": [1, 2, 2],
+        "num_classes": 2,
+    }
+    model = instantiate(config, _convert_="all")  # as training does
+    metadata = {"model": config, "class_names": ["hat", "sock"], "data": {"option": "synthetic", "arguments": {}}}
+    weights = Classifier(model, ["hat", "sock"]).state_dict()
+    torch.save({"epoch": 0, "fashion_mlp": metadata, "state_dict": weights}, tmp_path / "x.ckpt")
+    loaded = load_classifier(tmp_path / "x.ckpt")
+    images = torch.rand(5, 1, 2, 2)
+    assert torch.equal(loaded(images), model(images))
 
 
 def test_a_configuration_that_names_no_class_is_refused() -> None:

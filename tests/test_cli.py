@@ -434,7 +434,7 @@ def test_images_of_other_classes_are_refused(fashion: Fashion, checkpoint: Path,
 
 def test_a_value_may_end_like_a_checkpoint(fashion: Fashion, checkpoint: Path) -> None:
     said = fashion("evaluate", checkpoint, "data=image_folder", "data.img_dir=gone.ckpt")
-    assert said.err.startswith("error: gone.ckpt: No such file or directory")
+    assert said.err.startswith("error: gone.ckpt: cannot be read (No such file or directory)")
 
 
 def test_help_answers_without_torch(tmp_path: Path) -> None:

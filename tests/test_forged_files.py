@@ -239,7 +239,10 @@ def saved(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"model__hidden_sizes": [10**9, 10**9]}, r"is \[1000000000, 4\] by its configuration, and \[2, 4\] in the"),
+        (
+            {"model__hidden_sizes": [10**9, 10**9]},
+            r"would take 4,000,000,\S* bytes, its weights in the file have 40\)",
+        ),
         ({"model__hidden_sizes": [1] * 1001}, r"configuration has more than 1000 entries"),
         ({"model__hidden_sizes": "all"}, r"do not fit"),
         ({"model__mystery": 1}, r"do not fit"),
@@ -258,6 +261,47 @@ def test_metadata_that_ask_for_too_much(tmp_path: Path, changes: dict[str, Any],
     load_classifier(saved(tmp_path / "good.ckpt"))
     with pytest.raises(UserError, match=complaint):
         load_classifier(saved(tmp_path / "x.ckpt", **changes))
+
+
+LARGE = {"_target_": "torch.nn.Linear", "in_features": 10**4, "out_features": 10**4}
+"""400 MB."""
+ON_CPU = {**LARGE, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"model__mystery": ON_CPU}, r"refused, since its configuration names a device"),
+        ({"model__mystery": {"x": [ON_CPU]}}, r"names a device"),
+        ({"model__mystery": {"_target_": "torch.nn.Identity", "x": ON_CPU}}, r"names a device"),
+        ({"model___args_": [[], ON_CPU]}, r"names a device"),
+        ({"model__activation": {"_target_": "torch.nn.Linear", "_args_": [10**4, 10**4, True, "cpu"]}}, r"a device"),
+        ({"model__activation": {**ON_CPU, "_partial_": True}}, r"names a device"),
+        ({"model__activation": {"_target_": "torch.nn.DataParallel", "device_ids": [0]}}, r"names a device"),
+        ({"model__activation": LARGE}, r"would take 400,040,0\d\d bytes, its weights in the file have 40\)"),
+        ({"model__activation": {"_target_": "torch.nn.Identity", "x": LARGE}}, r"would take 400,040,0\d\d bytes"),
+        ({"model__mystery": LARGE}, r"got an unexpected keyword argument 'mystery'"),
+        ({"model__activation": {**LARGE, "mystery": LARGE}}, r"got an unexpected keyword argument 'mystery'"),
+        ({"model__activation": LARGE, "model___recursive_": False}, r"unexpected keyword argument '_recursive_'"),
+        ({"model__activation": LARGE, "model___partial_": True}, r"does not describe a network"),
+    ],
+    ids=str,
+)
+def test_nothing_large_is_built_that_the_file_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], complaint: str
+) -> None:
+    allocated: list[torch.Size] = []
+
+    def reset_parameters(linear: nn.Linear) -> None:
+        if not linear.weight.is_meta:
+            allocated.append(linear.weight.shape)
+
+    monkeypatch.setattr(nn.Linear, "reset_parameters", reset_parameters)
+    load_classifier(saved(tmp_path / "good.ckpt"))
+    assert allocated == [(2, 4)]
+    with pytest.raises(UserError, match=complaint):
+        load_classifier(saved(tmp_path / "x.ckpt", **changes))
+    assert allocated == [(2, 4)]
 
 
 @pytest.mark.parametrize("name", ["LSTM", "Transformer", "TransformerEncoder"])

@@ -170,6 +170,12 @@ def test_a_learning_rate_that_is_far_too_high(compose_small: Compose) -> None:
         train(cfg)
 
 
+def test_a_loss_that_was_never_finite_is_not_blamed_on_the_learning_rate(compose_small: Compose) -> None:
+    cfg = compose_small("run", "logger=none", "model.std=1e-46")
+    with pytest.raises(UserError, match=r"became nan in epoch 1, step 1, .*: no weight has changed yet, so check the"):
+        train(cfg)
+
+
 def test_weights_that_are_not_finite_are_not_written(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = compose_small("run", "logger=none", "trainer.val_check_interval=5", "trainer.max_epochs=1")
     ended = Classifier.on_validation_epoch_end

@@ -1,14 +1,15 @@
 """From one checkpoint file, and nothing else, back to a classifier that is ready to use."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
+from inspect import signature
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from fashion_mlp.archive import ForgedFileError, read_directory
@@ -23,6 +24,11 @@ REPEATING = (nn.RNNBase, nn.Transformer, nn.TransformerEncoder, nn.TransformerDe
 """Build any number of layers from one number, which the checks of a configuration do not see."""
 MAX_ENTRIES = 1000
 """Of a network's configuration."""
+MAX_GROWTH = 4
+"""Bytes of a network for each byte of its weights in the file: half precision takes 2, parts that it copies 2."""
+SPARE_BYTES = 64 << 20
+"""What a network may take beyond that, for buffers that are not saved."""
+NO_DEVICE = "refused, since its configuration names a device"
 WHAT_IT_HOLDS = "a checkpoint written by train.py holds tensors and plain values only, uncompressed"
 
 
@@ -66,39 +72,40 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
     """
     checkpoint = read_checkpoint(path)
     metadata = checkpoint[METADATA_KEY]
+    parts: list[nn.Module] = []
     try:
-        with torch.device("meta"):  # which reserves no memory
-            described = Classifier(build_model(metadata["model"]), metadata["class_names"])
-        _check_fits(described, checkpoint["state_dict"])
+        with torch.device("meta"):  # allocates nothing
+            build_model(metadata["model"], parts)
+        _check_size(parts, checkpoint["state_dict"].values())
         classifier = Classifier(build_model(metadata["model"]), metadata["class_names"], metadata=metadata)
         classifier.load_state_dict(checkpoint["state_dict"])
-    except (AttributeError, InstantiationException, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights and configuration do not fit ({error})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # a constructor can fail in many ways
+        raise UserError(f"{path}: its weights and configuration do not fit ({error})") from error
     return classifier.to(device).eval()
 
 
-def build_model(config: Mapping[str, Any]) -> nn.Module:
+def build_model(config: Mapping[str, Any], parts: list[nn.Module] | None = None) -> nn.Module:
     """Build a network from a configuration that is not trusted.
 
-    A network must be possible to build on torch's device "meta" too, where it is compared with its weights.
+    It must be possible to build the network on the device "meta" too, where its size is compared with its weights.
+
+    Args:
+        config: in Hydra's form, without interpolations; classes are looked up in `TRUSTED_PACKAGES` only.
+        parts: receives each module that is built, whether or not it becomes a part of the network.
 
     Raises:
-        UserError: it names a class outside `TRUSTED_PACKAGES`, or one that is `REPEATING`, holds an interpolation, or
-            more than `MAX_ENTRIES` entries.
+        UserError: the configuration names another class or one that is `REPEATING`, names a device, or has more than
+            `MAX_ENTRIES` entries.
+        Exception: a constructor refuses its arguments.
     """
-    for number, (key, value) in enumerate(_entries(config)):
+    for number, key in enumerate(_keys(config)):
         if number == MAX_ENTRIES:
             raise UserError(f"refused, since its configuration has more than {MAX_ENTRIES} entries")
-        if key == "_target_" and not _is_trusted(value):
-            raise UserError(
-                f"refused, since its configuration names {value!r}: only network classes from "
-                f"{' and '.join(TRUSTED_PACKAGES)} are built from a checkpoint"
-            )
-        if isinstance(value, str) and "${" in value:
-            raise UserError(f"refused, since its configuration holds the interpolation {value!r}")
-    model = instantiate(dict(config), _convert_="all")
+        if "device" in str(key):
+            raise UserError(NO_DEVICE)
+    model = _build(config, [] if parts is None else parts)
     if not isinstance(model, nn.Module):
         raise UserError("its configuration does not describe a network")
     return model
@@ -126,45 +133,72 @@ def _misshapen(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> st
     return "" if type(checkpoint.get("epoch")) is int else "it does not say how long it was trained"
 
 
-def _check_fits(described: Classifier, weights: Mapping[str, Any]) -> None:
-    """Compare a network on the device "meta" with the weights for it.
+def _check_size(parts: Iterable[nn.Module], weights: Iterable[Any]) -> None:
+    """Compare the size of modules on the device "meta" with that of the weights for them.
 
     Raises:
-        ValueError: it would be larger than they are.
+        ValueError: the modules would take far more memory.
     """
-    for name, expected in described.state_dict().items():
-        stored = weights.get(name)
-        if not isinstance(stored, Tensor) or stored.shape != expected.shape:
-            found = list(stored.shape) if isinstance(stored, Tensor) else "nothing"
-            raise ValueError(f"{name} is {list(expected.shape)} by its configuration, and {found} in the file")
+    tensors = {tensor for part in parts for tensor in (*part.parameters(), *part.buffers())}
+    needed = sum(tensor.nbytes for tensor in tensors)
+    stored = sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
+    if needed > MAX_GROWTH * stored + SPARE_BYTES:
+        raise ValueError(f"the network would take {needed:,} bytes, its weights in the file have {stored:,}")
 
 
-def _entries(config: object) -> Iterator[tuple[Any, Any]]:
-    """Yield each key and value of nested dicts and lists."""
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            yield key, value
-            yield from _entries(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield None, value
-            yield from _entries(value)
+def _keys(config: object) -> Iterator[Any]:
+    """Yield the key of each entry of nested dicts and lists; None in a list."""
+    if isinstance(config, Mapping | list | tuple):
+        for key, value in config.items() if isinstance(config, Mapping) else ((None, value) for value in config):
+            yield key
+            yield from _keys(value)
 
 
-def _is_trusted(target: object) -> bool:
-    """Return whether a dotted path is that of a network class, and by its own name rather than by way of an import."""
-    if not isinstance(target, str):
-        return False
-    module_name, _, class_name = target.rpartition(".")
-    if not any(f"{module_name}.".startswith(f"{package}.") for package in TRUSTED_PACKAGES):
-        return False
-    try:
-        found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError):
-        return False
-    return (
+def _build(config: Any, parts: list[nn.Module]) -> Any:
+    """Build what a configuration describes, as Hydra would; check a class's arguments before any of them is built."""
+    if isinstance(config, list | tuple):
+        return [_build(value, parts) for value in config]
+    if not isinstance(config, Mapping):
+        return config
+    if "_target_" not in config:
+        return {key: _build(value, parts) for key, value in config.items()}
+    values = dict(config)
+    network = _network_class(values.pop("_target_"))
+    positional, is_partial = values.pop("_args_", ()), values.pop("_partial_", False)
+    bind = signature(network).bind_partial if is_partial else signature(network).bind
+    bound = bind(*positional, **values)
+    if any("device" in name for name in bound.arguments):  # given by its position
+        raise UserError(NO_DEVICE)
+    args, kwargs = _build(bound.args, parts), _build(bound.kwargs, parts)
+    if is_partial:
+        return partial(network, *args, **kwargs)
+    parts.append(network(*args, **kwargs))
+    return parts[-1]
+
+
+def _network_class(target: object) -> type[nn.Module]:
+    """Return the network class with a dotted path, which must be its own and not that of an import.
+
+    Raises:
+        UserError: there is none in `TRUSTED_PACKAGES`, or it is `REPEATING`.
+    """
+    module, _, name = str(target).rpartition(".")
+    found = None
+    if _is_trusted(module):
+        with suppress(ImportError, AttributeError):
+            found = getattr(import_module(module), name)
+    if (
         isinstance(found, type)
-        and issubclass(cast("type[Any]", found), nn.Module)
+        and issubclass(found, nn.Module)
         and not issubclass(found, REPEATING)
-        and found.__module__.startswith(tuple(f"{package}." for package in TRUSTED_PACKAGES))
+        and _is_trusted(found.__module__)
+    ):
+        return found
+    raise UserError(
+        f"refused, since its configuration names {target!r}: only network classes from "
+        f"{' and '.join(TRUSTED_PACKAGES)} are built from a checkpoint"
     )
+
+
+def _is_trusted(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{package}." for package in TRUSTED_PACKAGES))

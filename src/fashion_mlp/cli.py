@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.memory import shortage_told
+from fashion_mlp.terminal import printable
 
 REMEDIES = {
     "bench": "lower --batch-size or --hidden-sizes",
@@ -67,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help shows what there is\n")
+        self.exit(2, printable(f"error: {message}; {self.prog} --help shows what there is\n"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -110,8 +110,8 @@ class MLPConfig:
     dropout: float = number(ge=0, lt=1)
     norm: str = one_of(*NORMS)
     init: str = one_of(*INITS)
-    mean: float = number()
-    std: float = number(gt=0)
+    mean: float = number(ge=0, le=1)
+    std: float = number(ge=0.001, le=1)
     pixel_bins: list[float] | None = number(ge=0, le=255)
     compile: bool = MISSING
 
@@ -131,7 +131,7 @@ class AdamConfig(OptimizerConfig):
     """`torch.optim.Adam` and `torch.optim.AdamW`."""
 
     betas: tuple[float, float] = number(ge=0, lt=1)
-    eps: float = number(ge=0)
+    eps: float = number(gt=0)
     fused: bool = MISSING
 
 
@@ -149,7 +149,7 @@ class RMSpropConfig(OptimizerConfig):
     """`torch.optim.RMSprop`, which has no fused form."""
 
     alpha: float = number(ge=0, lt=1)
-    eps: float = number(ge=0)
+    eps: float = number(gt=0)
     momentum: float = number(ge=0, lt=1)
     centered: bool = MISSING
 

@@ -9,6 +9,7 @@ from hydra.errors import CompactHydraException
 
 from fashion_mlp import processes
 from fashion_mlp.interruption import Interrupted
+from fashion_mlp.terminal import printable
 
 MANY = 5
 """Lines: more of them nobody reads, and the rest comes when these are mended."""
@@ -32,7 +33,7 @@ class UserError(CompactHydraException):
 
 def _in_one_line(text: str) -> str:
     """Join the lines of a library's message, or of what the user typed."""
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 @contextmanager

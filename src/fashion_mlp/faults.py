@@ -1,6 +1,7 @@
 """What goes wrong around a run, told so that it can be mended: a full disk, a folder that was taken away."""
 
 import errno
+import os
 import shlex
 import threading
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def _file(error: BaseException | None) -> str | None:
     """Return the file of an error, or of the one that it came upon while that was dealt with."""
     while error is not None:
         if isinstance(error, OSError) and error.filename:
-            return str(error.filename)
+            return os.fsdecode(error.filename)  # bytes from TensorBoard
         error = error.__context__
     return None
 

@@ -18,12 +18,12 @@ ENOUGH = 1024
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that paths, folders and globs name, in order, each once.
+    """Return the files that paths, folders and globs name, in order, each once, also where symbolic links lead to it.
 
     Raises:
         UserError: one of them names nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -32,8 +32,9 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
             files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
         if not files:
             raise UserError(f"{pattern}: no such picture, and no folder with pictures")
-        found.update(dict.fromkeys(files))
-    return list(found)
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:

@@ -1,6 +1,7 @@
 """What a run says of itself: before it starts, at its end, and in `metrics.json`."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -87,7 +88,20 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write `metrics.json` atomically: its presence says that the run is complete."""
     with replacing(path) as file:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
-        file.write((json.dumps(rounded, indent=2) + "\n").encode())
+        file.write((to_json(rounded) + "\n").encode())
+
+
+def to_json(values: Any) -> str:
+    """Return plain values as JSON, which has neither NaN nor infinity: they become null."""
+    return json.dumps(_finite(values), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _name(factory: Any) -> str:

@@ -1,7 +1,7 @@
 """The checkpoint that a run begins with: its own, if it is resumed, or that of another."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
 from fashion_mlp.suggestions import shown
 
 log = logging.getLogger(__name__)
+
+TRAINING_STATE = ("callbacks", "global_step", "loops", "lr_schedulers", "optimizer_states")
+"""Entries of a checkpoint that Lightning restores, besides the weights."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,21 @@ def named_state(path: str | None, part: str) -> StartingPoint | None:
     """Return what `ckpt_path` and `ckpt_part` name.
 
     Raises:
-        UserError: it is no checkpoint of this project.
+        UserError: it is no checkpoint of this project, or has weights only where the whole state is asked for.
     """
-    return None if path is None else StartingPoint(Path(path), read_checkpoint(path), part == "all")
+    if path is None:
+        return None
+    checkpoint, is_whole = read_checkpoint(path), part == "all"
+    if is_whole and (missing := _missing(checkpoint, TRAINING_STATE)):
+        raise UserError(
+            f"ckpt_path={path}: has no {missing!r} entry, so training cannot continue from it; use its weights only: "
+            "ckpt_part=weights"
+        )
+    return StartingPoint(Path(path), checkpoint, is_whole)
 
 
 def last_state(folder: Path) -> StartingPoint | None:
-    """Return what a run is resumed from: `last.ckpt`, or the one before if that is damaged.
+    """Return what a run is resumed from: `last.ckpt`, or the one before if that is damaged or incomplete.
 
     Args:
         folder: that of the run's checkpoints.
@@ -123,7 +134,7 @@ def last_state(folder: Path) -> StartingPoint | None:
         if not path.is_file():
             continue
         try:
-            point = StartingPoint(path, read_checkpoint(path))
+            point = StartingPoint(path, _read_training_state(path))
         except UserError as error:
             problems.append(str(error))
             continue
@@ -134,3 +145,15 @@ def last_state(folder: Path) -> StartingPoint | None:
         best = folder / "best.ckpt"
         raise UserError(*problems, f"{folder}: nothing to resume from; a new run can begin with ckpt_path={best}")
     return None
+
+
+def _read_training_state(path: Path) -> Mapping[str, Any]:
+    checkpoint = read_checkpoint(path)
+    missing = _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (LastCheckpoint.__qualname__,))
+    if missing:
+        raise UserError(f"{path}: is incomplete (it has no {missing!r} entry)")
+    return checkpoint
+
+
+def _missing(entries: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    return next((name for name in names if name not in entries), None)

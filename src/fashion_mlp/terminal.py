@@ -1,11 +1,31 @@
 """What the terminal shows: our own lines, and nothing from libraries that the user cannot act on."""
 
 import logging
+import re
 import sys
 import warnings
 
 from tqdm import tqdm
 from typing_extensions import override
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, except line breaks and tabs, and the surrogates of undecodable file names.
+
+    Class names and file names can come from anybody, and a terminal executes the control sequences in them. Escapes
+    have the form `\u001b`, which is valid in JSON too.
+    """
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+class LineFormatter(logging.Formatter):
+    """Formats log records without control characters."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class ConsoleHandler(logging.Handler):

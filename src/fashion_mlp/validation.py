@@ -15,6 +15,8 @@ from fashion_mlp.suggestions import nearest, shown
 
 INTEGERS = Range(ge=-(2**63), le=2**63 - 1)
 """What fits in 64 bits, as torch counts."""
+FLOATS = Range(ge=1.2e-38, le=3.4e38)
+"""What fits in 32 bits with full precision, in absolute value and besides 0, as torch computes."""
 
 
 def out_of_range(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -81,6 +83,8 @@ def _value_problems(key: str, value: Any, entry: Field[Any]) -> Iterator[str]:
         yield f"{key}={shown(value)}: must be {allowed}"
     elif not all(number in INTEGERS for number in numbers if isinstance(number, int)):
         yield f"{key}={shown(value)}: must be {INTEGERS}"
+    elif not all(abs(number) in FLOATS for number in numbers if isinstance(number, float) and number):
+        yield f"{key}={shown(value)}: does not fit in a 32-bit number; must be {FLOATS}"
     if entry.metadata.get("is_part") and isinstance(value, float) and value > 1:
         yield f"{key}={shown(value)}: must be an integer, or a part of the whole from 0.0 to 1.0"
     choices = entry.metadata.get("choices")

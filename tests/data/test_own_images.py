@@ -12,6 +12,7 @@ from PIL import Image
 from fashion_mlp.data import CSVImageDataset, ImageCSVDataModule, ImageFolderDataModule
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.errors import UserError
+from fashion_mlp.prediction import find_pictures
 
 NAMES = ("hat", "sock")
 
@@ -103,6 +104,16 @@ def test_every_bad_row_is_named_by_its_line(images: Path, write_csv: WriteCSV) -
     assert all(problems[number] in line for number, line in zip(numbers, told, strict=False))
 
 
+@pytest.mark.parametrize("row", ['2.png,"sock', '"2.png,sock', '2.png,"so"ck', '2.png,"so\nck"'])
+def test_a_stray_quotation_mark_takes_in_no_other_row(images: Path, write_csv: WriteCSV, row: str) -> None:
+    csv = write_csv("0.png,hat", row, "1.png,sock", '3.png,5" sock', '4.png,"sock, grey"')
+    with pytest.raises(UserError, match=r"labels.csv line 2: is not valid CSV .* must end on its line") as caught:
+        CSVImageDataset(csv, images)
+    assert len(str(caught.value).splitlines()) == 1 + row.count("\n")
+    csv.write_text(csv.read_text().replace(row, "2.png,so\u2028\x0cck"))
+    assert CSVImageDataset(csv, images).class_names == ('5" sock', "hat", "sock", "sock, grey", "so\u2028\x0cck")
+
+
 def test_a_wrong_folder_does_not_flood_the_terminal(tmp_path: Path, write_csv: WriteCSV) -> None:
     csv = write_csv(*(f"{number}.png,hat" for number in range(60)))
     with pytest.raises(UserError, match=r"and 56 more$") as caught:
@@ -142,7 +153,7 @@ def test_cells_are_text_and_nothing_else(images: Path, write_csv: WriteCSV) -> N
 def test_what_would_fill_the_memory_is_refused(
     images: Path, write_csv: WriteCSV, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"line 1: is no CSV \(field larger than field limit"):
+    with pytest.raises(UserError, match=r"line 1: is not valid CSV \(field larger than field limit"):
         CSVImageDataset(write_csv('"' + "x" * 200_000), images)
     with pytest.raises(UserError, match=r"and 99996 more$"):
         CSVImageDataset(write_csv("0.png,hat", "\n" * 100_000), images)
@@ -167,7 +178,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     [
         (b"", "lists no images"),
         (b"\xff\xfe\x00", "is not UTF-8 text"),
-        (b"\0,\0", "lists no images|is no CSV"),
+        (b"\0,\0", "lists no images|is not valid CSV"),
         (b"x" * 5000 + b".png,hat", "is missing"),
     ],
     ids=["empty", "UTF-16", "zeros", "a long name"],
@@ -240,11 +251,82 @@ def test_a_folder_of_folders(tmp_path: Path) -> None:
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"folders by class"):
+    with pytest.raises(UserError, match=r"has no folders; expected one for each class"):
         ImageFolderDataModule(str(tmp_path)).setup("fit")
+    with pytest.raises(UserError, match=r"gone: cannot be read"):
+        ImageFolderDataModule(str(tmp_path / "gone")).setup("fit")
     (tmp_path / "hat").mkdir()
+    with pytest.raises(UserError, match=r"hat: has no images"):
+        ImageFolderDataModule(str(tmp_path)).setup("fit")
     (tmp_path / "hat" / "x.png").write_text("no picture")
     with pytest.raises(UserError, match=r"x.png is no picture"):
         ImageFolderDataModule(str(tmp_path)).setup("fit")
     with pytest.raises(UserError, match=r"hat: is none of sock"):
         ImageFolderDataModule(str(tmp_path), class_names=["sock"]).setup("fit")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Return a folder of two classes: hats are 0, 2, 4, 6.png, socks 1, 3, 5, 7.png; those from 4 on are in `old`."""
+    for number in range(8):
+        folder = tmp_path / "folders" / NAMES[number % 2] / ("old" if number > 3 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 20 * number).save(folder / f"{number}.png")
+    return tmp_path / "folders"
+
+
+def levels(folders: Path) -> dict[str, list[int]]:
+    """Return the grey levels, over 20, of the images of each class, in order."""
+    found = ImageFolderDataModule(str(folders)).read_source(str(folders), None)
+    numbers = [int(image.max()) // 20 for image in found.images]
+    return {
+        name: [number for number, label in zip(numbers, found.labels, strict=True) if label == index]
+        for index, name in enumerate(found.class_names)
+    }
+
+
+@pytest.mark.parametrize("link", ["hat/up", "hat/old/up", "sock/old/up"])
+@pytest.mark.parametrize("target", [".", "..", "../..", "hat", "hat/old"])
+def test_links_that_lead_back_list_no_image_again(folders: Path, link: str, target: str) -> None:
+    place = folders / link
+    if target.startswith("hat"):
+        place = folders / "hat" / Path(link).name
+        target = str(folders / target)
+    place.symlink_to(target)
+    place.with_name("up2").symlink_to(target)  # with two of them, a walk into each would never end
+    assert levels(folders) == {"hat": [0, 2, 4, 6], "sock": [1, 3, 5, 7]}
+
+
+def test_links_to_folders_and_images_elsewhere_are_followed(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (folders / "hat").rename(tmp_path / "data" / "hats")
+    (folders / "hat").symlink_to(tmp_path / "data" / "hats")
+    (folders / "sock" / "old").rename(tmp_path / "data" / "socks")
+    (folders / "sock" / "z").symlink_to(tmp_path / "data" / "socks")
+    (tmp_path / "data" / "hats" / "up").symlink_to("..")  # to a folder above the class's, and so to other classes
+    (tmp_path / "data" / "socks" / "up").symlink_to(folders)
+    (folders / "sock" / "1.png").rename(tmp_path / "data" / "1.png")
+    (folders / "sock" / "1.png").symlink_to(tmp_path / "data" / "1.png")
+    assert levels(folders) == {"hat": [0, 2, 4, 6], "sock": [1, 3, 5, 7]}
+
+
+def test_an_image_is_listed_once(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folders / "hat" / "a.png").symlink_to("0.png")
+    (folders / "hat" / "z.png").symlink_to("old/6.png")
+    assert levels(folders) == {"hat": [0, 2, 6, 4], "sock": [1, 3, 5, 7]}
+    assert f"{folders}: left out 2 symbolic links to images that are listed already" in caplog.text
+
+
+@pytest.mark.parametrize(("link", "target"), [("sock/9.png", "../hat/0.png"), ("sock/hats", "../hat"), ("zoo", "hat")])
+def test_an_image_has_one_class(folders: Path, link: str, target: str) -> None:
+    (folders / link).symlink_to(target)
+    with pytest.raises(UserError, match=r"png: is the same file as .*hat/0.png, which is in another class"):
+        levels(folders)
+
+
+def test_pictures_are_found_once(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folders / "hat" / "up").symlink_to("..")
+    monkeypatch.chdir(folders)
+    assert len(find_pictures([f"{folders}/**/*.png"])) == 8
+    found = find_pictures(["hat/2.png", "hat", f"{folders}/hat", "sock/../hat/0.png"])
+    assert found == [Path("hat/2.png"), Path("hat/0.png")]

@@ -11,6 +11,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.report import write_metrics
 from fashion_mlp.sweep import job
 from fashion_mlp.sweep.job import run_job
 from fashion_mlp.sweep.records import error_in, jobs_in
@@ -54,6 +55,17 @@ def leave(cfg: DictConfig, **metrics: object) -> None:
 def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
     leave(cfg, overrides=OVERRIDES, **metrics)
     assert run_job(cfg, HYDRA, never) == objective
+
+
+def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictConfig) -> None:
+    path = Path(cfg.run_dir, "metrics.json")
+    metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
+    write_metrics(path, metrics)
+    assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
+    assert math.isnan(run_job(cfg, HYDRA, never))
+    (record,) = jobs_in(path.parents[1])
+    assert record.score == -math.inf
+    assert record.metrics["checkpoint"] is None
 
 
 def test_the_result_of_another_job_is_refused(cfg: DictConfig) -> None:

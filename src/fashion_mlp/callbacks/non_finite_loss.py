@@ -12,6 +12,8 @@ from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
 
+LOWER_RATE = "lower optimizer.lr or set trainer.gradient_clip_val"
+
 
 class NonFiniteLoss(Callback):
     """Stops training when the loss becomes NaN or infinite, and lets no checkpoint be written with such weights.
@@ -62,7 +64,8 @@ class NonFiniteLoss(Callback):
         first = int((~losses.isfinite()).nonzero()[0])
         step = trainer.global_step - len(losses) + first + 1
         before = f" (a step before it was {float(losses[first - 1]):.3g})" if first else ""
-        _stop(trainer, f"the loss became {float(losses[first])}", step, before)
+        remedy = LOWER_RATE if first or step > 1 else "no weight has changed yet, so check the model and the data"
+        _stop(trainer, f"the loss became {float(losses[first])}", step, before, remedy)
 
 
 def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
@@ -71,11 +74,10 @@ def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
             _stop(trainer, f"the gradient exploded and {name} became NaN or infinite", trainer.global_step)
 
 
-def _stop(trainer: Trainer, what: str, step: int, before: str = "") -> None:
+def _stop(trainer: Trainer, what: str, step: int, before: str = "", remedy: str = LOWER_RATE) -> None:
     saved = written_checkpoints(trainer)
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     raise UserError(
-        f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: "
-        "lower optimizer.lr or set trainer.gradient_clip_val. "
+        f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: {remedy}. "
         + (f"Good until then: {', '.join(map(str, saved))}" if saved else "No checkpoint had been written yet")
     )

@@ -115,7 +115,8 @@ def _not_there(key: str, value: str) -> Iterator[str]:
         if not path.exists():
             yield f"{key}={value}: there is no such {kind}"
         elif not is_right:
-            yield f"{key}={value}: is a {'file' if kind == 'folder' else 'folder'}; name a {kind}"
+            found = "folder" if path.is_dir() else "file" if path.is_file() else "device or pipe"
+            yield f"{key}={value}: is a {found}; name a {kind}"
     except (OSError, ValueError) as error:  # too long a name; a null character
         yield f"{key}={value}: cannot be the path of a {kind} ({error})"
 

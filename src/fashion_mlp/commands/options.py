@@ -1,7 +1,6 @@
 """What the commands share: the device, the data, and how they print, save and show progress."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,9 @@ from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
+from fashion_mlp.report import to_json
 from fashion_mlp.suggestions import shown
+from fashion_mlp.terminal import printable
 
 PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""
@@ -150,7 +151,8 @@ def writable(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UserError(f"{path}: cannot be written ({reason or error})") from error
 
 
 def check_file(path: Path | None, endings: Sequence[str] = PICTURES) -> None:
@@ -186,11 +188,11 @@ def save(figure: Figure, path: Path, *, quiet: bool) -> None:
 def say(text: str) -> None:
     """Print a line: that is what a command is for."""
     try:
-        print(text, flush=True)  # noqa: T201
+        print(printable(text), flush=True)  # noqa: T201
     except BrokenPipeError:  # the reader, such as `head`, has seen enough: what is saved is saved all the same
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_json(values: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print values as JSON."""
-    say(json.dumps(values, indent=2))
+    say(to_json(values))

@@ -14,6 +14,7 @@ from fashion_mlp.commands.options import check_file, load_named, progress, save,
 from fashion_mlp.ensemble import combined
 from fashion_mlp.errors import UserError
 from fashion_mlp.prediction import find_pictures, prepare
+from fashion_mlp.terminal import printable
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,7 +88,7 @@ def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     width = max(len(answer["image"]) for answer in answers)
     for answer in answers:
         if "error" in answer:
-            print(f"error: {answer['image']} {answer['error']}", file=sys.stderr)  # noqa: T201
+            print(printable(f"error: {answer['image']} {answer['error']}"), file=sys.stderr)  # noqa: T201
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer["top"])
         is_wrong = answer.get("true", answer["class"]) != answer["class"]

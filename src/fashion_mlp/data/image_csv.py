@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from os.path import normpath
 from pathlib import Path
 from typing import Any
@@ -152,25 +153,26 @@ class ImageCSVDataModule(OwnImagesDataModule):
 def _rows(path: Path, img_dir: Path, problems: Problems) -> Iterator[Row]:
     """Yield the rows that can be used, and note what is wrong with the others."""
     first_lines: dict[str, int] = {}
-    reader = csv.reader(_text(path).splitlines(keepends=True))
-    try:
-        for cells in reader:
-            line = reader.line_num
-            name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
-            if line == 1 and not name.lower().endswith(SUFFIXES) and not _is_file(img_dir / name):
-                continue  # the header
-            image = normpath(name)  # so that many names for one image are not many images
-            if not name or not label:
-                problems.note(line, "is empty" if not name and not label else "lacks a file name or a label")
-            elif Path(image).is_absolute() or Path(image).parts[:1] == ("..",):
-                problems.note(line, f"{name} is outside data.img_dir; name images by their place in it")
-            elif image in first_lines:
-                problems.note(line, f"{name} is listed on line {first_lines[image]} already")
-            else:
-                first_lines[image] = line
-                yield Row(line, name, label)
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}: is no CSV ({error})") from error
+    # One line at a time, so that an open quotation mark cannot take in the lines below it.
+    for line, text in enumerate(StringIO(_text(path)), start=1):
+        try:
+            cells = next(csv.reader([text], strict=True))
+        except csv.Error as error:
+            problems.note(line, f"is not valid CSV ({error}); a cell in quotation marks must end on its line")
+            continue
+        name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
+        if line == 1 and not name.lower().endswith(SUFFIXES) and not _is_file(img_dir / name):
+            continue  # the header
+        image = normpath(name)  # so that many names for one image are not many images
+        if not name or not label:
+            problems.note(line, "is empty" if not name and not label else "lacks a file name or a label")
+        elif Path(image).is_absolute() or Path(image).parts[:1] == ("..",):
+            problems.note(line, f"{name} is outside data.img_dir; name images by their place in it")
+        elif image in first_lines:
+            problems.note(line, f"{name} is listed on line {first_lines[image]} already")
+        else:
+            first_lines[image] = line
+            yield Row(line, name, label)
 
 
 def _text(path: Path) -> str:

@@ -1,16 +1,19 @@
 """The reader's own images: a folder for each class, as torchvision's `ImageFolder` has it."""
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.datasets import ImageFolder
 from typing_extensions import override
 
 from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
 from fashion_mlp.data.pictures import SUFFIXES, read_picture, resize
 from fashion_mlp.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class ImageFolderDataModule(OwnImagesDataModule):
@@ -38,20 +41,71 @@ class ImageFolderDataModule(OwnImagesDataModule):
 
     @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
-        try:
-            folder = ImageFolder(source, is_valid_file=lambda path: path.lower().endswith(SUFFIXES))
-        except OSError as error:
-            reason = error.strerror or str(error).rstrip(".")
-            raise UserError(f"{source}: {reason}; images lie in folders by class: {source}/boot/1.png") from error
-        names = tuple(class_names or folder.classes)
-        problems = [f"{source}/{name}: is none of {', '.join(names)}" for name in folder.classes if name not in names]
-        images, labels = [], []
-        for path, index in folder.samples:
+        samples = _find_samples(source)
+        classes = dict.fromkeys(name for _, name in samples)
+        names = tuple(class_names or classes)
+        problems = [f"{source}/{name}: is none of {', '.join(names)}" for name in classes if name not in names]
+        images = []
+        for path, _ in samples:
             try:
                 images.append(resize(read_picture(Path(path), self.mode), self.image_size))
             except UserError as error:
                 problems.append(f"{path} {error}")
-            labels.append(folder.classes[index])
         if problems:
             raise UserError(*problems)
-        return Labelled(torch.stack(images), torch.tensor([names.index(label) for label in labels]), names)
+        return Labelled(torch.stack(images), torch.tensor([names.index(name) for _, name in samples]), names)
+
+
+def _find_samples(source: str) -> list[tuple[str, str]]:
+    """Return the path and class of each image, each file once, in the order of torchvision's `ImageFolder`.
+
+    Raises:
+        UserError: a folder cannot be read, a class has no images, or an image is in two classes, by a symbolic link.
+    """
+    try:
+        files = {entry.name: _image_files(entry.path) for entry in os.scandir(source) if entry.is_dir()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    problems = [] if files else [f"{source}: has no folders; expected one for each class, as in {source}/boot/1.png"]
+    samples: dict[str, tuple[str, str]] = {}
+    repeated = 0
+    for name in sorted(files):
+        if not files[name]:
+            problems.append(f"{source}/{name}: has no images ({', '.join(SUFFIXES)})")
+        for path in files[name]:
+            first, other = samples.setdefault(os.path.realpath(path), (path, name))
+            if name != other:
+                problems.append(f"{path}: is the same file as {first}, which is in another class; remove one of them")
+            repeated += path != first
+    if problems:
+        raise UserError(*problems)
+    if repeated:
+        log.warning(f"{source}: left out {repeated} symbolic links to images that are listed already")
+    return list(samples.values())
+
+
+def _image_files(folder: str) -> list[str]:
+    """Return the images in the folder of a class and below it.
+
+    Symbolic links to folders are followed, but no folder is entered twice, and none that contains the class's folder:
+    a link that leads back up would never end.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    above = (*Path(folder).absolute().parents, *Path(folder).resolve().parents)
+    entered = {os.path.realpath(place) for place in above}
+    found: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()
+        found += [f"{place}/{name}" for name in files if name.lower().endswith(SUFFIXES)]
+    return sorted(found, key=os.path.split)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -99,7 +99,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):  # absent, or cut off, or not what a job wrote
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return None
+    # Metrics, which have a slash in their names, are null where they are NaN or infinite.
+    return {key: math.nan if value is None and "/" in key else value for key, value in content.items()}
 
 
 def _in_order(folder: Path) -> tuple[int, str]:
