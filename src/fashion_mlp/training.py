@@ -23,7 +23,7 @@ from torch import nn
 from fashion_mlp import __version__, memory, processes, report, run_directory, several_steps
 from fashion_mlp.atomic import remove_partial
 from fashion_mlp.batches import check_batches
-from fashion_mlp.callbacks import LastCheckpoint
+from fashion_mlp.callbacks import FinalFigures, LastCheckpoint
 from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
 from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
@@ -137,20 +137,24 @@ def _train(
             # The only time that the test set is read.
             trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
             metrics |= classifier.latest_metrics()
+        if trainer.is_global_zero:
+            metrics |= {
+                "data": datamodule.name,
+                "seed": cfg.seed,
+                "epochs": trainer.current_epoch,
+                "seconds": seconds,
+                "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
+                "device": report.device_name(trainer),
+                "parameters": report.num_parameters(classifier),
+                "overrides": list(overrides),
+                "checkpoint": chosen and str(_relative(chosen, run_dir)),
+                **report.versions(),
+            }
+            report.write_metrics(run_dir / "metrics.json", metrics)
+            for callback in callbacks:
+                if isinstance(callback, FinalFigures):
+                    callback.save_figures(trainer, classifier)
     if trainer.is_global_zero:
-        metrics |= {
-            "data": datamodule.name,
-            "seed": cfg.seed,
-            "epochs": trainer.current_epoch,
-            "seconds": seconds,
-            "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
-            "device": report.device_name(trainer),
-            "parameters": report.num_parameters(classifier),
-            "overrides": list(overrides),
-            "checkpoint": chosen and str(_relative(chosen, run_dir)),
-            **report.versions(),
-        }
-        report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
     objective = "val/acc" if datamodule.has_validation else "train/loss"

@@ -38,6 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
     if arguments.plot:
         count = min(40, len(images))
-        titles = [datamodule.class_names[int(label)] for label in labels[:count]]
+        titles = [figures.short(datamodule.class_names[int(label)]) for label in labels[:count]]
         save(figures.image_grid(images[:count], titles), arguments.plot, quiet=arguments.json)
     return 0
