@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
 from fashion_mlp.training import train
 from tests.conftest import ROOT, Compose, Run
@@ -77,6 +80,33 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
     assert told.value.code == 143
     assert told.value.message.endswith(f"go on with: python train.py resume={cfg.run_dir}")
     train(cfg, resumed=True)
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+
+
+def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2"
+    whole = compose_small("whole", *usual)
+    train(whole)
+    learn = Classifier.learn_from
+
+    def kill_worker(self: Classifier, batch: Any, number: int) -> Any:
+        if number == 13:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.ident or 0, signal.SIGKILL)
+            time.sleep(60)  # which the news of its death interrupts
+        return learn(self, batch, number)
+
+    monkeypatch.setattr(Classifier, "learn_from", kill_worker)
+    cfg = compose_small("interrupted", *usual, "data.num_workers=1")
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"^data.num_workers: .* resume=\S*/interrupted data.num_workers=0$"):
+        train(cfg)
+    assert time.monotonic() - began < 50
+    assert not multiprocessing.active_children()
+    monkeypatch.undo()
+    train(compose_small("interrupted", *usual, "data.num_workers=0"), resumed=True)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
 

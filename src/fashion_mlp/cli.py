@@ -11,6 +11,7 @@ from typing_extensions import override
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.memory import shortage_told
 from fashion_mlp.terminal import printable
+from fashion_mlp.workers import worker_deaths_explained
 
 REMEDIES = {
     "bench": "lower --batch-size or --hidden-sizes",
@@ -41,7 +42,7 @@ ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabiliti
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = _parsed(argv)
-    with told_in_one_line(), shortage_told(REMEDIES[arguments.command]):
+    with told_in_one_line(), worker_deaths_explained(), shortage_told(REMEDIES[arguments.command]):
         # Loaded for the command alone, so that --help and a mistyped option answer at once.
         command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)

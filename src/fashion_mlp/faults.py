@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fashion_mlp.errors import UserError
-from fashion_mlp.interruption import Interrupted
+from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
+from fashion_mlp.workers import REMEDY, explain_death
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +43,15 @@ def warn_on_failure(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def faults_explained(run_dir: Path) -> Iterator[None]:
+def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
     """Say of a run that ends early how to go on with it.
 
+    Args:
+        run_dir: the run's directory.
+        stop: what may ask the run to end.
+
     Raises:
-        UserError: instead of an `OSError` of the kinds that a user can mend.
+        UserError: instead of an `OSError` of the kinds that a user can mend, and of the death of a loader's worker.
         Interrupted: with how to go on.
     """
     before = threading.excepthook
@@ -59,6 +64,15 @@ def faults_explained(run_dir: Path) -> Iterator[None]:
         raise UserError(
             f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
         ) from error
+    except RuntimeError as error:
+        if not (explanation := explain_death(error)):
+            raise
+        hint = _how_to_go_on(run_dir)
+        if hint and REMEDY in explanation:
+            hint += f" {REMEDY}"
+        if stop.signum is not None:  # which was sent to the workers too, and has ended them
+            raise Interrupted(stop.signum, f"interrupted{_how_to_go_on(run_dir)}") from error
+        raise UserError(f"{explanation}{hint}") from error
     except Interrupted as error:
         raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
     finally:

@@ -75,7 +75,7 @@ def train(
     cfg.run_dir = str(run_dir)
     stop = StopRequest()
     shortage_told = memory.shortage_told(memory.remedy_for(cfg))
-    with stop.listening(), faults_explained(run_dir), shortage_told, run_directory.removed_unless_started():
+    with stop.listening(), faults_explained(run_dir, stop), shortage_told, run_directory.removed_unless_started():
         if processes.is_first() and not resumed:
             run_directory.create(run_dir)
         with run_directory.lock(run_dir) if processes.is_first() else nullcontext():

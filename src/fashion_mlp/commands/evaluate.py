@@ -6,6 +6,7 @@ from typing import Any
 
 from fashion_mlp import evaluation, figures
 from fashion_mlp.commands.options import check_folder, load_named, progress, save, say, say_json, test_data
+from fashion_mlp.data.dataset import ImageDataset
 from fashion_mlp.models import TTA
 
 COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
@@ -36,21 +37,25 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_summary(summary)
     if arguments.plots:
-        if len(classifier.class_names) <= figures.MAX_MATRIX_CLASSES:
-            matrix = evaluation.confusion_matrix(outcome, len(classifier.class_names))
-            figure = figures.confusion_matrix(matrix, classifier.class_names)
-            save(figure, arguments.plots / "confusion_matrix.png", quiet=arguments.json)
-        elif not arguments.json:
-            say(f"no confusion matrix: there are more than {figures.MAX_MATRIX_CLASSES:,} classes")
-        diagram = figures.reliability(*evaluation.reliability(outcome))
-        save(diagram, arguments.plots / "reliability.png", quiet=arguments.json)
-        worst = evaluation.most_confident_mistakes(outcome, 32)
-        if len(worst):
-            images, labels = datamodule.parts["test"].__getitems__(worst.tolist())
-            probabilities = outcome.logits[worst].softmax(1)
-            grid = figures.predictions(images, probabilities, labels, classifier.class_names)
-            save(grid, arguments.plots / "mistakes.png", quiet=arguments.json)
+        _save_plots(outcome, classifier.class_names, datamodule.parts["test"], arguments)
     return 0
+
+
+def _save_plots(
+    outcome: evaluation.Outcome, class_names: tuple[str, ...], dataset: ImageDataset, arguments: argparse.Namespace
+) -> None:
+    folder, quiet = arguments.plots, arguments.json
+    if len(class_names) <= figures.MAX_MATRIX_CLASSES:
+        matrix = evaluation.confusion_matrix(outcome, len(class_names))
+        save(figures.confusion_matrix(matrix, class_names), folder / "confusion_matrix.png", quiet=quiet)
+    elif not quiet:
+        say(f"no confusion matrix: there are more than {figures.MAX_MATRIX_CLASSES:,} classes")
+    save(figures.reliability(*evaluation.reliability(outcome)), folder / "reliability.png", quiet=quiet)
+    worst = evaluation.most_confident_mistakes(outcome, 32)
+    if len(worst):
+        images, labels = dataset.__getitems__(worst.tolist())
+        grid = figures.predictions(images, outcome.logits[worst].softmax(1), labels, class_names)
+        save(grid, folder / "mistakes.png", quiet=quiet)
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:

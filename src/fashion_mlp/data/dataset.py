@@ -44,6 +44,16 @@ def as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
+def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Collate in a worker: put a ready made batch where the main process can read it.
+
+    Without this, torch does so in a thread, which drops a batch that does not fit; the main process would wait for it
+    without end. An error that is raised here reaches the main process.
+    """
+    images, labels = batch
+    return images.share_memory_(), labels.share_memory_()
+
+
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     """Divide the indices of `labels` in two parts with the same proportions of classes.
 

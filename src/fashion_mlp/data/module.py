@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
+from fashion_mlp.data.dataset import ImageDataset, as_is, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
 from fashion_mlp.errors import UserError
+from fashion_mlp.workers import check_workers, largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
 
@@ -78,8 +79,14 @@ class ImageDataModule(LightningDataModule):
         self.parts: dict[str, ImageDataset] = {}
 
     def fetch_several(self, batches: int) -> None:
-        """Let a training batch hold up to `batches` minibatches, as far as their images fit in `FETCH_BYTES`."""
-        self.batches_per_fetch = max(1, min(batches, FETCH_BYTES // (self.batch_size * prod(self.image_shape))))
+        """Let a training batch hold up to `batches` minibatches.
+
+        Their images must fit in `FETCH_BYTES` and, as many of them as workers fetch at once, in shared memory.
+        """
+        limit = FETCH_BYTES
+        if self.num_workers:
+            limit = min(limit, largest_batch(self.num_workers, self._num_processes()))
+        self.batches_per_fetch = max(1, min(batches, limit // (self.batch_size * prod(self.image_shape))))
 
     @property
     @abstractmethod
@@ -107,6 +114,7 @@ class ImageDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
+        check_workers(self.num_workers)
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
             train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
@@ -167,18 +175,24 @@ class ImageDataModule(LightningDataModule):
         """
         if sampler is None and (share := self._share()):
             sampler = EvaluationShare(self.parts[part], **share)
+        batch_size = min(batch_size or self.eval_batch_size, len(self.parts[part]))
+        workers = workers_that_fit(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
             self.parts[part],
-            batch_size=batch_size or self.eval_batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             # A loader draws a seed for its workers: not from the run's random numbers, so that looking at data, or
             # resuming a run, does not change what is learned.
             generator=torch.Generator(),
-            collate_fn=as_is,  # type: ignore[arg-type]  # `__getitems__` returns a batch, not a list
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            # `__getitems__` returns a batch, not a list.
+            collate_fn=in_shared_memory if workers else as_is,  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
+
+    def _num_processes(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
 
     def num_minibatches(self) -> int:
         """Return how many minibatches an epoch of training has, in each process."""
