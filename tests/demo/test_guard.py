@@ -212,7 +212,7 @@ def test_pictures_are_decoded_one_at_a_time(app: Any, run: Run, monkeypatch: pyt
     async def answers() -> list[Any]:
         async with client(app) as session:
             posts = [session.post("/answer", content=str(number)) for number in range(8)]
-            return [(await post).json() for post in map(asyncio.ensure_future, posts)]
+            return [response.json() for response in await asyncio.gather(*posts)]
 
     monkeypatch.setattr(application, "render_file", render_file)
     assert run(answers()) == [[str(number)] for number in range(8)]

@@ -43,9 +43,9 @@ def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
             assert serving.is_alive()
             time.sleep(0.01)
         port = listener.getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
         complaints = logging.handlers.BufferingHandler(1000)
         logging.getLogger("uvicorn.error").addHandler(complaints)
+        yield f"http://127.0.0.1:{port}"
         with closing(HTTPConnection("127.0.0.1", port)) as open_page:
             open_page.request("GET", "/theme.css")
             open_page.getresponse().read()
