@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="serve a page to try checkpoints on; extra [demo]")
     demo.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file written by train.py; or data...")
-    demo.add_argument("--host", default="127.0.0.1", help="where it answers; by default this machine only")
+    demo.add_argument("--host", default="127.0.0.1", help="address or name to listen on; by default this machine only")
     demo.add_argument("--port", type=_port, metavar="N", help="by default the first that is free from 7860 on")
     _add_device(demo)
 
