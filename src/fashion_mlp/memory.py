@@ -41,8 +41,9 @@ def shortage_told(remedy: str) -> Iterator[None]:
 
 def remedy_for(config: Mapping[str, Any]) -> str:
     """Return the keys of a run that decide how much memory it takes, with their values."""
-    keys = [f"data.batch_size ({config['data']['batch_size']})"]
+    data = config["data"]
+    keys = [f"data.batch_size ({data.get('batch_size')})"]
     if "hidden_sizes" in config["model"]:
         keys.append(f"model.hidden_sizes ({list(config['model']['hidden_sizes'])})")
-    evaluation = f"data.eval_batch_size ({config['data']['eval_batch_size']})"
+    evaluation = f"data.eval_batch_size ({data.get('eval_batch_size')})"
     return f"lower {', '.join(keys)}, for validation and test {evaluation}, or set trainer.precision=bf16-true"

@@ -34,11 +34,22 @@ def launch() -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         return Launch("torchrun", devices, int(os.environ["WORLD_SIZE"]) // devices)
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell, as Lightning tells it
-    if "SLURM_NTASKS" in os.environ and not interactive:
+    if "SLURM_NTASKS" in os.environ and _in_slurm_step():
         nodes = int(os.environ.get("SLURM_NNODES", 1))
         return Launch("srun", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
     return None
+
+
+def ignore_slurm_allocation() -> None:
+    """Let Lightning start the processes in a SLURM allocation without srun: it would wait for those of srun."""
+    if "SLURM_NTASKS" in os.environ and not _in_slurm_step():
+        os.environ["SLURM_JOB_NAME"] = "interactive"  # by which Lightning recognizes a shell
+
+
+def _in_slurm_step() -> bool:
+    """Return whether srun has started this process, and not a shell in an allocation."""
+    is_shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return not is_shell and ("SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ)
 
 
 def is_left_running() -> bool:

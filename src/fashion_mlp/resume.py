@@ -81,20 +81,21 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     Raises:
         UserError: the configuration differs from the recorded one in more than the keys in `OVERRIDABLE`.
     """
-    folder = relative_to_cwd(Path(to_absolute_path(cfg.resume)))
+    folder = Path(to_absolute_path(cfg.resume))
+    shown_folder = relative_to_cwd(folder)
     recorded = _read(folder / RECORD / "config.yaml")
     if not isinstance(recorded, dict):
-        raise UserError(_no_run(f"{KEY}={folder}", folder))
+        raise UserError(_no_run(f"{KEY}={shown_folder}", folder))
     current: Any = OmegaConf.to_container(cfg)
     typed = [text for text in overrides if not text.startswith(f"{KEY}=")]
-    if problems := list(dict.fromkeys(_problems(folder, recorded, current, typed))):
+    if problems := list(dict.fromkeys(_problems(shown_folder, recorded, current, typed))):
         raise UserError(*problems)
     result = result_in(Path(cfg.run_dir))
     is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
     if result is None or is_longer:
         return train(cfg, typed, resumed=True, before_fit=partial(_record, folder, cfg, typed))
     objective = objective_in(result)
-    log.info(f"{folder}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
+    log.info(f"{shown_folder}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
 
 
