@@ -23,7 +23,8 @@ QUICK = ("logger=none",)
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
 """Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
 AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
-RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"}
+RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_STEP_ID"}
+RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 
 
 class Outcome(NamedTuple):
@@ -66,6 +67,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
         "SLURM_NODEID": "0",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_ID": "0",
     }
     # Which of torchrun's own two processes ends first is chance, and the other tells of it: in C++ or in Python.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
@@ -90,12 +92,25 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
             )
             for rank in (0, 1)
         ],
+        # In an allocation, which srun has not entered: Lightning starts the processes.
+        "allocation": [
+            started(
+                folder / "allocation",
+                data_root,
+                (sys.executable,),
+                *here,
+                *QUICK,
+                SLURM_JOB_ID="1",
+                SLURM_JOB_NAME="train",
+                SLURM_NTASKS="4",
+            )
+        ],
     }
     return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
 def test_two_processes_come_to_what_one_comes_to(
     outcomes: dict[str, Outcome], compose_small: Compose, program: str
 ) -> None:

@@ -48,6 +48,7 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
             if not isinstance(scheduler, dict) or not isinstance(scheduler.get("scheduler"), LRScheduler):
                 raise UserError("scheduler: Expected a function such as fashion_mlp.schedulers.step")
             if not isinstance(scheduler["scheduler"], ReduceLROnPlateau):
+                optimizer.step()  # PyTorch warns of a schedule that is stepped first
                 scheduler["scheduler"].step()
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
