@@ -37,6 +37,11 @@ def apply(override: Override, cfg: DictConfig, values: Sequence[Any]) -> Iterato
             yield from _set(cfg, key, value, may_add=override.is_add())
 
 
+def update(cfg: DictConfig, key: str, value: Any, *, may_add: bool) -> None:
+    """Set a key as an override does."""
+    OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+
+
 def _delete(override: Override, cfg: DictConfig) -> Iterator[str]:
     key = override.key_or_group
     if not _has(cfg, key):
@@ -58,7 +63,7 @@ def _delete(override: Override, cfg: DictConfig) -> Iterator[str]:
 
 def _set(cfg: DictConfig, key: str, value: Any, *, may_add: bool) -> Iterator[str]:
     try:
-        OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+        update(cfg, key, value, may_add=may_add)
     except (ConfigAttributeError, ConfigKeyError):
         yield f"{key}={shown(value)}: has other keys than {key}; each is added by itself, as in +{key}.NAME=..."
     except (OmegaConfBaseException, ValueError, OverflowError) as error:  # Python's own: a number too large
