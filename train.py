@@ -15,6 +15,11 @@ Commands to copy:
     tensorboard --logdir runs                         # the charts of all runs
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the process without a traceback
+
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +33,8 @@ from omegaconf import DictConfig
 from fashion_mlp import config
 from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import told_in_one_line
-from fashion_mlp.processes import is_first
+from fashion_mlp.loading import loading_torch
+from fashion_mlp.processes import end_with_launcher, is_first
 from fashion_mlp.resumption import go_on
 from fashion_mlp.sweep import run_job
 
@@ -46,15 +52,17 @@ def main(cfg: DictConfig) -> float:
 
 def train(cfg: DictConfig, overrides: Sequence[str], resumed: bool = False) -> float:
     """Load torch, and train."""
-    from fashion_mlp import training
-
+    with loading_torch():
+        from fashion_mlp import training
     return training.train(cfg, overrides, resumed)
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     config.register()
     if not is_first():
         sys.argv[1:] = without_folder(sys.argv[1:])
     with told_in_one_line():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
         main()

@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -109,6 +109,8 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
+            if trainer.world_size > 1:
+                stop.use_default_handlers()  # until the processes have met
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
 
@@ -192,6 +194,7 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.stop = stop
+    callbacks.append(LambdaCallback(setup=lambda *_, stage: stop.listen_again()))
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
     arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
     arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
