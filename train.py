@@ -36,14 +36,14 @@ from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.loading import loading_torch
 from fashion_mlp.processes import end_with_launcher, is_first
 from fashion_mlp.resumption import go_on
-from fashion_mlp.sweep import run_job
+from fashion_mlp.sweep import run_job, typed_overrides
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Run one job; its result is what a sweep optimises."""
     hydra_cfg = HydraConfig.get()
-    overrides = list(hydra_cfg.overrides.task)
+    overrides = typed_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return run_job(cfg, hydra_cfg, partial(train, overrides=overrides))
     with told_in_one_line():

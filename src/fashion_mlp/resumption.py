@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp import processes
 from fashion_mlp.atomic import replacing
-from fashion_mlp.command_line import flags
+from fashion_mlp.command_line import flags, keys
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
 from fashion_mlp.sweep.records import METRICS, objective_in, result_in
+from fashion_mlp.validation import unresolved
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]
         typed: that.
 
     Raises:
-        UserError: what was typed anew cannot be written down.
+        UserError: what was typed anew cannot be written down, or a value refers to nothing.
     """
     folder = Path(cfg.resume)
     config = _read(folder / CONFIG)
@@ -74,7 +75,10 @@ def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]
     is_longer = cfg.trainer.max_epochs != config.trainer.max_epochs and "trainer.max_epochs" in _keys(anew)
     for key in _keys(anew):
         OmegaConf.update(config, key, OmegaConf.select(cfg, key))
-    overrides = [*(_read(folder / OVERRIDES) or ()), *anew]
+    if lines := list(unresolved(config)):
+        raise UserError(*lines)
+    before: Any = OmegaConf.to_container(_read(folder / OVERRIDES) or OmegaConf.create([]), resolve=False)
+    overrides = [*before, *anew]
     if anew and processes.is_first():  # so that another resumption knows of it
         try:
             if is_longer:
@@ -87,6 +91,33 @@ def saved(cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]
                 f"{folder}: cannot be written ({error.strerror}); make it writable, or free space"
             ) from error
     return config, overrides
+
+
+def record_environment(cfg: DictConfig, folder: Path) -> None:
+    """Replace references to environment variables by their values, also in the record of a run, except for text.
+
+    When the run is resumed, a variable may have changed, and without the schema its value would be read as text. A
+    path or a password stays a reference.
+    """
+    found = [(node, name) for node, name in _environment(cfg) if not isinstance(node[name], str)]
+    for node, name in found:
+        node[name] = node[name]
+    if found and (folder / CONFIG).exists():
+        with replacing(folder / CONFIG) as file:
+            file.write(OmegaConf.to_yaml(cfg).encode())
+
+
+def _environment(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each value that refers to an environment variable, as its container and its name there."""
+    if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
+        return
+    names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        child: Any = node._get_node(name)
+        if not child._is_interpolation():
+            yield from _environment(child)
+        elif "${oc.env:" in child._value():
+            yield node, name
 
 
 def go_on(cfg: DictConfig, typed: Sequence[str], train: Train) -> float:
@@ -124,7 +155,7 @@ def _problems(folder: Path, overrides: Sequence[str]) -> Iterator[str]:
     for text, key in zip(overrides, _keys(overrides), strict=True):
         if key not in ALLOWED:
             yield f"{text}: would change the course of the run; {KEY} takes {', '.join(ALLOWED)} only"
-        elif OmegaConf.select(config, key, throw_on_missing=False) is None and not key.startswith("checkpoint."):
+        elif not (keys.has(config, key) or key.startswith("checkpoint.")):
             yield f"{text}: the run in {folder} has no such key"
         elif key == "trainer.max_epochs":
             yield from _other_length(config, text)

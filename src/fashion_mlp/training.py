@@ -32,6 +32,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
+from fashion_mlp.resumption import record_environment
 from fashion_mlp.run_folder import begin_anew, claimed, held
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
@@ -83,6 +84,8 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         start = last_state(run_dir / "checkpoints") if resumed else named_state(cfg.ckpt_path, cfg.ckpt_part)
         if resumed and start is None and processes.is_first():
             begin_anew(run_dir)
+        if not resumed and processes.is_first():
+            record_environment(cfg, run_dir)
         datamodule: ImageDataModule = build("data", cfg)
         trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
