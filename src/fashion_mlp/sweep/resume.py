@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.command_line import flags
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_folder import quoted
+from fashion_mlp.sweep.records import JobRecord
 
 KEY = "resume_sweep"
 RECORD = "multirun.yaml"
@@ -51,27 +52,35 @@ def resumed(argv: Sequence[str]) -> list[str]:
     return ["--multirun", *added, *given, *hydra["overrides"]["task"], f"hydra.sweep.dir={quoted(folder)}", *hydras]
 
 
-def check_same_sweep(folder: Path, config: DictConfig) -> None:
+def check_same_sweep(folder: Path, config: DictConfig, jobs: Sequence[JobRecord]) -> None:
     """Check that a folder is free, or holds the sweep that is about to run.
 
+    Args:
+        folder: of the sweep.
+        config: of the sweep.
+        jobs: found in the folder.
+
     Raises:
-        UserError: it holds another one.
+        UserError: it holds another sweep, or another run.
     """
     before = _read(folder)
-    if before is None:
-        return
     now = OmegaConf.to_container(config.hydra, resolve=False)
     assert isinstance(now, dict)
-    if _jobs_of(before) != _jobs_of(now):
+    if before is not None and _jobs_of(before) != _jobs_of(now):
         raise UserError(
             f"hydra.sweep.dir={folder}: holds another sweep ({' '.join(before['overrides']['task'])}); name another "
             f"folder, or go on with that one: {KEY}={folder}"
         )
+    keys = {text.partition("=")[0] for text in now["overrides"]["task"]} | set(now["sweeper"].get("params") or {})
+    if foreign := [job.name for job in jobs if job.overrides.keys() != keys]:
+        raise UserError(f"hydra.sweep.dir={folder}: holds another run in {foreign[0]}; name another folder")
 
 
-def _jobs_of(hydra: Any) -> tuple[Any, Any]:
-    """Return what the jobs of a sweep follow from."""
-    return hydra["overrides"]["task"], hydra["sweeper"].get("params")
+def _jobs_of(hydra: Any) -> list[Any]:
+    """Return what the jobs of a sweep and their folders follow from."""
+    sources = [source["path"] for source in hydra["runtime"]["config_sources"] if source["provider"] == "command-line"]
+    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
+    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, sources, subdir]
 
 
 def _read(folder: Path) -> Any:
@@ -87,7 +96,8 @@ def _read(folder: Path) -> Any:
 def _is_record(hydra: Any) -> bool:
     """Return whether all is there that is read here."""
     try:
-        commands = hydra["overrides"]["task"] + hydra["overrides"]["hydra"] + [hydra["job"]["config_name"]]
+        names = [hydra["job"]["config_name"], hydra["sweep"]["subdir"]]
+        commands = hydra["overrides"]["task"] + hydra["overrides"]["hydra"] + names
         sources = hydra["runtime"]["config_sources"]
         texts = commands + [source[key] for source in sources for key in ("provider", "path")]
         return isinstance(hydra["sweeper"], dict) and all(isinstance(text, str) for text in texts)
