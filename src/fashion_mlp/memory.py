@@ -7,14 +7,21 @@ from typing import Any
 
 from fashion_mlp.errors import UserError
 
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""Of what torch says on CUDA and MPS, on a CPU, on a CPU under Windows, in CUDA's libraries."""
+SIGNS = (
+    "out of memory",  # torch on CUDA and MPS
+    "can't allocate memory",  # torch on a CPU
+    "not enough memory",  # torch on a CPU under Windows
+    "ALLOC_FAILED",  # CUDA's libraries
+    "failed to map segment",  # the dynamic loader, as an ImportError
+    "Cannot allocate memory",  # the system, as an OSError
+)
+"""What errors say about a lack of memory."""
 
 
 def is_shortage(error: BaseException) -> bool:
     """Return whether an error says that memory could not be had."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in SIGNS)
     )
 
 
@@ -30,7 +37,7 @@ def shortage_told(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if not is_shortage(error):
             raise
         wanted = re.search(r"allocate ([\d.]+ \w+)", str(error))

@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate, to_absolute_path
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -132,6 +132,8 @@ def _train(
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
+            if trainer.world_size > 1:
+                stop.use_default_handlers()  # until the processes have met
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
 
@@ -215,6 +217,7 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.stop = stop
+    callbacks.append(LambdaCallback(setup=lambda *_, stage: stop.listen_again()))
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
     for logger in loggers:
         if not isinstance(logger, Logger):

@@ -14,7 +14,7 @@ COMBINED = ("logger",)
 """Groups of which several options go together, as in logger=[tensorboard,csv]."""
 OPTIONAL = ("experiment", "sweep")
 """Groups that can be left out, by null."""
-MANY_VALUES = 100_000
+MANY_VALUES = 10_000
 """More jobs than a sweep will ever run."""
 PRIVATE = ("schema",)
 """Groups that are no one's choice."""
