@@ -61,7 +61,10 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         raise UserError(_no_run(request.text, folder))
     replaced = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
     kept = [text for text in (*hydra["overrides"]["hydra"], *request.hydras) if not text.startswith(replaced)]
-    latest = {text.partition("=")[0]: text for text in recorded}
+    config = _read(folder / RECORD / "config.yaml")
+    if not isinstance(config, dict):
+        raise UserError(_no_run(request.text, folder))
+    latest = {text.partition("=")[0]: _with_recorded_value(text, OmegaConf.create(config)) for text in recorded}
     changed = [text for text in request.others if text not in latest.values()]
     place = [f"hydra.run.dir={hydra_quote(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     return [*recorded_flags(hydra), *kept, *place, *latest.values(), *changed, f"{KEY}={hydra_quote(folder)}"]
@@ -84,8 +87,6 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     folder = Path(to_absolute_path(cfg.resume))
     shown_folder = relative_to_cwd(folder)
     recorded = _read(folder / RECORD / "config.yaml")
-    if not isinstance(recorded, dict):
-        raise UserError(_no_run(f"{KEY}={shown_folder}", folder))
     current: Any = OmegaConf.to_container(resolve_environment(cfg))
     typed = [text for text in overrides if not text.startswith(f"{KEY}=")]
     if problems := list(dict.fromkeys(_problems(shown_folder, recorded, current, typed))):
@@ -97,6 +98,16 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     objective = objective_in(result)
     log.info(f"{shown_folder}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
+
+
+def _with_recorded_value(override: str, config: DictConfig) -> str:
+    """Return an override with the value that an environment variable had when the run was started, if recorded."""
+    key = override.partition("=")[0]
+    if "${oc.env:" not in override:
+        return override
+    parent, _, name = key.lstrip("+").rpartition(".")
+    value = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
+    return override if "${oc.env:" in str(value) else f"{key}={shown(OmegaConf.create([value])[0])}"
 
 
 def resolve_environment(cfg: DictConfig) -> DictConfig:

@@ -102,7 +102,7 @@ def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run,
     sweep.mkdir()
     with FileLock(sweep / ".lock"):
         done = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
-    assert (done.returncode, done.stderr) == (1, f"error: {sweep}: is being run by another process\n")
+    assert (done.returncode, done.stderr) == (1, f"error: {sweep}: in use by another process\n")
     assert [path.name for path in sweep.iterdir()] == [".lock"]
 
 
@@ -110,7 +110,9 @@ def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: Run, tmp_pat
     assert run_here("hydra.run.dir=all/first", *QUICK).returncode == 0
     done = run_here("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: hydra.sweep.dir=all: holds another run in first; name another folder\n"
+    assert done.stderr == (
+        "error: hydra.sweep.dir=all: all/first exists and is not of this sweep. Choose another hydra.sweep.dir\n"
+    )
 
 
 @pytest.mark.slow

@@ -48,9 +48,9 @@ class Leaderboard(Callback):
         if is_search(config.hydra):
             return
         with told_in_one_line():
-            self.lock.enter_context(lock(resolve(folder)))
             jobs = jobs_in(folder, _pattern(config))
             check_same_sweep(folder, config, jobs)
+            self.lock.enter_context(lock(resolve(folder)))
         done = sum(not job.error for job in jobs)
         kept = f": {done} of its jobs {'is' if done == 1 else 'are'} done already" if done else ""
         log.info(f"sweep     {folder}{kept}")

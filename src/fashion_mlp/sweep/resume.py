@@ -79,9 +79,7 @@ def check_same_sweep(folder: Path, config: DictConfig, jobs: Sequence[JobRecord]
     if before is None:
         found = [job.folder for job in jobs] or sorted(path for path in folder.glob("*") if path.name.isdecimal())
         if found:
-            raise UserError(
-                f"hydra.sweep.dir={folder}: {found[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
-            )
+            raise UserError(_not_of_this_sweep(folder, found[0]))
         return
     now = OmegaConf.to_container(config.hydra, resolve=False)
     assert isinstance(now, dict)
@@ -91,8 +89,12 @@ def check_same_sweep(folder: Path, config: DictConfig, jobs: Sequence[JobRecord]
             f"folder, or go on with that one: {KEY}={folder}"
         )
     keys = {text.partition("=")[0] for text in now["overrides"]["task"]} | set(now["sweeper"].get("params") or {})
-    if foreign := [job.name for job in jobs if job.overrides.keys() != keys]:
-        raise UserError(f"hydra.sweep.dir={folder}: holds another run in {foreign[0]}; name another folder")
+    if foreign := [job.folder for job in jobs if job.overrides.keys() != keys]:
+        raise UserError(_not_of_this_sweep(folder, foreign[0]))
+
+
+def _not_of_this_sweep(folder: Path, found: Path) -> str:
+    return f"hydra.sweep.dir={folder}: {found} exists and is not of this sweep. Choose another hydra.sweep.dir"
 
 
 def _jobs_of(hydra: Any) -> list[Any]:
