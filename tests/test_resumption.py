@@ -24,6 +24,7 @@ from tests.conftest import ROOT, Compose, Run
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
+ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
 @pytest.fixture
@@ -60,6 +61,9 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (15, ["trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1"]),
         (16, ["trainer.limit_train_batches=7", "scheduler=cosine", "trainer.max_epochs=4"]),
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
+        (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
+        (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}"]),
     ],
     ids=str,
 )
@@ -98,14 +102,16 @@ def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: A
     assert tables[0] == tables[1]
 
 
-def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask) -> None:
-    whole = compose_small("whole", "optimizer.lr=0.5", "trainer.max_epochs=4")
+@pytest.mark.parametrize("folder", ["checkpoints", "."])
+def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, folder: str) -> None:
+    overrides = ("optimizer.lr=0.5", "trainer.max_epochs=4", f"callbacks.best_checkpoint.dirpath=${{run_dir}}/{folder}")
+    whole = compose_small("whole", *overrides)
     train(whole)
-    before = compose_small("before", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    before = compose_small("before", *overrides)
     sigterm_at(25)
     with pytest.raises(Interrupted):
         train(before)
-    after = compose_small("after", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    after = compose_small("after", *overrides)
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
     results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]

@@ -83,7 +83,8 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
         start = last_state(run_dir / "checkpoints") if resumed else named_state(cfg.ckpt_path, cfg.ckpt_part)
         if resumed and start is None and processes.is_first():
             begin_anew(run_dir)
-        datamodule: ImageDataModule = build("data", cfg)
+        # Overfitting to a few batches means the same ones each epoch.
+        datamodule: ImageDataModule = build("data", cfg, shuffle=cfg.data.shuffle and not cfg.trainer.overfit_batches)
         trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
@@ -92,6 +93,8 @@ def _train(cfg: DictConfig, overrides: Sequence[str], run_dir: Path, stop: StopR
             datamodule.fetch_several(cfg.steps_per_execution)
         check_batches(cfg, len(datamodule.parts["train"]), trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
+        # Lightning converts the weights only after it has restored them, which would round doubles to 32 bits.
+        trainer.precision_plugin.convert_module(classifier)
         if start is not None and not resumed:
             start.begin(classifier, cfg.trainer.max_epochs)
         if trainer.global_rank > 0:
@@ -193,7 +196,12 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
         if isinstance(callback, LastCheckpoint):
             callback.stop = stop
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
-    arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
+    arguments: dict[str, Any] = {}
+    if batches := cfg.trainer.overfit_batches:
+        # By itself Lightning would replace the sampler, without which a resumed run does not know its position.
+        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+    if not has_validation:
+        arguments["limit_val_batches"] = 0
     arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
     trainer: Trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
     return trainer

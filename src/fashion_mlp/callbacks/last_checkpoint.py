@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
@@ -65,6 +65,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
+                if isinstance(callback, GradientAccumulationScheduler):  # Lightning calls it where an epoch begins only
+                    callback.on_train_epoch_start(trainer)
             if (own := _own(trainer, self._loaded)) is not None:
                 restore_random_state(own["random"], pl_module.device)
             self._loaded = None
@@ -129,7 +132,7 @@ class LastCheckpoint(Checkpoint):
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):
-                    _move(checkpoint["callbacks"].get(callback.state_key, {}), self.dirpath)
+                    _move(checkpoint["callbacks"].get(callback.state_key, {}), Path(str(callback.dirpath)))
 
     def _is_due(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self._saved_step
