@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
@@ -102,7 +103,7 @@ def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: A
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("folder", ["checkpoints", "."])
+@pytest.mark.parametrize("folder", ["checkpoints", "best"])
 def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, folder: str) -> None:
     overrides = ("optimizer.lr=0.5", "trainer.max_epochs=4", f"callbacks.best_checkpoint.dirpath=${{run_dir}}/{folder}")
     whole = compose_small("whole", *overrides)
@@ -287,13 +288,20 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
+def test_a_signal_while_a_loader_starts(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    done = run_here("hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments() -> None:
-    """The short form of `python tests/kill_and_resume.py --kills 20`."""
+@pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
+def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
+    """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
     script = ROOT / "tests/kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("equal to the last bit") == 3
+    assert done.stdout.count("equal to the last bit") == count
 
 
 def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:

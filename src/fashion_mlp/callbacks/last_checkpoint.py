@@ -52,6 +52,7 @@ class LastCheckpoint(Checkpoint):
         self._is_saving = False
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
+        self._batches: int | None = None
 
     @property
     def path(self) -> Path:
@@ -84,6 +85,9 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._batches is not None:
+            # Lightning counts one too many if the run was interrupted after a validation within an epoch.
+            trainer.fit_loop.epoch_loop._batches_that_stepped, self._batches = self._batches, None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
             return
         if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
@@ -129,6 +133,7 @@ class LastCheckpoint(Checkpoint):
         if (own := _own(trainer, self._loaded)) is not None:
             pl_module.go_on(own["progress"])
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+            self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):

@@ -24,9 +24,12 @@ TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "pr
 LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
 NOT_RESUMABLE = {
+    "EMAWeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
+    "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
     "ModelPruning": "the masks are lost when a run is resumed; remove it",
     "OnExceptionCheckpoint": "a new run would continue from its file; remove it, since last.ckpt is always saved",
     "StochasticWeightAveraging": "the average is lost when a run is resumed; use callbacks.ema.decay=0.999",
+    "WeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
 }
 """Callbacks of Lightning with which a resumed run would differ from one that was not interrupted, and what to do."""
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
