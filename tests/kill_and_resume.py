@@ -125,7 +125,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "scalars": sorted(point for point in scalars if point[0] not in UNLIKE),
         "images": sorted(images),
         "pictures": {path.name: path.read_bytes() for path in run.glob("*.png")},
-        "table": [list(csv.DictReader(path.open())) for path in run.glob("csv/metrics.csv")],
+        "table": [list(csv.DictReader(path.read_text().splitlines())) for path in run.glob("csv/metrics.csv")],
     }
     return _comparable(results)  # type: ignore[no-any-return]
 
