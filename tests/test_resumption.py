@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
@@ -25,6 +26,7 @@ from tests.conftest import ROOT, Compose, Run
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
+ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
 @pytest.fixture
@@ -61,6 +63,9 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (15, ["trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1"]),
         (16, ["trainer.limit_train_batches=7", "scheduler=cosine", "trainer.max_epochs=4"]),
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
+        (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
+        (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}"]),
     ],
     ids=str,
 )
@@ -122,14 +127,16 @@ def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
     assert not Path(cfg.run_dir, "csv/metrics.before").exists()
 
 
-def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask) -> None:
-    whole = compose_small("whole", "optimizer.lr=0.5", "trainer.max_epochs=4")
+@pytest.mark.parametrize("folder", ["checkpoints", "best"])
+def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, folder: str) -> None:
+    overrides = ("optimizer.lr=0.5", "trainer.max_epochs=4", f"callbacks.best_checkpoint.dirpath=${{run_dir}}/{folder}")
+    whole = compose_small("whole", *overrides)
     train(whole)
-    before = compose_small("before", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    before = compose_small("before", *overrides)
     sigterm_at(25)
     with pytest.raises(Interrupted):
         train(before)
-    after = compose_small("after", "optimizer.lr=0.5", "trainer.max_epochs=4")
+    after = compose_small("after", *overrides)
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
     results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
@@ -335,13 +342,20 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
+def test_a_signal_while_a_loader_starts(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    done = run_here("hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments() -> None:
-    """The short form of `python tests/kill_and_resume.py --kills 20`."""
+@pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
+def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
+    """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
     script = ROOT / "tests/kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("equal to the last bit") == 3
+    assert done.stdout.count("equal to the last bit") == count
 
 
 def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:

@@ -42,8 +42,13 @@ def faults_explained(run_dir: Path) -> Iterator[None]:
         raise UserError(
             f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
         ) from error
-    except Interrupted as error:
-        raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
+    except (Interrupted, RuntimeError) as error:
+        # Lightning fails to clean up after a signal that arrives while it starts a loader.
+        interrupted = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(interrupted, Interrupted):
+            raise
+        message = f"{interrupted.message or 'interrupted'}{_how_to_go_on(run_dir)}"
+        raise Interrupted(interrupted.signum, message) from error
     finally:
         threading.excepthook = before
 

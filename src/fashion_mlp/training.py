@@ -99,7 +99,8 @@ def _train(
     del os.environ["PL_GLOBAL_SEED"]
     last = last_state(run_dir / "checkpoints") if resumed else None
     start = last or named_state(cfg.ckpt_path, cfg.ckpt_part)
-    datamodule = build("data", cfg)
+    # Overfitting to a few batches means the same ones each epoch.
+    datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
     if not isinstance(datamodule, ImageDataModule):
         raise UserError(f"data._target_={cfg.data._target_}: is no ImageDataModule; see fashion_mlp.data")
     trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
@@ -111,6 +112,8 @@ def _train(
     check_batches(cfg, datamodule, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
     dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
+    # Lightning converts the weights only after it has restored them, which would round doubles to 32 bits.
+    trainer.precision_plugin.convert_module(classifier)
     if start is not None and last is None:
         start.begin(classifier, cfg.trainer.max_epochs)
     if trainer.global_rank > 0:
@@ -222,7 +225,12 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
     for logger in loggers:
         if not isinstance(logger, Logger):
             raise UserError(f"logger: a {type(logger).__name__} is no logger; see its _target_")
-    arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
+    arguments: dict[str, Any] = {}
+    if batches := cfg.trainer.overfit_batches:
+        # By itself Lightning would replace the sampler, without which a resumed run does not know its position.
+        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+    if not has_validation:
+        arguments["limit_val_batches"] = 0
     arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
     trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
     if not isinstance(trainer, Trainer):

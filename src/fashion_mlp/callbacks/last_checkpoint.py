@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
@@ -54,6 +54,7 @@ class LastCheckpoint(Checkpoint):
         self._is_saving = False
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
+        self._batches: int | None = None
 
     @property
     def path(self) -> Path:
@@ -67,6 +68,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
+                if isinstance(callback, GradientAccumulationScheduler):  # Lightning calls it where an epoch begins only
+                    callback.on_train_epoch_start(trainer)
             if (own := _own(trainer, self._loaded)) is not None:
                 restore_random_state(own["random"], pl_module.device)
             self._loaded = None
@@ -83,6 +87,9 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._batches is not None:
+            # Lightning counts one too many if the run was interrupted after a validation within an epoch.
+            trainer.fit_loop.epoch_loop._batches_that_stepped, self._batches = self._batches, None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
             return
         if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
@@ -128,6 +135,7 @@ class LastCheckpoint(Checkpoint):
         if (own := _own(trainer, self._loaded)) is not None:
             pl_module.go_on(own["progress"])
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+            self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:

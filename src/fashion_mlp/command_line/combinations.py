@@ -25,6 +25,15 @@ LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
 RESERVED_FILENAMES = ("last", "new", "previous")
 """Names of the files that `LastCheckpoint` writes."""
+NOT_RESUMABLE = {
+    "EMAWeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
+    "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
+    "ModelPruning": "the masks are lost when a run is resumed; remove it",
+    "OnExceptionCheckpoint": "a new run would continue from its file; remove it, since last.ckpt is always saved",
+    "StochasticWeightAveraging": "the average is lost when a run is resumed; use callbacks.ema.decay=0.999",
+    "WeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
+}
+"""Callbacks of Lightning with which a resumed run would differ from one that was not interrupted, and what to do."""
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
@@ -163,13 +172,17 @@ def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
     """Yield what is wrong with callbacks or loggers, whose arguments have no schema."""
     # As they are written: the run's folder, which some of them refer to, is not known yet.
     parts: Any = OmegaConf.to_container(cfg[group]) or {}
-    for name, part in parts.items():
-        key = f"{group}.{name}"
+    for key, part in ((f"{group}.{name}", part) for name, part in parts.items()):
         if part is None:
             continue
         if not isinstance(part, dict) or (part and not part.get("_target_")):
             yield f"{key}={shown(part)}: must be null, or keys among which _target_ names a class"
             continue
+        module, _, name = str(part.get("_target_")).rpartition(".")
+        if module.startswith("lightning.") and name in NOT_RESUMABLE:
+            yield f"{key}._target_={module}.{name}: {NOT_RESUMABLE[name]}"
+        if part.get("save_last") and cfg.callbacks.get("last_checkpoint"):
+            yield f"{key}.save_last={shown(part['save_last'])}: callbacks.last_checkpoint writes last.ckpt; remove it"
         for argument in TEXTS:
             if isinstance(part.get(argument), dict | list):
                 yield f"{key}.{argument}={shown(part[argument])}: must be text"

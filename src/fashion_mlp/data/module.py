@@ -180,9 +180,7 @@ class ImageDataModule(LightningDataModule):
 
     def _order(self) -> TrainingOrder:
         """Return which training images this process takes, and in which order."""
-        # Overfitting to a few batches means the same ones each epoch.
-        shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)  # type: ignore[attr-defined]
-        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=shuffle, **self._share())
+        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share())
 
     def _share(self) -> dict[str, int]:
         """Return which of several processes this is; nothing if there is one, or each is to take the whole."""

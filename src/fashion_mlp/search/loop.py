@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from fashion_mlp.errors import UserError
 from fashion_mlp.search.lines import command, counts, found, trial_line
 from fashion_mlp.search.space import Space
-from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, ask, ask_again
+from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, RepeatableSampler, trial_id
 from fashion_mlp.sweep.records import error_in
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Search:
         self, study: optuna.Study, space: Space, folder: Path, launcher: Launcher, settings: DictConfig
     ) -> None:
         self.study = study
+        study.sampler = RepeatableSampler(settings.seed)
         self.space = space
         self.folder = folder
         self.launcher = launcher
@@ -50,21 +51,25 @@ class Search:
         if self.study.trials:
             log.info(found(self._finished(), left))
         again = [trial for trial in map(self._taken_up, left) if trial is not None]
-        for batch in batches(again, self.settings.n_jobs):
+        n_jobs, n_trials = self.settings.n_jobs, self.settings.n_trials
+        # All trials of a batch are drawn before any of them runs: draw the rest of one that was interrupted.
+        while again and len(self.study.trials) % n_jobs and self._finished() + len(again) < n_trials:
+            again.append(self._asked())
+        for batch in batches(again, n_jobs):
             self._run(batch)
-        while (missing := self.settings.n_trials - self._finished()) > 0:
-            self._run([self._asked() for _ in range(min(missing, self.settings.n_jobs))])
+        while (missing := n_trials - self._finished()) > 0:
+            self._run([self._asked() for _ in range(min(missing, n_jobs))])
         self._name_best()
 
     def _finished(self) -> int:
         return sum(trial.state.is_finished() for trial in self.study.trials)
 
     def _asked(self) -> Trial:
-        return self._begun(ask(self.study, self.settings.seed), attempt=1)
+        return self._begun(self.study.ask(), attempt=1)
 
     def _taken_up(self, trial: FrozenTrial) -> Trial | None:
         """Begin a trial again that a killed process has left, or return None if its run is complete all the same."""
-        again = ask_again(self.study, self.settings.seed, trial.number)
+        again = Trial(self.study, trial_id(self.study, trial.number))
         folder = self.folder / str(trial.number)
         if (folder / "metrics.json").exists():
             self._tell(again, json.loads((folder / "metrics.json").read_text())["val/acc"])
