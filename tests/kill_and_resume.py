@@ -2,7 +2,7 @@
 
     python tests/kill_and_resume.py --kills 20                       # three configurations
     python tests/kill_and_resume.py --draw 20 --kills 5              # 20 configurations that are drawn at random
-    python tests/kill_and_resume.py --overrides optimizer=sgd trainer.max_steps=250
+    python tests/kill_and_resume.py --overrides optimizer=sgd trainer.max_steps=450
 
 Everything is compared to the last bit: checkpoints with weights, optimizer, schedules, random numbers and the state of
 callbacks; metrics; TensorBoard's scalars and images; the table of the CSV logger; pictures. Each attempt is the whole
@@ -36,7 +36,7 @@ from fashion_mlp.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
-TRAIN_SIZE, TEST_SIZE = 2200, 200
+TRAIN_SIZE, TEST_SIZE = 4200, 200
 COMMON = (
     "data=synthetic",
     f"data.train_size={TRAIN_SIZE}",
