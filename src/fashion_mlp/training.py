@@ -34,6 +34,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
+from fashion_mlp.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
@@ -153,7 +154,7 @@ def _train(
         report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
-    objective = "val/acc" if datamodule.has_validation else "train/loss"
+    objective = OBJECTIVES[0] if datamodule.has_validation else OBJECTIVES[-1]
     if objective not in metrics:
         raise UserError(
             f"{run_dir}: training ended before its first {objective}; raise trainer.max_time or trainer.max_steps, or "
@@ -226,7 +227,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     """
     config = plain(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
-        return instantiate(config, **arguments, _convert_="all")
+        return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
@@ -251,10 +252,10 @@ def metrics_of(checkpoint: Path) -> dict[str, Any]:
 
 @contextmanager
 def lightning_complaints(key: str) -> Iterator[None]:
-    """Report a combination that Lightning refuses as the user's mistake, under the key it came from."""
+    """Report what Lightning refuses, or has no package for, as the user's mistake, under the key it came from."""
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"{key}: {error}") from error
 
 
