@@ -73,6 +73,8 @@ class Classifier(LightningModule):
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
+        self.learning_rates: list[float] = []
+        """The rate of each step of this epoch; of a resumed run, of each since then."""
         self.samples_seen = 0
         """Training images that this process has gone through."""
         self.validated_epochs = 0
@@ -89,6 +91,7 @@ class Classifier(LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.learning_rates.append(self.learning_rate)
         loss, logits = self.learn_from(batch, self.global_step + 1)
         self.train_metrics.add(loss, logits, batch[1])
         return loss
@@ -124,6 +127,10 @@ class Classifier(LightningModule):
     def on_train_start(self) -> None:
         self.augmented_steps = self._augmented_steps()
         self.began = time.perf_counter() - self._seconds_before
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        self.learning_rates.clear()
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -201,7 +208,7 @@ class Classifier(LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        """The current learning rate of the first parameter group."""
+        """The learning rate of the first parameter group, with which the next step is taken."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @torch.inference_mode()
