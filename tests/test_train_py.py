@@ -70,6 +70,42 @@ def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: P
     assert {path.parent for path in home.rglob("*") if path.is_file()} <= {home / ".cache" / "matplotlib"}
 
 
+EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,stopping_threshold:0.01"
+
+
+def test_early_stopping_is_reported(run_here: Run, tmp_path: Path) -> None:
+    done = run_here(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
+    assert "at epoch 1 of 1 (stopped early), in" in done.stdout
+    assert "Signaling" not in done.stdout
+    assert json.loads((tmp_path / "a/metrics.json").read_text())["stopped_early"].startswith("Stopping threshold")
+
+
+@pytest.mark.parametrize(
+    ("typed", "lines"),
+    [
+        ("trainer.profiler=simple", ["FIT Profiler Report", "TEST Profiler Report"]),
+        ("trainer.profiler=advanced", ["FIT Profiler Report", "TEST Profiler Report"]),
+        (f"+callbacks.early={EARLY},verbose:true}}", ["Stopping threshold reached: .* Signaling Trainer to stop."]),
+        ("+callbacks.best_checkpoint.verbose=true", ["Epoch 0, global step 10: 'val/acc' reached .*"]),
+        ("+callbacks.summary._target_=lightning.pytorch.callbacks.ModelSummary", ["25.4 K    Trainable params"]),
+        (
+            "+callbacks.timer={_target_:lightning.pytorch.callbacks.Timer,duration:{microseconds:1}}",
+            ["Time limit reached. .*", "stopped early after epoch 1: The time limit was reached."],
+        ),
+    ],
+    ids=["simple", "advanced", "early", "checkpoint", "summary", "timer"],
+)
+def test_what_lightning_is_asked_to_say_is_shown_once(run_here: Run, typed: str, lines: list[str]) -> None:
+    done = run_here(typed, "logger=none", "trainer.max_epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in lines:
+        assert len(re.findall(rf"^{line}$", done.stdout, re.M)) == 1, done.stdout
+    assert "GPU available" not in done.stdout
+    assert "`Trainer.fit` stopped" not in done.stdout
+
+
 def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")

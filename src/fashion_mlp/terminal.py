@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import warnings
+from pathlib import Path
 
 from tqdm import tqdm
 from typing_extensions import override
@@ -47,14 +48,25 @@ def begin_lines_with(prefix: str) -> None:
             handler.prefix = prefix
 
 
+def _is_requested(record: logging.LogRecord) -> bool:
+    """Return whether a record is a warning, or comes from a callback: those of a run say nothing unless asked to."""
+    return record.levelno >= logging.WARNING or Path(record.pathname).parent.name == "callbacks"
+
+
 def silence_libraries() -> None:
-    """Drop Lightning's notices and those warnings that the user cannot act on; all others stay.
+    """Drop Lightning's notices and those warnings that the user cannot act on; keep what callbacks and profilers say.
 
     Call it after importing Lightning, which sets its own levels when it is imported.
     """
     logging.raiseExceptions = False  # a log on a disk that is full: the run will say so
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # the root logger's handlers write each record already
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    for name in ("callbacks", "profilers", "utilities.rank_zero"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_requested)
     # Lightning's own use of a torch API, in its _pytree.py.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     # Workers pay for costly transforms; these images lie in memory.

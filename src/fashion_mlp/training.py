@@ -131,6 +131,9 @@ def _train(
         with lightning_complaints("trainer"):
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
+        stopped_early = report.stop_reason(trainer)
+        if stopped_early and trainer.is_global_zero:
+            log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
 
         chosen = next(iter(written_checkpoints(trainer)), None)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
@@ -143,6 +146,7 @@ def _train(
             "data": datamodule.name,
             "seed": cfg.seed,
             "epochs": trainer.current_epoch,
+            "stopped_early": stopped_early,
             "seconds": seconds,
             "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
             "device": report.device_name(trainer),
