@@ -57,7 +57,7 @@ def test_several_are_kept_under_names_of_their_own(
     cfg = compose_small("run", *EPOCHS, f"+callbacks.best_checkpoint.save_top_k={save_top_k}")
     objective = train(cfg)
     folder = Path(cfg.run_dir, "checkpoints")
-    names = [f"best-epoch={epoch - 1}-step={10 * epoch}.ckpt" for epoch in epochs]
+    names = [f"best-epoch{epoch}-step{10 * epoch}.ckpt" for epoch in epochs]
     assert {path.name for path in folder.glob("best*")} == {"best.ckpt", *names}
     assert [epoch_of(folder / name) for name in names] == epochs
     assert epoch_of(folder / "best.ckpt") == 4

@@ -12,8 +12,8 @@ from typing_extensions import override
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, in whose directory `best.ckpt` is always the best checkpoint.
 
-    With `save_top_k` other than 1, several are kept under names with epoch and step, and `best.ckpt` is a hard link to
-    the best of them. A `filename` with fields in braces names each checkpoint instead.
+    With `save_top_k` other than 1, several are kept, with epoch (from 1) and step in their names, and `best.ckpt` is a
+    hard link to the best of them. A `filename` with fields in braces names each checkpoint instead.
     """
 
     @property
@@ -30,7 +30,7 @@ class BestCheckpoint(ModelCheckpoint):
         prefix: str | None = None,
     ) -> str:
         if filename is None and self.has_link:
-            filename = f"{self.filename}-{{epoch}}-{{step}}"
+            filename = f"{self.filename}-epoch{int(metrics['epoch']) + 1}-step{int(metrics['step'])}"
         return super().format_checkpoint_name(metrics, filename, ver, prefix)
 
     @override
