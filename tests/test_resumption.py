@@ -233,6 +233,32 @@ def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
     assert f"trainer.max_epochs=2: {override.partition('=0')[0]} was planned for 1 epochs" in done.stderr
 
 
+def test_values_that_referred_to_others_are_resumed(
+    run_here: Run, run_as_typed: Run, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers from the environment stay as they were, whatever has become of it."""
+    assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
+    for name, value in (("LR", "0.01"), ("WIDTH", "8"), ("DATA", "elsewhere")):
+        monkeypatch.setenv(name, value)
+    numbers = ("optimizer.lr=${oc.env:LR}", "model.hidden_sizes=[${oc.env:WIDTH}]", "data.shuffle_seed=${seed}")
+    sigterm_at(11)
+    assert run_here("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
+    monkeypatch.delenv("LR")
+    monkeypatch.setenv("WIDTH", "16")
+    monkeypatch.delenv("DATA")
+    before = Path("a/.hydra/config.yaml").read_text()
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data.root=${oc.env:DATA}: cannot be resolved: Environment variable 'DATA' not found\n"
+    )
+    assert Path("a/.hydra/config.yaml").read_text() == before
+    done = run_as_typed("resume=a", "data.root=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
+    assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
+
+
 def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
     assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
     (tmp_path / "empty").mkdir()

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -152,6 +153,39 @@ def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path)
     assert done.stderr.startswith("error: callbacks.mine: Error loading")
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def stub(tmp_path: Path, module: str, code: str) -> str:
+    """Return a PYTHONPATH with a module of this name that runs some code when it is imported."""
+    folder = tmp_path / "stubs"
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(code)
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.mark.parametrize("module", ["hydra", "torch"])
+@pytest.mark.parametrize("program", ["train.py", "fashion-mlp"])
+def test_ctrl_c_during_an_import_leaves_nothing(tmp_path: Path, program: str, module: str) -> None:
+    interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    environment = os.environ | {"PYTHONPATH": stub(tmp_path, module, interrupt)}
+    code = {
+        "train.py": [str(ROOT / "train.py"), *SMALL],
+        "fashion-mlp": ["-c", "from fashion_mlp.cli import main; main(['evaluate', 'best.ckpt'])"],
+    }
+    command = [sys.executable, *code[program]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
+
+
+def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_path: Path) -> None:
+    shortage = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
+    done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", shortage))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
 @pytest.mark.slow

@@ -8,8 +8,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from fashion_mlp.errors import told_in_one_line
-from fashion_mlp.memory import shortage_told
+from fashion_mlp.interruption import exit_at_once
 from fashion_mlp.terminal import printable
 
 REMEDIES = {
@@ -41,9 +40,14 @@ ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabiliti
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = _parsed(argv)
+    # Imported here, so that --help and a mistyped option answer at once.
+    with exit_at_once():
+        from fashion_mlp.errors import told_in_one_line
+        from fashion_mlp.loading import loading_torch
+        from fashion_mlp.memory import shortage_told
     with told_in_one_line(), shortage_told(REMEDIES[arguments.command]):
-        # Loaded for the command alone, so that --help and a mistyped option answer at once.
-        command = import_module(f"fashion_mlp.commands.{arguments.command}")
+        with loading_torch():
+            command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)
         return status
 

@@ -29,6 +29,22 @@ class Interrupted(SystemExit):
         return self.message
 
 
+@contextmanager
+def exit_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process at once within the block, without a traceback.
+
+    While modules are imported, a `KeyboardInterrupt` can be lost, or become another error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class StopRequest:
     """What a signal asks of a run. The first one is answered as soon as it can be, the second at once.
 
@@ -69,6 +85,12 @@ class StopRequest:
         if self._is_listening:
             for signum in SIGNALS:
                 signal.signal(signum, self._on_signal)
+
+    def use_default_handlers(self) -> None:
+        """Let a signal end the process at once, also in a call of C++ that waits for other processes."""
+        if self._is_listening:
+            for signum in SIGNALS:
+                signal.signal(signum, signal.SIG_DFL)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that fetches batches: Ctrl-C reaches it too, but is not its affair

@@ -119,5 +119,6 @@ def _finite(value: Any) -> Any:
 
 
 def _name(factory: Any) -> str:
-    """Return the name of what a partial makes, with its learning rate."""
-    return f"{factory.func.__name__} at {factory.keywords['lr']:g}"
+    """Return the name of what a partial makes, with its learning rate if that is given."""
+    rate = factory.keywords.get("lr")
+    return factory.func.__name__ if rate is None else f"{factory.func.__name__} at {rate:g}"

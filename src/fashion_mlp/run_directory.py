@@ -120,6 +120,7 @@ def lock(run_dir: Path) -> Iterator[None]:
     # Within a process the same lock is acquired several times: by a job of a sweep and by its run.
     lock = FileLock(run_dir / LOCK, is_singleton=True)
     with _write_errors_explained(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
         _acquire(lock, run_dir)
     try:
         yield

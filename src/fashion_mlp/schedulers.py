@@ -35,10 +35,12 @@ def onecycle(
     Args:
         optimizer: its rate is the peak.
         total_steps: length of the cycle.
-        pct_start: part of the cycle that rises, 0 to 1.
+        pct_start: part of the cycle that rises, 0 to less than 1.
         div_factor: peak over initial rate.
         final_div_factor: initial over final rate.
     """
+    if pct_start * total_steps == 1:  # a rise of no length, by which PyTorch would divide
+        pct_start *= 1 - 1e-9
     scheduler = OneCycleLR(
         optimizer,
         max_lr=optimizer.param_groups[0]["lr"],

@@ -54,7 +54,7 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
     if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:
         yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
-    if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.batch_size == 1:
+    if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.get("batch_size") == 1:
         yield "model.norm=batch: needs data.batch_size greater than 1"
     decay, precision = OmegaConf.select(cfg, "callbacks.ema.decay"), str(cfg.trainer.precision)
     if decay is not None and precision in ("16-true", "bf16-true"):
@@ -123,8 +123,9 @@ def _schedule_problems(cfg: DictConfig) -> Iterator[str]:
     if "monitor" not in scheduler:
         yield from _endless(trainer, "a schedule")
     min_lr = scheduler.get("min_lr")
-    if min_lr is not None and min_lr > cfg.optimizer.lr:
-        yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(cfg.optimizer.lr)}"
+    lr = cfg.optimizer.get("lr")
+    if min_lr is not None and lr is not None and min_lr > lr:
+        yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(lr)}"
 
 
 def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
+from omegaconf import OmegaConf
+
 from fashion_mlp.errors import UserError
 from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
@@ -45,6 +48,12 @@ class JobRecord:
         """The objective as a number of which more is better; a NaN is the worst."""
         value = float(self.metrics[self.objective])
         return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
+
+
+def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a job as they were typed, with their interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
 
 
 def objective_in(metrics: Mapping[str, Any]) -> str:
