@@ -1,15 +1,11 @@
 """`python train.py` as its user meets it: what it prints, what it leaves, how it ends."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -186,30 +182,3 @@ def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_pat
         "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
-
-
-@pytest.mark.slow
-def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
-    """A pseudo-terminal stands in for the user's."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", *drawn]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=terminal, stdin=terminal)
-    os.close(terminal)
-    output = b""
-    while True:
-        try:
-            part = os.read(controller, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
-        if not part:
-            break
-        output += part
-    text = output.decode()
-    assert process.wait() == 0
-    assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
-    assert set(re.findall(r"epoch 1/2: +(\d+)%", text)) == {"0", "20", "40", "60", "80", "100"}
-    assert "v_num" not in text
-    assert re.search(r"epoch 2/2   train loss", text)
-    assert "Warning" not in text

@@ -1,13 +1,18 @@
 """What the terminal shows: our own lines, and nothing from libraries that the user cannot act on."""
 
 import logging
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 from typing_extensions import override
+
+from fashion_mlp.interruption import SIGPIPE, Interrupted
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -37,8 +42,28 @@ class ConsoleHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         lines = self.format(record).splitlines()
-        tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
+        try:
+            tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_stdout()
+            raise Interrupted(SIGPIPE, "the reader of the output has ended") from None
+
+
+def discard_stdout() -> None:
+    """Write nowhere from now on: the reader of the output, such as `head`, has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def exit_on_closed_stdout() -> Iterator[None]:
+    """End the process with the status of SIGPIPE if the reader of the output has ended."""
+    try:
+        yield
         sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+        sys.exit(128 + SIGPIPE)
 
 
 def begin_lines_with(prefix: str) -> None:
