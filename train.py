@@ -34,11 +34,13 @@ from omegaconf import DictConfig
 from fashion_mlp import config
 from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.interruption import exit_on_signal
 from fashion_mlp.loading import loading_torch
 from fashion_mlp.processes import end_with_launcher, is_first
 from fashion_mlp.resume import record, resume
 from fashion_mlp.run_directory import removed_unless_started
 from fashion_mlp.sweep import run_job, typed_overrides
+from fashion_mlp.terminal import exit_on_closed_stdout
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -66,7 +68,7 @@ if __name__ == "__main__":
     config.register()
     if not is_first():
         sys.argv[1:] = without_folder(sys.argv[1:])
-    with told_in_one_line(), removed_unless_started():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with exit_on_closed_stdout(), told_in_one_line(), removed_unless_started():
+        signal.signal(signal.SIGINT, exit_on_signal)
         sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
         main()

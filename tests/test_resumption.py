@@ -127,21 +127,37 @@ def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
     assert not Path(cfg.run_dir, "csv/metrics.before").exists()
 
 
-@pytest.mark.parametrize("folder", ["checkpoints", "best"])
-def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, folder: str) -> None:
-    overrides = ("optimizer.lr=0.5", "trainer.max_epochs=4", f"callbacks.best_checkpoint.dirpath=${{run_dir}}/{folder}")
-    whole = compose_small("whole", *overrides)
+NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
+"""A name with `=`, in a subdirectory for each epoch."""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["callbacks.best_checkpoint.dirpath=${run_dir}/best"],
+        [NAMED],
+        [NAMED, "+callbacks.best_checkpoint.save_top_k=2"],
+        ["+callbacks.best_checkpoint.save_top_k=2"],
+    ],
+    ids=["best", "directory", "named", "named, two", "two"],
+)
+def test_a_run_that_moved_keeps_its_best_checkpoint(
+    compose_small: Compose, sigterm_at: Ask, overrides: list[str]
+) -> None:
+    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *overrides]
+    whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
     train(whole)
-    before = compose_small("before", *overrides)
     sigterm_at(25)
     with pytest.raises(Interrupted):
         train(before)
-    after = compose_small("after", *overrides)
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
     results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
     assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
+    kept = [{path.relative_to(cfg.run_dir) for path in Path(cfg.run_dir).rglob("*.ckpt")} for cfg in (whole, after)]
+    assert kept[0] == kept[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp import processes
-from fashion_mlp.interruption import Interrupted
+from fashion_mlp.interruption import Interrupted, erase_line
 from fashion_mlp.terminal import printable
 
 MANY = 5
@@ -56,7 +56,9 @@ def told_in_one_line() -> Iterator[None]:
         sys.exit(f"error: {error}")
     except Interrupted as interrupted:
         if interrupted.message and processes.is_first():
+            erase_line()
             print(interrupted.message, file=sys.stderr)  # noqa: T201, as `sys.exit` does with a message
         sys.exit(interrupted.code)
     except KeyboardInterrupt:
+        erase_line()
         sys.exit(130)  # what a shell expects: 128 and the signal's number

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
 from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
@@ -69,6 +72,8 @@ def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _how_to_go_on(run_dir: Path) -> str:
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return ""  # the sweep says how to resume all of its jobs
     folder = run_dir / "checkpoints"
     if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         return ""

@@ -1,10 +1,12 @@
 """Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from fashion_mlp.monitoring import metric_direction
 
 
 class Schedule(Protocol):
@@ -61,7 +63,7 @@ def plateau(
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
     """Multiply the rate by `factor` after more than `patience` epochs in a row without a better `monitor`."""
-    mode: Literal["min", "max"] = "max" if monitor.endswith("acc") else "min"
+    mode = metric_direction(monitor) or "min"
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 

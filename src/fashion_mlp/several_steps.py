@@ -79,6 +79,7 @@ class SeveralStepsClassifier(Classifier):
         losses, all_logits = [], []
         minibatches = zip(*(torch.split(part, self.batch_size) for part in batch), strict=True)
         for step, minibatch in enumerate(minibatches, start=self.global_step + 1):
+            self.learning_rates.append(optimizer.param_groups[0]["lr"])
             loss, logits = self.learn_from(minibatch, step)
             for parameter in parameters:  # a tenth of what `optimizer.zero_grad()` takes to do the same
                 parameter.grad = None

@@ -37,6 +37,7 @@ from fashion_mlp.dry_run import dry_run
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
+from fashion_mlp.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
@@ -139,6 +140,9 @@ def _train(
                 stop.use_default_handlers()  # until the processes have met
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
+        stopped_early = report.stop_reason(trainer)
+        if stopped_early and trainer.is_global_zero:
+            log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
 
         chosen = next(iter(written_checkpoints(trainer)), None)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
@@ -151,6 +155,7 @@ def _train(
             "data": datamodule.name,
             "seed": cfg.seed,
             "epochs": trainer.current_epoch,
+            "stopped_early": stopped_early,
             "seconds": seconds,
             "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
             "device": report.device_name(trainer),
@@ -162,7 +167,7 @@ def _train(
         report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
-    objective = "val/acc" if datamodule.has_validation else "train/loss"
+    objective = OBJECTIVES[0] if datamodule.has_validation else OBJECTIVES[-1]
     if objective not in metrics:
         raise UserError(
             f"{run_dir}: training ended before its first {objective}; raise trainer.max_time or trainer.max_steps, or "
@@ -246,7 +251,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     """
     config = plain(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
-        return instantiate(config, **arguments, _convert_="all")
+        return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
@@ -271,10 +276,10 @@ def metrics_of(checkpoint: Path) -> dict[str, Any]:
 
 @contextmanager
 def lightning_complaints(key: str) -> Iterator[None]:
-    """Report a combination that Lightning refuses as the user's mistake, under the key it came from."""
+    """Report what Lightning refuses, or has no package for, as the user's mistake, under the key it came from."""
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"{key}: {error}") from error
 
 

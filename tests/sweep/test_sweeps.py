@@ -35,7 +35,7 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     title, header, first, second, best, every = done.stdout.splitlines()[-6:]
-    assert title == "4 jobs, ranked by val/acc, the higher the better"
+    assert title == "4 jobs, ranked by val/acc (higher is better)"
     assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "seeds", "best", "job"]
     score = r"0\.\d{4} ± 0\.\d{4}"
     for rank, row in enumerate((first, second), start=1):
@@ -70,7 +70,7 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Pat
 
 def test_without_validation_the_table_says_what_it_ranks_by(run_here: Run) -> None:
     done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
-    assert "by the last train/loss, the lower the better, as there is no validation split" in done.stdout
+    assert "by train/loss (lower is better) where there is no validation split" in done.stdout
 
 
 def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:

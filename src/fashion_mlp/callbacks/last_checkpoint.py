@@ -189,19 +189,20 @@ def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
 
 
 def written_checkpoints(trainer: Trainer) -> list[Path]:
-    """Return the checkpoints that this run has written: the best, then the last."""
-    written = []
+    """Return the checkpoints that this run has written: the best, then the last, then those chosen by no metric."""
+    best: list[Path] = []
+    others: list[Path] = []
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             path = Path(callback.best_model_path)
             # A run that starts from the checkpoint of another also gets the path of the other's best one.
             if path.is_relative_to(str(callback.dirpath)):
-                written.append(path)
+                (best if callback.monitor else others).append(path)
     last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-    for path in written:
+    for path in best:
         if not path.exists():
             log.warning(f"{path}: missing; the last checkpoint takes its place")
-    return [path for path in (*written, *last) if path.exists()]
+    return [path for path in (*best, *last, *others) if path.exists()]
 
 
 def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:

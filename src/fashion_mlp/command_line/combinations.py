@@ -1,66 +1,26 @@
 """Values that are right one by one, and cannot work together; and files that are not there."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ctypes import c_float
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fashion_mlp.command_line.callbacks import callback_problems
 from fashion_mlp.command_line.trainer_values import trainer_problems
-from fashion_mlp.suggestions import nearest, shown
+from fashion_mlp.suggestions import shown
 
 VAL_SOURCES = ("val_annotations_file", "val_img_dir")
 SOURCES = ("annotations_file", "test_annotations_file", "img_dir", "test_img_dir", *VAL_SOURCES)
 """Keys of `data` that name a file or folder of the reader's own."""
-MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
-"""What is logged each epoch."""
 MANY_WEIGHTS = 10**10
 """40 GB, and three times that with what Adam keeps."""
 TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "project", "save_dir", "version")
 """Arguments of callbacks and loggers that name something."""
 LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
-RESERVED_FILENAMES = ("last", "new", "previous")
-"""Names of the files that `LastCheckpoint` writes."""
-NOT_RESUMABLE = {
-    "EMAWeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
-    "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
-    "ModelPruning": "the masks are lost when a run is resumed; remove it",
-    "OnExceptionCheckpoint": "a new run would continue from its file; remove it, since last.ckpt is always saved",
-    "StochasticWeightAveraging": "the average is lost when a run is resumed; use callbacks.ema.decay=0.999",
-    "WeightAveraging": "the average changes when a run is resumed; use callbacks.ema.decay=0.999",
-}
-"""Callbacks of Lightning with which a resumed run would differ from one that was not interrupted, and what to do."""
-FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
-PICTURES = (".jpg", ".pdf", ".png", ".svg")
-
-
-class Count(NamedTuple):
-    """What an integer among the arguments of a callback may be; null, if it is optional."""
-
-    at_least: int
-    optional: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Return whether a value is such an integer, in 64 bits."""
-        return self.optional if value is None else type(value) is int and self.at_least <= value < 2**63
-
-    def __str__(self) -> str:
-        return f"an integer of at least {self.at_least}" + (", or null" if self.optional else "")
-
-
-COUNTS: Mapping[str, Count] = {
-    "callbacks.evaluation_pictures.count": Count(1),
-    "callbacks.evaluation_pictures.every_n_epochs": Count(1),
-    "callbacks.gradient_norm.every_n_steps": Count(1, optional=True),
-    "callbacks.prediction_picture.count": Count(1),
-    "callbacks.progress_bar.refresh_rate": Count(1),
-    "callbacks.weight_histograms.every_n_epochs": Count(1, optional=True),
-}
-"""Callbacks have no schema, since `+callbacks.NAME` adds others, and `+callbacks.NAME.KEY` any argument of theirs."""
 
 
 def has_validation(cfg: DictConfig) -> bool:
@@ -100,8 +60,8 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     if decay is not None and precision in ("16-true", "bf16-true"):
         mixed = precision.replace("true", "mixed")
         yield f"callbacks.ema.decay={shown(decay)}: stands still in {precision}; use trainer.precision={mixed}"
-    for group in ("callbacks", "logger"):
-        yield from _part_problems(cfg, group)
+    malformed = [problem for group in ("callbacks", "logger") for problem in _part_problems(cfg, group)]
+    yield from malformed or callback_problems(cfg, has_validation=has_validation(cfg), multirun=multirun)
     yield from _left_out(cfg)
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     if has_validation(cfg) and every is not None and epochs is not None and 0 < epochs < every:
@@ -178,33 +138,11 @@ def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
         if not isinstance(part, dict) or (part and not part.get("_target_")):
             yield f"{key}={shown(part)}: must be null, or keys among which _target_ names a class"
             continue
-        module, _, name = str(part.get("_target_")).rpartition(".")
-        if module.startswith("lightning.") and name in NOT_RESUMABLE:
-            yield f"{key}._target_={module}.{name}: {NOT_RESUMABLE[name]}"
         if part.get("save_last") and cfg.callbacks.get("last_checkpoint"):
             yield f"{key}.save_last={shown(part['save_last'])}: callbacks.last_checkpoint writes last.ckpt; remove it"
         for argument in TEXTS:
             if isinstance(part.get(argument), dict | list):
                 yield f"{key}.{argument}={shown(part[argument])}: must be text"
-        if part.get("filename") in RESERVED_FILENAMES:
-            yield (
-                f"{key}.filename={part['filename']}: reserved for the state that resume= reads. Choose another name, "
-                "such as best"
-            )
-        monitor = str(part.get("monitor"))
-        if monitor not in MONITORED and re.match(r"(val|train)(\b|_)", monitor):
-            yield f"{key}.monitor={monitor}: is not logged{nearest(monitor, MONITORED)}"
-        for argument, value in part.items():
-            yield from _argument_problems(f"{key}.{argument}", value)
-
-
-def _argument_problems(key: str, value: Any) -> Iterator[str]:
-    count = COUNTS.get(key)
-    is_reference = isinstance(value, str) and "${" in value
-    if count is not None and not is_reference and not count.allows(value):
-        yield f"{key}={shown(value)}: must be {count}"
-    if key in FIGURES and not str(value).endswith(PICTURES):
-        yield f"{key}={shown(value)}: must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
 
 
 def _left_out(cfg: DictConfig) -> Iterator[str]:

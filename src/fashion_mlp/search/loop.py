@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.monitoring import OBJECTIVES
 from fashion_mlp.search.lines import command, counts, found, trial_line
 from fashion_mlp.search.space import Space
 from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, RepeatableSampler, trial_id
@@ -72,7 +73,7 @@ class Search:
         again = Trial(self.study, trial_id(self.study, trial.number))
         folder = self.folder / str(trial.number)
         if (folder / "metrics.json").exists():
-            self._tell(again, json.loads((folder / "metrics.json").read_text())["val/acc"])
+            self._tell(again, json.loads((folder / "metrics.json").read_text())[OBJECTIVES[0]])
             return None
         attempt = trial.user_attrs.get(ATTEMPT, 0)
         if folder.exists():
@@ -105,15 +106,15 @@ class Search:
         log.info(trial_line(self.study.trials[trial.number], self._best(), self.space.searched(trial.params)))
 
     def _best(self) -> FrozenTrial | None:
-        complete = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
+        return self.study.best_trial if has_complete else None
 
     def _name_best(self) -> None:
         log.info(f"trials    {counts(self.study.trials)}")
         best = self._best()
         if best is None:
             raise UserError(f"{self.folder}: no trial came to its end; the line of each says why")
-        log.info(f"best      val/acc {best.value:.4f}, {self.folder / str(best.number)}")
+        log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.folder / str(best.number)}")
         log.info(command(self.space.overrides(best.params, sweep=False)))
 
 

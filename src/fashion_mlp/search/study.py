@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
 SQLITE = "sqlite:///"
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
@@ -79,7 +80,11 @@ def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", pruner=PRUNERS[pruner](), load_if_exists=True
+            storage=storage,
+            study_name=name,
+            direction="maximize" if metric_direction(OBJECTIVES[0]) == "max" else "minimize",
+            pruner=PRUNERS[pruner](),
+            load_if_exists=True,
         )
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened: {str(error).splitlines()[0]}") from error
