@@ -203,6 +203,8 @@ def test_the_processes_that_were_started_are_those_of_the_configuration(environm
     environment.setenv("SLURM_NTASKS", "8")
     environment.setenv("SLURM_NNODES", "2")
     environment.setenv("SLURM_JOB_NAME", "train")
+    check([], CONF)  # in an allocation, which srun has not entered
+    environment.setenv("SLURM_STEP_ID", "0")
     assert "srun has started 4 x 2 processes; use trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
     check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"], CONF)
     check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"], CONF)
