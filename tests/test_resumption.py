@@ -26,6 +26,7 @@ from tests.conftest import ROOT, Compose, Run
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
+OFF_LAST = ("data.augment.flip=0.5", "data.augment.off_last=0.4")
 ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
@@ -65,7 +66,7 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
         (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
         (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
-        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}"]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_LAST]),
     ],
     ids=str,
 )

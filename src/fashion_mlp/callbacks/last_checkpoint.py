@@ -68,12 +68,8 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
-                if isinstance(callback, GradientAccumulationScheduler):  # Lightning calls it where an epoch begins only
-                    callback.on_train_epoch_start(trainer)
             if (own := _own(trainer, self._loaded)) is not None:
                 restore_random_state(own["random"], pl_module.device)
-            self._loaded = None
             # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
             # checkpoints know no metrics.
             trainer.fit_loop._restarting = False
@@ -87,9 +83,8 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._batches is not None:
-            # Lightning counts one too many if the run was interrupted after a validation within an epoch.
-            trainer.fit_loop.epoch_loop._batches_that_stepped, self._batches = self._batches, None
+        if self._loaded is not None:
+            self._finish_resuming(trainer)
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
             return
         if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
@@ -140,6 +135,15 @@ class LastCheckpoint(Checkpoint):
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
                     _relocate(checkpoint["callbacks"], callback)
+
+    def _finish_resuming(self, trainer: Trainer) -> None:
+        """Correct what Lightning leaves out where it resumes within an epoch."""
+        self._loaded = None
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
+            if isinstance(callback, GradientAccumulationScheduler):
+                callback.on_train_epoch_start(trainer)
+        if self._batches is not None:  # Lightning counts one too many after a validation within the epoch
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._batches
 
     def _is_due(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self._saved_step
