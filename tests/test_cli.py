@@ -20,12 +20,12 @@ from torch import nn
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli import main
-from fashion_mlp.data import build_datamodule
+from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.ensemble import combined, load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.exporting import export_state_dict
 from fashion_mlp.models import MLP
-from fashion_mlp.training import train
+from fashion_mlp.training import build, train
 from tests.conftest import CONF, Compose
 
 
@@ -127,6 +127,52 @@ def test_data_describes_a_batch(fashion: Fashion, root: str) -> None:
     facts = fashion(*typed, "--json").json
     assert facts["images"] == {"train": 500, "val": 100, "test": 200}
     assert facts["batch_images"] == {"shape": [64, 1, 28, 28], "dtype": "torch.uint8"}
+
+
+@pytest.mark.parametrize("option", ["synthetic", "image_folder", "image_csv"])
+def test_data_shows_the_parts_that_a_run_has(
+    fashion: Fashion, root: str, pictures: Path, tmp_path: Path, option: str
+) -> None:
+    (pictures / "boot").mkdir()
+    (pictures / "shirt").mkdir()
+    for number, path in enumerate(sorted(pictures.glob("*.png"))):
+        shutil.copy(path, pictures / ("boot", "shirt")[number % 2])
+    typed = {
+        "synthetic": ["data.train_size=1200", "data.test_size=20", root],
+        "image_folder": ["data.img_dir=pictures"],
+        "image_csv": ["data.img_dir=pictures", "data.annotations_file=labels.csv"],
+    }[option]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        data: ImageDataModule = build("data", compose("train", overrides=[f"data={option}", *typed]))
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    said = fashion("data", f"data={option}", *typed, "--json").json
+    assert said["images"] == {part: len(dataset) for part, dataset in data.parts.items()}
+    assert said["batch_images"]["shape"][0] == min(64, len(data.parts["train"]))
+    assert sum(said["classes"].values()) == sum(said["images"].values())
+    assert list(said["classes"]) == list(data.class_names)
+
+
+def test_data_says_what_to_do_without_the_configuration(
+    fashion: Fashion, checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fashion_mlp.config.CONF", tmp_path / "conf")
+    said = fashion("data", "data=synthetic")
+    assert (said.status, said.err) == (
+        1,
+        f"error: {tmp_path}/conf: no such folder. Install the project from its folder: python -m pip install -e .",
+    )
+    assert fashion("evaluate", checkpoint, root, "--json").json["images"] == 200  # a checkpoint knows its data
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_data_is_told_without_torch(tmp_path: Path) -> None:
+    program = "import sys; from fashion_mlp.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-X", "importtime", "-c", program, "data", "data.batch_sise=3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "data.batch_sise=3: no such key; did you mean data.batch_size?" in done.stderr
+    assert " torch" not in done.stderr
 
 
 def test_embed_writes_what_the_projector_reads(fashion: Fashion, checkpoint: Path, root: str) -> None:
@@ -410,7 +456,8 @@ def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, ro
     said = fashion("evaluate", last, "--json").json
     assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
     assert list(said["classes"]) == sorted(said["classes"], key=int)
-    own = ("data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={pictures}")
+    (tmp_path / "others.csv").write_text((tmp_path / "labels.csv").read_text().replace("00.png,", "./00.png,"))
+    own = ("data=image_csv", f"data.annotations_file={tmp_path / 'others.csv'}", f"data.img_dir={pictures}")
     assert fashion("evaluate", last, *own, "--json").json["images"] == 20  # in the size and colours it was trained on
     (answer,) = fashion("predict", last, pictures / "00.png", "--json").json
     assert answer["class"] in said["classes"]
@@ -419,6 +466,75 @@ def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, ro
         1,
         "error: data=synthetic: its images are [1,28,28], the checkpoint's [3,14,20]; it cannot answer for them",
     )
+
+
+@pytest.fixture
+def trained_on_own(tmp_path: Path) -> Path:
+    """Return a checkpoint that was trained on 12 of the 15 images in `tmp_path/own`."""
+    for number in range(15):
+        folder = tmp_path / "own" / f"kind{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 15 * number).save(folder / f"{number}.png")
+    overrides = [
+        "data=image_folder", f"data.img_dir={tmp_path / 'own'}", "data.val_size=0", "data.batch_size=4",
+        "trainer=cpu", "trainer.max_epochs=1", "callbacks=lean", "logger=none", "model.hidden_sizes=[8]",
+        f"run_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    return tmp_path / "run" / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("data=image_folder", "data.img_dir=own"),
+        ("data=image_folder", "data.img_dir=link/../link"),
+        ("data=image_folder", "data.img_dir=own", "data.test_size=0.2", "data.split_seed=0"),
+        ("data.img_dir=copy",),
+    ],
+    ids=" ".join,
+)
+def test_images_that_were_trained_on_are_not_tested_on(
+    fashion: Fashion, trained_on_own: Path, words: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("link").symlink_to("own")
+    shutil.copytree("own", "copy")
+    assert fashion("evaluate", trained_on_own, *words, "--json").json["images"] == 3
+    assert len(fashion("predict", trained_on_own, "--test-samples", 99, *words, "--json").json) == 3
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "warning"),
+    [
+        (("data=image_folder", "data.img_dir=copy"), 15, "copy: these are the images that the checkpoint was"),
+        (("data.test_img_dir=own",), 15, "own: these are the images that the checkpoint was"),
+        (("data=image_folder", "data.img_dir=part"), 14, ""),
+        (("data.img_dir=part",), 3, "part: has changed since the training"),
+    ],
+)  # fmt: skip
+def test_images_that_were_trained_on_are_recognized(
+    fashion: Fashion,
+    trained_on_own: Path,
+    words: tuple[str, ...],
+    count: int,
+    warning: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.copytree("own", "copy")
+    shutil.copytree("own", "part")
+    Path("part/kind0/0.png").unlink()
+    assert fashion("evaluate", trained_on_own, *words, "--json").json["images"] == count
+    assert [message[: len(warning)] for message in caplog.messages] == ([warning] if warning else [])
+
+
+def test_another_split_of_the_training_images_is_refused(fashion: Fashion, trained_on_own: Path) -> None:
+    for typed in ("data.split_seed=1", "data.test_size=5"):
+        said = fashion("evaluate", trained_on_own, typed)
+        assert said.status == 1
+        assert said.err.startswith(f"error: {typed}: the checkpoint was trained with 0")
 
 
 def test_images_of_other_classes_are_refused(fashion: Fashion, checkpoint: Path, tmp_path: Path) -> None:

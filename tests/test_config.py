@@ -2,16 +2,18 @@
 
 import inspect
 import math
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_method, instantiate
 from lightning import Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.config import ACTIVATIONS, INITS, NORMS, TrainerConfig
-from fashion_mlp.data.fashion_mnist import MIRRORS
 from fashion_mlp.fields import Range
 from fashion_mlp.models import mlp
 from tests.conftest import CONF
@@ -23,11 +25,16 @@ OPTIONS = sorted(
 )
 
 
+@cache
+def composed(option: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=[option])
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_composes_and_names_what_exists(option: str) -> None:
     group, _, name = option.partition("=")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[option])
+    cfg = composed(option)
     if group in ("experiment", "sweep"):
         return  # a preset of other options, whose keys are held against the schema above
     targets = [cfg[group]] if "_target_" in cfg[group] else [node for node in cfg[group].values() if node]
@@ -52,10 +59,36 @@ def test_an_option_repeats_no_value_that_it_inherits() -> None:
         assert repeated == []
 
 
-def test_the_mirrors_are_those_of_the_data_module() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train")
-    assert tuple(cfg.data.mirrors) == MIRRORS
+def nodes(cfg: DictConfig) -> Iterator[DictConfig]:
+    """Yield each part of a configuration that is built by a class or function of this project."""
+    if str(cfg.get("_target_")).startswith("fashion_mlp."):
+        yield cfg
+    for name in cfg:
+        if not OmegaConf.is_interpolation(cfg, str(name)) and isinstance(cfg.get(name), DictConfig):
+            yield from nodes(cfg[name])
+
+
+def defaults(target: Any) -> dict[str, Any]:
+    """Return the defaults of a function, or of a class and those that it hands other arguments to."""
+    found: dict[str, Any] = {}
+    for each in reversed(target.__mro__) if isinstance(target, type) else [target]:
+        if each.__module__.startswith("fashion_mlp."):
+            parameters = inspect.signature(each).parameters.values()
+            found |= {entry.name: entry.default for entry in parameters if entry.default is not entry.empty}
+    return found
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_default_in_the_code_is_that_of_the_configuration(option: str) -> None:
+    group = option.partition("=")[0]
+    if group in ("experiment", "sweep") or option == "model=linear":
+        return  # presets, whose values differ on purpose
+    for node in nodes(composed(option)[group]):
+        for name, default in defaults(get_method(node["_target_"])).items():
+            if name not in node or OmegaConf.is_interpolation(node, name) or isinstance(node[name], DictConfig):
+                continue  # not a value, or what is elsewhere
+            value = node[name]
+            assert (tuple(value) if isinstance(value, ListConfig) else value) == default, f"{group}.{name}"
 
 
 def test_the_data_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,12 @@
 """What the pictures show: that they look well was seen by eye."""
 
+from io import BytesIO
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fashion_mlp import figures
 
@@ -32,6 +36,57 @@ def test_the_confusion_matrix_shows_its_counts() -> None:
     axis = figure.axes[0]
     assert [text.get_text() for text in axis.texts] == ["5", "1", "7"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["hat", "sock"]
+
+
+@pytest.mark.parametrize("count", [25, 26, 300, figures.MAX_MATRIX_CLASSES])
+def test_the_confusion_matrix_of_many_classes_is_no_larger(count: int) -> None:
+    figure = figures.confusion_matrix(
+        torch.eye(count, dtype=torch.int64), [f"class {number}" for number in range(count)]
+    )
+    axis = figure.axes[0]
+    assert max(figure.get_size_inches()) <= 12
+    assert len(axis.texts) == (25 if count == 25 else 0)
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels[0] == "class 0"
+    assert len(labels) <= 50
+    with Image.open(BytesIO(figures.png(figure))) as image:
+        assert max(image.size) <= 1100
+
+
+def test_names_may_hold_anything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["$x$", r"$\foo$", "line\nbreak", "long " * 50, "\x07\udc80", "\u4e2d\u6587\u7c7b\u540d", "%s {}"]
+    matrix = figures.confusion_matrix(torch.eye(7, dtype=torch.int64), names)
+    labels = [label.get_text() for label in matrix.axes[0].get_xticklabels()]
+    assert labels == ["$x$", r"$\foo$", "line break", "long long long …", r"\u0007\udc80", names[5], "%s {}"]
+    images = torch.zeros(7, 1, 8, 8, dtype=torch.uint8)
+    for number, figure in enumerate((matrix, figures.predictions(images, torch.eye(7), torch.arange(7), names))):
+        figures.save(figure, tmp_path / f"{number}.png")
+        figures.save(figure, tmp_path / f"{number}.pdf")
+    (line,) = caplog.messages
+    assert line.startswith("4 characters of names are shown as boxes")
+
+
+def test_large_images_are_reduced_to_what_can_be_seen() -> None:
+    images = torch.randint(0, 256, (2, 3, 300, 600), dtype=torch.uint8)
+    (axes,) = figures.image_grid(images, ["a", "b"]).axes
+    assert [np.asarray(image.get_array()).shape for image in axes.get_images()] == [(128, 256, 3)] * 2
+    assert figures.thumbnails(images, 600) is images
+
+
+def test_a_figure_is_saved_wholly_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = figures.image_grid(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), ["a"])
+    figures.save(figure, tmp_path / "x.png")
+    before = (tmp_path / "x.png").read_bytes()
+
+    def interrupted(file: BytesIO, **options: object) -> None:
+        file.write(b"half")
+        raise MemoryError
+
+    monkeypatch.setattr(figure, "savefig", interrupted)
+    with pytest.raises(MemoryError):
+        figures.save(figure, tmp_path / "x.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == before
 
 
 def test_the_reliability_diagram_shows_each_bin_that_holds_answers() -> None:

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.errors import UserError
-from fashion_mlp.training import train
+from fashion_mlp.models import MLP
+from fashion_mlp.tensorboard import recorded
+from fashion_mlp.training import plain, train
 from tests.conftest import Compose
 
 
@@ -106,6 +109,34 @@ def test_looking_changes_nothing(compose_small: Compose) -> None:
         train(cfg)
         weights.append(torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)["state_dict"])
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_model_that_cannot_be_traced_has_no_graph(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = MLP.forward
+
+    def untraceable(self: MLP, images: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("no trace of me\nand more")
+        return forward(self, images)
+
+    monkeypatch.setattr(MLP, "forward", untraceable)
+    cfg = compose_small("run", "trainer.max_epochs=1")
+    train(cfg)
+    assert Path(cfg.run_dir, "metrics.json").is_file()
+    assert not read(cfg.run_dir).Tags()["graph"]
+    assert "TensorBoard's graph of the model: left out (RuntimeError: no trace of me)" in caplog.messages
+
+
+def test_large_training_images_are_shown_small(compose_small: Compose) -> None:
+    cfg = compose_small("run")
+    logger = TensorBoardLogger(cfg.run_dir, name="", version="")
+    images = torch.randint(0, 256, (32, 3, 512, 512), dtype=torch.uint8)
+    with recorded([logger], plain(cfg), MLP([4], image_shape=(3, 512, 512)), images):
+        pass
+    (image,) = read(cfg.run_dir).Images("train/images")
+    assert (image.width, image.height) == (8 * 66 + 2, 4 * 66 + 2)
 
 
 def test_a_compiled_network_has_a_graph_too(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

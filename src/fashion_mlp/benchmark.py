@@ -24,9 +24,6 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
-from fashion_mlp.errors import UserError
-
-CONF = Path(__file__).parents[2] / "conf"
 TRAIN_SIZE = 60_000
 EXTRA_OVERRIDES: tuple[str, ...] = ()
 """For tests on a smaller set."""
@@ -148,10 +145,8 @@ def this_project(task: Task) -> Timing:
     from fashion_mlp.callbacks import Stopwatch
     from fashion_mlp.training import train
 
-    if not CONF.is_dir():
-        raise UserError("bench: runs from a checkout, installed with python -m pip install -e .")
     config.register()
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(config.find_conf()), version_base="1.3"):
         cfg = compose(
             "train",
             overrides=[

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fashion_mlp.errors import UserError
 from fashion_mlp.fields import number, one_of
 
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
 INITS = ("kaiming", "xavier", "local", "default")
 PRUNERS = ("median", "hyperband", "none")
+FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
+"""Endings of the files that figures are saved as."""
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The values, in the project's directory."""
 
 
 @dataclass
@@ -325,6 +331,17 @@ SCHEMAS: Mapping[str, Mapping[str, type]] = {
     "callbacks": {"ema": EMAConfig},
     "trainer": {"trainer": TrainerConfig},
 }
+
+
+def find_conf() -> Path:
+    """Return the folder `conf/` of the project.
+
+    Raises:
+        UserError: the package is installed without it.
+    """
+    if not CONF.is_dir():
+        raise UserError(f"{CONF}: no such folder. Install the project from its folder: python -m pip install -e .")
+    return CONF
 
 
 def register() -> None:

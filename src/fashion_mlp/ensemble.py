@@ -69,9 +69,9 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
 def _nature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
-    left_out = VALIDATION_SPLIT.get(data["option"], ())
+    left_out: tuple[str, ...] = VALIDATION_SPLIT.get(data["option"], ())
     if data["arguments"].get(f"test_{SOURCES.get(data['option'])}"):
-        left_out = ("split_seed", "test_size")
+        left_out = ("split_seed", "test_size", "files")
     arguments = {
         f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
         for name, value in data["arguments"].items()
@@ -80,6 +80,6 @@ def _nature(classifier: Classifier) -> dict[str, object]:
     return {
         "list of classes": classifier.class_names,
         "image shape": classifier.metadata["model"]["image_shape"],
-        "data set": {name: value for name, value in data.items() if name != "arguments"},
+        "data set": {name: value for name, value in data.items() if name not in ("arguments", *left_out)},
         **arguments,
     }

@@ -119,6 +119,6 @@ def most_confident_mistakes(outcome: Outcome, count: int) -> Tensor:
 
 def _most_confused(matrix: Tensor) -> list[tuple[int, int]]:
     wrong = matrix.clone().fill_diagonal_(0)
-    order = wrong.flatten().argsort(descending=True, stable=True)
-    pairs = [divmod(int(place), len(matrix)) for place in order]
-    return [pair for pair in pairs if wrong[pair] > 0]
+    pairs = wrong.nonzero()
+    order = wrong[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
+    return [(true, predicted) for true, predicted in pairs[order].tolist()]

@@ -1,6 +1,7 @@
 """What goes wrong around a run, told so that it can be mended: a full disk, a folder that was taken away."""
 
 import errno
+import logging
 import os
 import shlex
 import threading
@@ -15,6 +16,8 @@ from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
 from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
 
+log = logging.getLogger(__name__)
+
 REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space of your quota",
@@ -25,6 +28,20 @@ REMEDIES = {
     errno.EIO: "look after the disk",
     errno.ENOENT: "put the folder back",
 }
+
+
+@contextmanager
+def warn_on_failure(what: str) -> Iterator[None]:
+    """Log a line, and do not end the run, if something that is only shown cannot be made.
+
+    Args:
+        what: the name of it.
+    """
+    try:
+        yield
+    except Exception as error:  # drawing, encoding and loggers can fail in many ways
+        reason = (str(error).strip().splitlines() or [""])[0]
+        log.warning(f"{what}: left out ({type(error).__name__}: {reason})")
 
 
 @contextmanager

@@ -1,19 +1,58 @@
 """Pictures of images, predictions and confusions, in colours that colour-blind readers tell apart."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import IO, Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from fashion_mlp.atomic import replacing
+from fashion_mlp.terminal import printable
+
+log = logging.getLogger(__name__)
 
 RIGHT, WRONG = "black", "#c1272d"
 """Of a title; its words tell a mistake too, since colour alone would not."""
 
 DPI = 90
+MAX_NAME = 16
+"""Characters of a name: as many as there is room for."""
+MAX_MATRIX_CLASSES = 1000
+"""Of a confusion matrix with more classes, several cells would fall on one pixel."""
+MATRIX_SIDE = 9.0
+"""Inches of a confusion matrix at most."""
+MAX_COUNTED = 25
+"""Classes for which there is room for the counts in a matrix of that size."""
+MAX_TICKS = 50
+THUMBNAIL = 256
+"""Pixels a side of an image in a grid at most, where it is about 120 pixels wide."""
 STAGES = {"train": "training", "val": "validation"}
+_missing: set[str] = set()
+"""Matplotlib's warnings of characters that were reported."""
 COLORS = {"train": "#0072b2", "val": "#d55e00"}
 """Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well."""
+
+
+def short(name: str) -> str:
+    """Return a name of a class or file, which may hold anything, on one line with at most `MAX_NAME` characters."""
+    line = printable(" ".join(name.split()))
+    return line if len(line) <= MAX_NAME else f"{line[: MAX_NAME - 1]}…"
+
+
+def thumbnails(images: Tensor, side: int = THUMBNAIL) -> Tensor:
+    """Return images, uint8 `[N, C, H, W]`, reduced so that neither side is longer than `side` pixels."""
+    height, width = images.shape[2:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return images
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    reduced: Tensor = functional.resize(images, size, antialias=True)
+    return reduced
 
 
 def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | None = None, columns: int = 8) -> Figure:
@@ -34,13 +73,14 @@ def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | No
     # One pair of axes for all, in inches from the lower left: as many as there are images would take ten times as long.
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")
-    for index, (image, title) in enumerate(zip(images, titles, strict=True)):
+    for index, (image, title) in enumerate(zip(thumbnails(images), titles, strict=True)):
         row, column = divmod(index, columns)
         left, top = column * (side + between) + between / 2, height - row * (side + above) - above
         corners = (left, left + side, top - side, top)
         axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255, extent=corners, aspect="auto")
         color = colors[index] if colors else RIGHT
-        axes.text(left + side / 2, top + 0.06, title, fontsize=8, color=color, ha="center", va="bottom")
+        place = left + side / 2, top + 0.06
+        axes.text(*place, title, fontsize=8, color=color, ha="center", va="bottom", parse_math=False)
     return figure
 
 
@@ -56,25 +96,31 @@ def predictions(images: Tensor, probabilities: Tensor, labels: Tensor, class_nam
     best, predicted = probabilities.max(1)
     titles, colors = [], []
     for probability, guess, truth in zip(best.tolist(), predicted.tolist(), labels.tolist(), strict=True):
-        titles.append(f"{class_names[guess]} {probability:.0%}\ntrue: {class_names[truth]}")
+        titles.append(f"{short(class_names[guess])} {probability:.0%}\ntrue: {short(class_names[truth])}")
         colors.append(RIGHT if guess == truth else WRONG)
     return image_grid(images, titles, colors)
 
 
 def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
-    """Draw a confusion matrix, int64 `[num_classes, num_classes]`, true classes by row, with all counts but zeros."""
-    size = 0.6 * len(class_names)
+    """Draw a confusion matrix, true classes by row, with all counts but zeros where there is room for them.
+
+    Args:
+        matrix: counts, int64 `[num_classes, num_classes]`, of at most `MAX_MATRIX_CLASSES` classes.
+        class_names: in the order of the labels.
+    """
+    size = min(0.6 * len(class_names), MATRIX_SIDE)
     width, height = size + 2.6, size + 1.6  # inches, with room for the names and the scale
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((1.5 / width, 1.4 / height, size / width, size / height))
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     shown = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
-    ticks = range(len(class_names))
-    axis.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axis.set_yticks(ticks, class_names)
+    ticks = range(0, len(class_names), -(-len(class_names) // MAX_TICKS))
+    names = [short(class_names[tick]) for tick in ticks]
+    axis.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axis.set_yticks(ticks, names, parse_math=False)
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
-    for row in ticks:
+    for row in range(len(class_names) if len(class_names) <= MAX_COUNTED else 0):
         for column in matrix[row].nonzero().flatten().tolist():
             # Black on the light half of the colour map, white on the dark half.
             color = "black" if shares[row, column] > 0.5 else "white"
@@ -154,10 +200,22 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
 def png(figure: Figure) -> bytes:
     """Return a figure as the content of a PNG file."""
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    _write(figure, content, format="png", pil_kwargs={"compress_level": 1})
     return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, or as the ending of its name says."""
-    figure.savefig(path, dpi=DPI)
+    """Write a figure as PNG, or as the ending of its name says; wholly or not at all."""
+    with replacing(path) as file:
+        _write(figure, file, format=path.suffix[1:])
+
+
+def _write(figure: Figure, file: IO[bytes], **options: Any) -> None:
+    """Render a figure; report the characters that its font lacks in one line, once, and not one by one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(file, dpi=DPI, **options)
+    missing = {str(warning.message) for warning in caught if "missing from font" in str(warning.message)}
+    if new := missing - _missing:
+        _missing.update(new)
+        log.warning(f"{len(new)} characters of names are shown as boxes: Matplotlib's font does not have them")

@@ -1,5 +1,7 @@
 """Picture files to answers."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -8,8 +10,10 @@ from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.photograph import as_fashion_mnist
-from fashion_mlp.data.pictures import SUFFIXES, mode_of, read_picture, resize
+from fashion_mlp.data.pictures import left_out, mode_of, read_picture, resize, why_left_out
 from fashion_mlp.errors import UserError
+
+log = logging.getLogger(__name__)
 
 LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
 """Options of `data` whose images look as Fashion-MNIST's do."""
@@ -20,6 +24,8 @@ ENOUGH = 1024
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """Return the files that paths, folders and globs name, in order, each once, also where symbolic links lead to it.
 
+    One line for each folder says how many files were left out, and why.
+
     Raises:
         UserError: one of them names nothing.
     """
@@ -27,7 +33,7 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            files = _images_in(path)
         else:
             files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
         if not files:
@@ -35,6 +41,22 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _images_in(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    reasons: Counter[str] = Counter()
+    try:
+        for entry in sorted(folder.iterdir()):
+            if reason := why_left_out(entry.name + "/" * entry.is_dir()):
+                reasons[reason] += 1
+            else:
+                files.append(entry)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+    if files and reasons:
+        log.warning(left_out(folder, reasons))
+    return files
 
 
 def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:

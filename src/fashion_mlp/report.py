@@ -15,9 +15,12 @@ from lightning.pytorch.callbacks import Timer
 from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.data.own_images import OwnImagesDataModule
 from fashion_mlp.run_directory import relative_to_cwd
 from fashion_mlp.starting_point import StartingPoint
 
+MAX_LISTED = 20
+"""Classes that are listed by name."""
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
@@ -45,9 +48,18 @@ def announcement(
         "device": device_name(trainer),
         "folder": str(relative_to_cwd(run_dir)),
     }
+    if isinstance(datamodule, OwnImagesDataModule):
+        lines["classes"] = listed(datamodule.class_counts())
     if start is not None:
         lines["from"] = start.description
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def listed(class_counts: Mapping[str, int]) -> str:
+    """Return the classes with their numbers of images: the first `MAX_LISTED`, and how many more there are."""
+    names = [f"{name} {count:,}" for name, count in class_counts.items()]
+    more = [f"and {len(names) - MAX_LISTED:,} more"] if len(names) > MAX_LISTED else []
+    return ", ".join(names[:MAX_LISTED] + more)
 
 
 def num_parameters(classifier: Classifier) -> int:

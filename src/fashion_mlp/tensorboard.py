@@ -7,7 +7,7 @@ measured into each chart.
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields
 from typing import Any
 
@@ -19,9 +19,12 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, summary_v2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from fashion_mlp.config import SCHEMAS
+from fashion_mlp.faults import warn_on_failure
+from fashion_mlp.figures import thumbnails
 from fashion_mlp.suggestions import shown
 
 LAYOUT = {
@@ -36,6 +39,8 @@ RUN_KEYS = ("seed", "label_smoothing")
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
 SAMPLES = 32
 """Training images shown."""
+THUMBNAIL = 64
+"""Pixels a side of each at most."""
 
 
 @contextmanager
@@ -94,18 +99,28 @@ def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Mod
     indented = "\n".join(f"    {line}" for line in OmegaConf.to_yaml(OmegaConf.create(dict(config))).splitlines())
     writer.add_text("config", indented, 0)
     writer.add_custom_scalars(LAYOUT)
-    writer.add_image("train/images", make_grid(images), 0)
-    model.eval()  # so that drawing the graph moves neither random numbers nor a batch norm's statistics
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.trace", FutureWarning)  # torch's own way to a graph
-        writer.add_graph(model, images[:1])
-    model.train()
+    with warn_on_failure("TensorBoard's train/images"):
+        writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
+    with warn_on_failure("TensorBoard's graph of the model"):
+        _add_graph(writer, model, images[:1])
     row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # by default equal runs share a row
     columns = api_pb2.Experiment(
         hparam_infos=_columns(config),
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
     )
     _write([board], _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
+
+
+def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
+    """Trace a model, in evaluation mode: that changes neither random numbers nor a batch norm's statistics."""
+    model.eval()
+    try:
+        # torch prints why it cannot trace a model, warns of what a trace leaves out, and of its own use of the trace.
+        with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            writer.add_graph(model, images)
+    finally:
+        model.train()
 
 
 def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:

@@ -24,13 +24,13 @@ from torch import nn
 from fashion_mlp import __version__, memory, processes, report, run_directory, several_steps
 from fashion_mlp.atomic import remove_partial
 from fashion_mlp.batches import check_batches
-from fashion_mlp.callbacks import LastCheckpoint
+from fashion_mlp.callbacks import FinalFigures, LastCheckpoint
 from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
 from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.checkpoint_io import AtomicCheckpointIO
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.command_line.combinations import SOURCES
+from fashion_mlp.command_line.combinations import SPLITS
 from fashion_mlp.config import TrainerConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.dry_run import dry_run
@@ -150,21 +150,25 @@ def _train(
             # The only time that the test set is read.
             trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
             metrics |= classifier.latest_metrics()
+        if trainer.is_global_zero:
+            metrics |= {
+                "data": datamodule.name,
+                "seed": cfg.seed,
+                "epochs": trainer.current_epoch,
+                "stopped_early": stopped_early,
+                "seconds": seconds,
+                "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
+                "device": report.device_name(trainer),
+                "parameters": report.num_parameters(classifier),
+                "overrides": list(overrides),
+                "checkpoint": chosen and str(_relative(chosen, run_dir)),
+                **report.versions(),
+            }
+            report.write_metrics(run_dir / "metrics.json", metrics)
+            for callback in callbacks:
+                if isinstance(callback, FinalFigures):
+                    callback.save_figures(trainer, classifier)
     if trainer.is_global_zero:
-        metrics |= {
-            "data": datamodule.name,
-            "seed": cfg.seed,
-            "epochs": trainer.current_epoch,
-            "stopped_early": stopped_early,
-            "seconds": seconds,
-            "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
-            "device": report.device_name(trainer),
-            "parameters": report.num_parameters(classifier),
-            "overrides": list(overrides),
-            "checkpoint": chosen and str(_relative(chosen, run_dir)),
-            **report.versions(),
-        }
-        report.write_metrics(run_dir / "metrics.json", metrics)
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
     objective = OBJECTIVES[0] if datamodule.has_validation else OBJECTIVES[-1]
@@ -287,7 +291,7 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Return a configuration with absolute paths if Hydra has changed the working directory."""
     cfg = cfg.copy()
     if HydraConfig.initialized() and HydraConfig.get().job.chdir:
-        for key in ("ckpt_path", "data.root", *(f"data.{name}" for name in SOURCES)):
+        for key in ("ckpt_path", "data.root", *(f"data.{name}" for name in (*SPLITS[0], *SPLITS[1]))):
             if path := OmegaConf.select(cfg, key):
                 OmegaConf.update(cfg, key, to_absolute_path(path))
     return cfg

@@ -1,6 +1,7 @@
 """The reader's own images: from a CSV and a folder, or from a folder a class."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def test_transforms_are_applied_when_asked_for(images: Path, write_csv: WriteCSV
 def test_a_header_is_no_image(images: Path, write_csv: WriteCSV, first: str) -> None:
     assert len(CSVImageDataset(write_csv(first, "3.png,sock", "1.png,hat"), images)) == 2
     assert len(CSVImageDataset(write_csv("3.png,sock", "1.png,hat"), images)) == 2
+
+
+@pytest.mark.parametrize("name", ["gone.png", "gone.tif", "gone.heic"])
+def test_an_image_on_the_first_line_is_no_header(images: Path, write_csv: WriteCSV, name: str) -> None:
+    with pytest.raises(UserError, match=rf"line 1: .*{name} is missing"):
+        CSVImageDataset(write_csv(f"{name},sock", "1.png,hat", "2.png,sock"), images)
 
 
 def test_numbers_are_ordered_as_numbers(images: Path, write_csv: WriteCSV) -> None:
@@ -314,7 +321,64 @@ def test_an_image_is_listed_once(folders: Path, caplog: pytest.LogCaptureFixture
     (folders / "hat" / "a.png").symlink_to("0.png")
     (folders / "hat" / "z.png").symlink_to("old/6.png")
     assert levels(folders) == {"hat": [0, 2, 6, 4], "sock": [1, 3, 5, 7]}
-    assert f"{folders}: left out 2 symbolic links to images that are listed already" in caplog.text
+    assert f"{folders}: 2 entries left out (links to images that are listed already: 2)" in caplog.text
+
+
+def test_what_is_left_out_is_counted_by_reason(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (".ipynb_checkpoints", "hat/.cache"):
+        shutil.copytree(folders / "hat" / "old", folders / name)
+    for name in (".DS_Store", "hat/._0.png", "README.txt", "sock/a.heic", "sock/old/b.HEIC", "sock/c", "stray.png"):
+        (folders / name).write_text("no picture")
+    Image.new("L", (28, 28), 160).save(folders / "hat" / "8.TIF")
+    assert levels(folders) == {"hat": [0, 2, 8, 4, 6], "sock": [1, 3, 5, 7]}
+    (line,) = caplog.messages
+    assert line.startswith(f"{folders}: 9 entries left out (hidden: 4, .heic: 2, ")
+    for reason in (".txt: 1", "without a suffix: 1", "outside of the classes' folders: 1"):
+        assert reason in line
+
+
+def test_of_a_folder_with_nothing_else_no_line_is_written(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    levels(folders)
+    assert not caplog.messages
+
+
+def test_classes_are_counted_in_all_sources(folders: Path, images: Path) -> None:
+    data = ImageFolderDataModule(str(folders))
+    data.setup("fit")
+    assert data.class_counts() == {"hat": 4, "sock": 4}
+    (images / "hat").mkdir()
+    (images / "0.png").rename(images / "hat" / "0.png")
+    data = ImageFolderDataModule(str(folders), test_img_dir=str(images))
+    data.setup("fit")
+    assert data.num_test_images() == 1
+    assert data.class_counts() == {"hat": 5, "sock": 4}
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_an_image_is_in_one_split(
+    folders: Path, images: Path, link: Callable[[Path, Path], None], write_csv: WriteCSV
+) -> None:
+    (images / "hat").mkdir()
+    link(folders / "hat" / "2.png", images / "hat" / "other.png")
+    data = ImageFolderDataModule(str(folders), val_img_dir=str(images))
+    with pytest.raises(UserError, match=r"images: 1 of its images are in .*folders too, such as .*hat/other.png"):
+        data.setup("fit")
+    train = write_csv("0.png,hat", "1.png,sock", "2.png,sock", name="train.csv")
+    test = write_csv("./2.png,sock", "3.png,hat", name="test.csv")
+    csv = ImageCSVDataModule(str(train), str(images), test_annotations_file=str(test), val_size=0)
+    csv.setup("fit")
+    with pytest.raises(UserError, match=r"test.csv: 1 of its images are in .*train.csv too"):
+        csv.num_test_images()
+
+
+def test_the_files_are_recognized_wherever_they_are(folders: Path, tmp_path: Path) -> None:
+    def files(folder: Path) -> str:
+        return str(ImageFolderDataModule(str(folder)).identity["files"])
+
+    shutil.copytree(folders, tmp_path / "copy")
+    assert files(tmp_path / "copy") == files(folders)
+    (tmp_path / "copy" / "hat" / "2.png").rename(tmp_path / "copy" / "sock" / "2.png")
+    assert files(tmp_path / "copy") != files(folders)
 
 
 @pytest.mark.parametrize(("link", "target"), [("sock/9.png", "../hat/0.png"), ("sock/hats", "../hat"), ("zoo", "hat")])
@@ -324,9 +388,20 @@ def test_an_image_has_one_class(folders: Path, link: str, target: str) -> None:
         levels(folders)
 
 
-def test_pictures_are_found_once(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_found_once(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (folders / "hat" / "up").symlink_to("..")
     monkeypatch.chdir(folders)
     assert len(find_pictures([f"{folders}/**/*.png"])) == 8
     found = find_pictures(["hat/2.png", "hat", f"{folders}/hat", "sock/../hat/0.png"])
     assert found == [Path("hat/2.png"), Path("hat/0.png")]
+    assert len(caplog.messages) == 2  # of `hat`, named twice: its folder `old`, and the link
+
+
+def test_a_folder_of_pictures_says_what_it_leaves_out(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("._0.png", "1.heic", "2.TIFF"):
+        (folders / "hat" / name).touch()
+    assert [path.name for path in find_pictures([str(folders / "hat")])] == ["0.png", "2.TIFF", "2.png"]
+    (line,) = caplog.messages
+    assert line.startswith(f"{folders / 'hat'}: 3 entries left out (hidden: 1, .heic: 1, folders: 1)")

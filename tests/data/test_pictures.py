@@ -48,10 +48,45 @@ def test_sixteen_bits_keep_the_upper_eight() -> None:
     assert set(read_picture(encoded(deep), "gray").flatten().tolist()) == {0x80}
 
 
-def test_a_photograph_is_turned_as_its_camera_was() -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_photograph_is_turned_once_as_its_camera_was(kind: str) -> None:
+    image = Image.new("L", (40, 20))
+    image.paste(255, (0, 0, 20, 20))  # its left half, which comes to the top
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by a quarter
-    assert read_picture(encoded(Image.new("L", (40, 20)), "JPEG", exif=exif), "gray").shape == (1, 40, 20)
+    picture = read_picture(encoded(image, kind, exif=exif), "gray")
+    assert picture.shape == (1, 40, 20)
+    assert picture[0, :16].min() > 200
+    assert picture[0, 24:].max() < 50
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_tiff_comes_back_to_the_byte(tmp_path: Path, compression: str, is_file: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 20, 3), np.uint8)
+    content = encoded(Image.fromarray(pixels), "TIFF", compression=compression)
+    (tmp_path / "x.tif").write_bytes(content)
+    picture = read_picture(tmp_path / "x.tif" if is_file else content, "rgb")
+    assert torch.equal(picture, torch.from_numpy(pixels).permute(2, 0, 1))
+    deep = encoded(Image.fromarray(np.full((3, 3), 0x8040, np.uint16)), "TIFF", compression=compression)
+    assert set(read_picture(deep, "gray").flatten().tolist()) == {0x80}
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (Image.new("F", (3, 3), 0.5), {}),
+        (Image.new("I", (3, 3), 70_000), {}),
+        (Image.fromarray(np.full((3, 3), 9, np.uint16)), {"tiffinfo": {262: 0}}),  # 0 for white
+        (Image.new("1", (3, 3)), {"compression": "group4"}),
+    ],
+    ids=["float", "32 bits", "inverted", "compression"],
+)
+def test_a_tiff_that_would_come_out_wrong_is_refused(image: Image.Image, options: dict[str, object]) -> None:
+    with pytest.raises(
+        UserError, match=r"has an unsupported pixel format; save it with 8|compression group4; save it without"
+    ):
+        read_picture(encoded(image, "TIFF", **options), "gray")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n"])
@@ -95,6 +130,23 @@ def webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
+def tiff(*tags: tuple[int, int, int], content: bytes = b"") -> bytes:
+    """Return a TIFF of 8 x 8 pixels; a tag is a number, a count of bytes (0 for a value), and a place or value."""
+    entries = [(256, 0, 8), (257, 0, 8), (258, 0, 8), (259, 0, 1), (262, 0, 1), (273, 0, 0), (279, 0, 64), *tags]
+    latest = sorted({tag: (tag, size, value) for tag, size, value in entries}.values())
+    table = b"".join(struct.pack("<HHII", tag, 7 if size else 4, size or 1, value) for tag, size, value in latest)
+    return b"II*\0" + struct.pack("<IH", 8, len(latest)) + table + bytes(4) + content
+
+
+def many_tags(count: int, size: int) -> bytes:
+    """Return a TIFF with many tags, all of which have the same bytes."""
+    return tiff(*((30_000 + number, size, 0) for number in range(count)), content=bytes(size))
+
+
+def exif_in_png(exif: bytes) -> bytes:
+    return png(header(1, 1), b"eXIf" + exif, b"IDAT" + zlib.compress(bytes(2)), b"IEND")
+
+
 @pytest.mark.parametrize(
     ("bomb", "message"),
     [
@@ -106,8 +158,16 @@ def webp(width: int, height: int) -> bytes:
         (webp(16_000, 16_000), r"exceeds limit|could not create decoder"),  # the latter by Pillow before 13
         (png(header(1, 1), b"zTXta\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"too large"),
         (png(header(1, 1), b"iCCPa\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"cannot be read"),
+        (tiff((256, 0, SIDE), (257, 0, SIDE)), rf"has {SIDE} x {SIDE} pixels"),
+        (tiff((322, 0, SIDE), (323, 0, SIDE)), rf"has tiles of {SIDE} x {SIDE} pixels"),
+        (many_tags(5000, 100_000), r"refers to the same bytes many times"),
+        (tiff((34665, 0, 110), content=many_tags(5000, 100_000)[8:]), r"refers to the same bytes many times"),
+        (exif_in_png(many_tags(5000, 100_000)), r"has more than 65,536 bytes of EXIF data"),
     ],
-    ids=["PNG", "a larger PNG", "a PNG between", "BMP", "GIF", "WebP", "text in a PNG", "profile in a PNG"],
+    ids=[
+        *("PNG", "a larger PNG", "a PNG between", "BMP", "GIF", "WebP", "text in a PNG", "profile in a PNG"),
+        *("TIFF", "tiles of a TIFF", "tags of a TIFF", "EXIF in a TIFF", "EXIF in a PNG"),
+    ],
 )
 def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> None:
     tracemalloc.start()
@@ -119,15 +179,15 @@ def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> No
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("kind", ["EPS", "PDF", "TIFF", "PPM", "PCX", "TGA", "ICO"])
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "PPM", "PCX", "TGA", "ICO"])
 def test_other_formats_are_refused(kind: str) -> None:
-    with pytest.raises(UserError, match=r"is no picture \(PNG, JPEG, WEBP, GIF, BMP\)"):
+    with pytest.raises(UserError, match=r"is no picture \(PNG, JPEG, WEBP, GIF, BMP, TIFF\)"):
         read_picture(encoded(Image.new("RGB", (16, 16)), kind), "gray")
 
 
 def test_of_many_frames_the_first_is_read() -> None:
     frames = [Image.new("L", (8, 8), level) for level in (50, 100, 150)]
-    for kind in ("GIF", "PNG", "WEBP"):
+    for kind in ("GIF", "PNG", "TIFF", "WEBP"):
         several = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
         assert set(read_picture(several, "gray").flatten().tolist()) == {50}
 
@@ -149,7 +209,7 @@ def test_an_exif_entry_of_a_wrong_type_is_told_too() -> None:
         read_picture(bytes(damaged), "gray")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
     random = np.random.default_rng(0)
     exif = Image.Exif()

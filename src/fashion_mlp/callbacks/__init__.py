@@ -6,6 +6,7 @@ from fashion_mlp.callbacks.ema import ExponentialMovingAverage, ema
 from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
 from fashion_mlp.callbacks.epoch_lines import EpochLines
 from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
+from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.callbacks.gradient_norm import GradientNorm, gradient_norm
 from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
@@ -22,6 +23,7 @@ __all__ = [
     "EpochLines",
     "EvaluationPictures",
     "ExponentialMovingAverage",
+    "FinalFigures",
     "GradientNorm",
     "LastCheckpoint",
     "NonFiniteLoss",

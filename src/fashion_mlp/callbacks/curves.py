@@ -3,24 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from typing_extensions import override
 
 from fashion_mlp import figures
+from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.faults import warn_on_failure
 
 
-class Curves(Callback):
+class Curves(FinalFigures):
     """Saves loss and accuracy of training and validation over the epochs.
 
     Args:
-        path: the picture file to write, at the end of training.
+        path: the picture file to write.
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._epochs: list[int] = []
         self._history: dict[str, list[float | None]] = {}
+        self._finished: tuple[list[int], dict[str, list[float | None]]] | None = None
+        """Both after training: the checkpoint that is tested brings those of its own epoch."""
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,8 +36,13 @@ class Curves(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._epochs and trainer.is_global_zero:
-            figures.save(figures.curves(self._epochs, self._history), self.path)
+        self._finished = list(self._epochs), {name: list(values) for name, values in self._history.items()}
+
+    @override
+    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+        if self._finished is not None and self._finished[0]:
+            with warn_on_failure(self.path.name):
+                figures.save(figures.curves(*self._finished), self.path)
 
     @override
     def state_dict(self) -> dict[str, Any]:

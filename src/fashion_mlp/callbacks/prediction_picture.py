@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
 from fashion_mlp import figures
+from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.faults import warn_on_failure
 
 
-class PredictionPicture(Callback):
-    """Saves the first test images with predicted and true classes, after the test.
+class PredictionPicture(FinalFigures):
+    """Saves the first test images with predicted and true classes.
 
     Args:
         path: the picture file to write.
@@ -22,7 +24,7 @@ class PredictionPicture(Callback):
     def __init__(self, path: str, count: int = 16) -> None:
         self.path = Path(path)
         self.count = count
-        self._batch: tuple[Tensor, Tensor] | None = None
+        self._predicted: tuple[Tensor, Tensor, Tensor] | None = None
 
     @override
     def on_test_batch_end(
@@ -35,14 +37,11 @@ class PredictionPicture(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if batch_idx == 0:
-            images, labels = batch
-            self._batch = images[: self.count].cpu(), labels[: self.count].cpu()
+            images, labels = (part[: self.count].cpu() for part in batch)
+            self._predicted = images, outputs[: self.count].float().softmax(1).cpu(), labels
 
     @override
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._batch is None or not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, Classifier)
-        images, labels = self._batch
-        _, probabilities = pl_module.predict(images)
-        figures.save(figures.predictions(images, probabilities, labels, pl_module.class_names), self.path)
+    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+        if self._predicted is not None:
+            with warn_on_failure(self.path.name):
+                figures.save(figures.predictions(*self._predicted, classifier.class_names), self.path)

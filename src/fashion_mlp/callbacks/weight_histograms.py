@@ -4,6 +4,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
+from fashion_mlp.faults import warn_on_failure
+
 
 class WeightHistograms(Callback):
     """Gives TensorBoard a histogram of each weight and bias every `every_n_epochs` epochs; never, if that is None."""
@@ -18,4 +20,6 @@ class WeightHistograms(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for name, weight in pl_module.named_parameters():
-                    logger.experiment.add_histogram(name.removeprefix("model."), weight, trainer.global_step)
+                    tag = name.removeprefix("model.")
+                    with warn_on_failure(f"histogram of {tag}"):
+                        logger.experiment.add_histogram(tag, weight, trainer.global_step)

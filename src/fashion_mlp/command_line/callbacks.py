@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config import FIGURE_SUFFIXES
 from fashion_mlp.monitoring import MONITORED, metric_direction
 from fashion_mlp.suggestions import nearest, shown
 
@@ -16,7 +17,6 @@ RESERVED_FILENAMES = ("last", "new", "previous")
 """Names of the files that `LastCheckpoint` writes."""
 STATE_DIR = "${run_dir}/checkpoints"
 FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
-PICTURES = (".jpg", ".pdf", ".png", ".svg")
 UNSUPPORTED = {
     "BackboneFinetuning": "this project's models have no backbone; remove it",
     "BatchSizeFinder": "the run would keep its first batch size; set data.batch_size",
@@ -106,8 +106,8 @@ def _argument_problems(key: str, value: Any) -> Iterator[str]:
         yield f"{key}={shown(value)}: must be a number"
     if name == "train_time_interval" and not isinstance(value, dict | None):
         yield f"{key}={shown(value)}: must be an object, such as {{_target_:datetime.timedelta,minutes:5}}"
-    if key in FIGURES and not str(value).endswith(PICTURES):
-        yield f"{key}={shown(value)}: must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+    if key in FIGURES and not str(value).endswith(FIGURE_SUFFIXES):
+        yield f"{key}={shown(value)}: must end in {', '.join(FIGURE_SUFFIXES)}"
 
 
 def _monitor_problems(key: str, part: Mapping[str, Any], cfg: DictConfig, *, has_validation: bool) -> Iterator[str]:

@@ -2,19 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 from ctypes import c_float
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.command_line.callbacks import callback_problems
+from fashion_mlp.command_line.folders import is_same
 from fashion_mlp.command_line.trainer_values import trainer_problems
 from fashion_mlp.suggestions import shown
 
 VAL_SOURCES = ("val_annotations_file", "val_img_dir")
-SOURCES = ("annotations_file", "test_annotations_file", "img_dir", "test_img_dir", *VAL_SOURCES)
-"""Keys of `data` that name a file or folder of the reader's own."""
+SPLITS = (
+    ("annotations_file", "val_annotations_file", "test_annotations_file"),
+    ("img_dir", "val_img_dir", "test_img_dir"),
+)
+"""Keys of `data` that name the reader's own images for training, validation and test."""
 MANY_WEIGHTS = 10**10
 """40 GB, and three times that with what Adam keeps."""
 TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "project", "save_dir", "version")
@@ -31,11 +35,11 @@ def has_validation(cfg: DictConfig) -> bool:
 def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
     """Yield a line for each combination of values that cannot work."""
     files = {"ckpt_path": None if cfg.resume else cfg.ckpt_path}
-    files |= {f"data.{name}": cfg.data.get(name) for name in SOURCES if name in cfg.data}
+    files |= {f"data.{name}": cfg.data.get(name) for name in (*SPLITS[0], *SPLITS[1]) if name in cfg.data}
     for key, value in files.items():
         if value is not None and not OmegaConf.is_missing(cfg, key):
             yield from _not_there(key, value)
-    yield from _data_problems(cfg.data)
+    yield from data_problems(cfg.data)
     if cfg.scheduler:
         yield from _schedule_problems(cfg)
     if OmegaConf.select(cfg, "data.augment.off_last"):
@@ -95,7 +99,14 @@ def _single(numbers: Iterable[float]) -> list[float]:
     return [c_float(number).value for number in numbers]
 
 
-def _data_problems(data: DictConfig) -> Iterator[str]:
+def data_problems(data: DictConfig) -> Iterator[str]:
+    """Yield a line for each combination of the keys of `data` that cannot work."""
+    for one, other in (pair for keys in SPLITS for pair in combinations(keys, 2)):
+        if data.get(one) and data.get(other) and is_same(data[one], data[other]):
+            yield (
+                f"data.{other}={data[other]}: is data.{one} too; each image must be in one split only. Choose another, "
+                "or leave it out to hold out a part of the training images"
+            )
     train_size = data.get("train_size")
     if train_size is not None and data.val_size >= train_size:
         yield f"data.val_size={data.val_size}: must be less than data.train_size={train_size}"

@@ -49,6 +49,14 @@ def obstacle(folder: Path) -> str:
     return "" if os.access(place, os.W_OK) else f"{told}cannot be written; name another folder"
 
 
+def is_same(path: str, other: str) -> bool:
+    """Return whether two paths lead to one place, which need not exist."""
+    try:
+        return Path(path).resolve() == Path(other).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long a name; a null character; a loop of symbolic links
+        return False
+
+
 def _written(cfg: DictConfig, key: str) -> str:
     """Return a value as it stands in the configuration, its interpolations as they are."""
     parent, _, name = key.rpartition(".")

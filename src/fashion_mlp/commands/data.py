@@ -2,16 +2,18 @@
 
 import argparse
 
-from fashion_mlp import figures
-from fashion_mlp.commands.options import check_file, parse_overrides, save, say, say_json
-from fashion_mlp.data import build_datamodule
+from fashion_mlp.command_line.data import compose_data
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and describe the data."""
+    cfg = compose_data(arguments.overrides)  # a mistake is reported before torch is loaded
+    from fashion_mlp import figures, report
+    from fashion_mlp.commands.options import check_file, save, say, say_json
+    from fashion_mlp.training import build
+
     check_file(arguments.plot)
-    option, values = parse_overrides(arguments.overrides)
-    datamodule = build_datamodule(option or "fashion_mnist", values)
+    datamodule = build("data", cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     datamodule.setup("test")
@@ -20,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts = {
         "data": datamodule.name,
         "images": {part: len(dataset) for part, dataset in datamodule.parts.items()},
-        "classes": list(datamodule.class_names),
+        "classes": datamodule.class_counts(),
         "batch_images": {"shape": list(images.shape), "dtype": str(images.dtype)},
         "batch_labels": {"shape": list(labels.shape), "dtype": str(labels.dtype)},
         "mean": round(float(pixels.mean()), 5),
@@ -31,11 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(f"data     {datamodule.name}, verified")
         say("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
-        say(f"classes  {', '.join(datamodule.class_names)}")
+        say(f"classes  {report.listed(datamodule.class_counts())}")
         say(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
         say(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
     if arguments.plot:
         count = min(40, len(images))
-        titles = [datamodule.class_names[int(label)] for label in labels[:count]]
+        titles = [figures.short(datamodule.class_names[int(label)]) for label in labels[:count]]
         save(figures.image_grid(images[:count], titles), arguments.plot, quiet=arguments.json)
     return 0

@@ -36,12 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_summary(summary)
     if arguments.plots:
-        matrix = evaluation.confusion_matrix(outcome, len(classifier.class_names))
-        save(
-            figures.confusion_matrix(matrix, classifier.class_names),
-            arguments.plots / "confusion_matrix.png",
-            quiet=arguments.json,
-        )
+        if len(classifier.class_names) <= figures.MAX_MATRIX_CLASSES:
+            matrix = evaluation.confusion_matrix(outcome, len(classifier.class_names))
+            figure = figures.confusion_matrix(matrix, classifier.class_names)
+            save(figure, arguments.plots / "confusion_matrix.png", quiet=arguments.json)
+        elif not arguments.json:
+            say(f"no confusion matrix: there are more than {figures.MAX_MATRIX_CLASSES:,} classes")
         diagram = figures.reliability(*evaluation.reliability(outcome))
         save(diagram, arguments.plots / "reliability.png", quiet=arguments.json)
         worst = evaluation.most_confident_mistakes(outcome, 32)

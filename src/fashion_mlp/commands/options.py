@@ -1,22 +1,24 @@
 """What the commands share: the device, the data, and how they print, save and show progress."""
 
 import argparse
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.command_line.folders import obstacle
+from fashion_mlp.command_line.data import parse_overrides
+from fashion_mlp.command_line.folders import is_same, obstacle
+from fashion_mlp.config import FIGURE_SUFFIXES
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.choice import SOURCES
+from fashion_mlp.data.own_images import OwnImagesDataModule
 from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
@@ -24,8 +26,8 @@ from fashion_mlp.report import to_json
 from fashion_mlp.suggestions import shown
 from fashion_mlp.terminal import discard_stdout, printable
 
-PICTURES = (".jpg", ".pdf", ".png", ".svg", ".webp")
-"""Endings of the files that figures are saved as."""
+log = logging.getLogger(__name__)
+
 NOT_FOR = "it cannot answer for them"
 NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
 """Arguments of data that say what is written, asked for and started on this machine."""
@@ -60,49 +62,30 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     return paths, members, [word for word in arguments.more if word not in named]
 
 
-def parse_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
-    """Return the option that `data=OPTION` names, if it was typed, and the values of `data.KEY=VALUE`.
-
-    Raises:
-        UserError: an override cannot be read, or is about something else than the data.
-    """
-    option, arguments = None, {}
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except (HydraException, ValueError, RecursionError) as error:  # of Python's own: numbers too long
-            raise UserError(f"{text or repr(text)}: cannot be read; write data=OPTION or data.KEY=VALUE") from error
-        if override.is_add() or override.is_delete():
-            raise UserError(f"{text}: is written without {text[0]} here, as data=OPTION or data.KEY=VALUE")
-        if override.is_sweep_override():
-            raise UserError(f"{text}: one value at a time; sweeps are for train.py")
-        if "${" in text:
-            raise UserError(f"{text}: interpolations are for train.py; write the value")
-        if override.key_or_group == "data":
-            option = shown(override.value())
-        elif override.key_or_group.startswith("data."):
-            arguments[override.key_or_group.removeprefix("data.")] = override.value()
-        else:
-            raise UserError(f"{text}: only data=OPTION and data.KEY=VALUE can be given here")
-    return option, arguments
-
-
 def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
     """Return the data to test a classifier on, in memory: those it was trained on, or those that overrides name.
 
     Without `fetch` they are read as they lie there, and nothing is downloaded or drawn: an `OSError` if there are none.
 
     Images of the reader's own that are named here are all tested on, since they were not split for this classifier,
-    and their labels are among its classes.
+    and their labels are among its classes. Where they are those that it was trained on, it is tested on the part of
+    them that was held out then.
     """
-    option, arguments = parse_overrides(overrides)
-    if option is None:
-        trained_on = classifier.metadata["data"]
-        if named := [name for name in NOT_FROM_A_CHECKPOINT if name in trained_on["arguments"]]:
+    group, typed = parse_overrides(overrides)
+    option = None if group is None else shown(group.value())
+    arguments = {name: override.value() for name, override in typed.items()}
+    trained_on = classifier.metadata["data"]
+    source = SOURCES.get(option or trained_on["option"], "")
+    stored = trained_on["arguments"]
+    is_stored = option == trained_on["option"] and is_same(str(arguments.get(source)), str(stored.get(source)))
+    if option is None or is_stored:
+        if named := [name for name in NOT_FROM_A_CHECKPOINT if name in stored]:
             raise UserError(f"the checkpoint: refused, since it sets data.{named[0]}, which is for the command line")
-        option, arguments = trained_on["option"], {**trained_on["arguments"], **arguments}
-    elif option in SOURCES and SOURCES[option] in arguments:
-        arguments.setdefault(f"test_{SOURCES[option]}", arguments[SOURCES[option]])
+        if source:
+            _check_split(stored, arguments)
+        option, arguments = trained_on["option"], {**stored, **arguments}
+    elif source in arguments:
+        arguments.setdefault(f"test_{source}", arguments[source])
     if option in SOURCES:
         channels, height, width = classifier.metadata["model"]["image_shape"]
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
@@ -112,7 +95,34 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
         datamodule.prepare_data()
     datamodule.setup("test")
     _check_fits(classifier, datamodule)
+    if isinstance(datamodule, OwnImagesDataModule):
+        _check_files(datamodule, trained_on)
     return datamodule
+
+
+def _check_split(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Refuse another split of the images that a checkpoint was trained on.
+
+    Raises:
+        UserError: with it, some of the test images would be training images.
+    """
+    for name in ("split_seed", "test_size"):
+        if name in typed and typed[name] != stored.get(name):
+            raise UserError(
+                f"data.{name}={shown(typed[name])}: the checkpoint was trained with {shown(stored.get(name))}; another "
+                "split would test it on images that it was trained on. Leave it out"
+            )
+
+
+def _check_files(datamodule: OwnImagesDataModule, trained_on: Mapping[str, Any]) -> None:
+    """Warn where images to test on are, or may be, those that a checkpoint was trained on."""
+    has_own_source = datamodule.sources["test"] is not None
+    source = str(datamodule.sources["test" if has_own_source else "train"])
+    is_as_trained = datamodule.labelled("test" if has_own_source else "train").fingerprint() == trained_on.get("files")
+    if has_own_source and is_as_trained:
+        log.warning(f"{source}: these are the images that the checkpoint was trained on, so this is no test")
+    elif "files" in trained_on and not has_own_source and not is_as_trained:
+        log.warning(f"{source}: has changed since the training, so some of these test images may be training images")
 
 
 def _check_fits(classifier: Classifier, datamodule: ImageDataModule) -> None:
@@ -153,7 +163,7 @@ def writable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({reason or error})") from error
 
 
-def check_file(path: Path | None, endings: Sequence[str] = PICTURES) -> None:
+def check_file(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
     """Check that a file can be written under a name, before the work that it will hold.
 
     Raises:

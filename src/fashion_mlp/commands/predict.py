@@ -50,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     _print_answers(answers, as_json=arguments.json)
     if arguments.show and seen:
         shown = [answer for answer in answers if "error" not in answer]
-        titles = [f"{Path(answer['image']).name}\n{answer['class']} {answer['probability']:.0%}" for answer in shown]
+        titles = [
+            f"{figures.short(Path(answer['image']).name)}\n{figures.short(answer['class'])} {answer['probability']:.0%}"
+            for answer in shown
+        ]
         save(figures.image_grid(torch.stack(seen), titles), arguments.show, quiet=arguments.json)
     return 1 if failures else 0
 

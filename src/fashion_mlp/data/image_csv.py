@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
-from fashion_mlp.data.pictures import SUFFIXES, Mode, read_picture, resize
+from fashion_mlp.data.pictures import Mode, read_picture, resize
 from fashion_mlp.errors import MANY, UserError
 
 MAX_BYTES = 100_000_000
@@ -91,6 +91,7 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
             _refuse(path, problems)
         if not rows:
             raise UserError(f"{path}: lists no images")
+        self.paths = [Path(img_dir) / row.name for row in rows]
         self.images = torch.stack(images)
         self.labels = torch.tensor(labels)
 
@@ -147,7 +148,7 @@ class ImageCSVDataModule(OwnImagesDataModule):
         dataset = CSVImageDataset(
             source, self.img_dir, image_size=self.image_size, mode=self.mode, class_names=class_names
         )
-        return Labelled(dataset.images, dataset.labels, dataset.class_names)
+        return Labelled(dataset.images, dataset.labels, dataset.class_names, dataset.paths)
 
 
 def _rows(path: Path, img_dir: Path, problems: Problems) -> Iterator[Row]:
@@ -161,7 +162,7 @@ def _rows(path: Path, img_dir: Path, problems: Problems) -> Iterator[Row]:
             problems.note(line, f"is not valid CSV ({error}); a cell in quotation marks must end on its line")
             continue
         name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
-        if line == 1 and not name.lower().endswith(SUFFIXES) and not _is_file(img_dir / name):
+        if line == 1 and not Path(name).suffix and not _is_file(img_dir / name):
             continue  # the header
         image = normpath(name)  # so that many names for one image are not many images
         if not name or not label:

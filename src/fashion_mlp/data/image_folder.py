@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from typing_extensions import override
 
 from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
-from fashion_mlp.data.pictures import SUFFIXES, read_picture, resize
+from fashion_mlp.data.pictures import SUFFIXES, left_out, read_picture, resize, why_left_out
 from fashion_mlp.errors import UserError
+from fashion_mlp.processes import is_first
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +55,31 @@ class ImageFolderDataModule(OwnImagesDataModule):
                 problems.append(f"{path} {error}")
         if problems:
             raise UserError(*problems)
-        return Labelled(torch.stack(images), torch.tensor([names.index(name) for _, name in samples]), names)
+        labels = torch.tensor([names.index(name) for _, name in samples])
+        return Labelled(torch.stack(images), labels, names, [Path(path) for path, _ in samples])
 
 
 def _find_samples(source: str) -> list[tuple[str, str]]:
     """Return the path and class of each image, each file once, in the order of torchvision's `ImageFolder`.
 
+    One line says how many files were left out: hidden ones, files that are no images or outside of the classes'
+    folders, symbolic links to images that are listed already.
+
     Raises:
         UserError: a folder cannot be read, a class has no images, or an image is in two classes, by a symbolic link.
     """
+    reasons: Counter[str] = Counter()
+    files: dict[str, list[str]] = {}
     try:
-        files = {entry.name: _image_files(entry.path) for entry in os.scandir(source) if entry.is_dir()}
+        for entry in os.scandir(source):
+            if entry.is_dir() and not entry.name.startswith("."):
+                files[entry.name] = _image_files(entry.path, reasons)
+            else:
+                reasons[why_left_out(entry.name) or "outside of the classes' folders"] += 1
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     problems = [] if files else [f"{source}: has no folders; expected one for each class, as in {source}/boot/1.png"]
     samples: dict[str, tuple[str, str]] = {}
-    repeated = 0
     for name in sorted(files):
         if not files[name]:
             problems.append(f"{source}/{name}: has no images ({', '.join(SUFFIXES)})")
@@ -76,16 +87,17 @@ def _find_samples(source: str) -> list[tuple[str, str]]:
             first, other = samples.setdefault(os.path.realpath(path), (path, name))
             if name != other:
                 problems.append(f"{path}: is the same file as {first}, which is in another class; remove one of them")
-            repeated += path != first
+            elif path != first:
+                reasons["links to images that are listed already"] += 1
     if problems:
         raise UserError(*problems)
-    if repeated:
-        log.warning(f"{source}: left out {repeated} symbolic links to images that are listed already")
+    if reasons and is_first():
+        log.warning(left_out(source, reasons))
     return list(samples.values())
 
 
-def _image_files(folder: str) -> list[str]:
-    """Return the images in the folder of a class and below it.
+def _image_files(folder: str, reasons: Counter[str]) -> list[str]:
+    """Return the images in the folder of a class and below it, and count by reason what is left out.
 
     Symbolic links to folders are followed, but no folder is entered twice, and none that contains the class's folder:
     a link that leads back up would never end.
@@ -102,8 +114,13 @@ def _image_files(folder: str) -> list[str]:
             folders.clear()
             continue
         entered.add(real)
-        folders.sort()
-        found += [f"{place}/{name}" for name in files if name.lower().endswith(SUFFIXES)]
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders).difference(hidden))
+        for name in (*hidden, *files):
+            if reason := why_left_out(name):
+                reasons[reason] += 1
+            else:
+                found.append(f"{place}/{name}")
     return sorted(found, key=os.path.split)
 
 

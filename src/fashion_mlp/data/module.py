@@ -94,6 +94,12 @@ class ImageDataModule(LightningDataModule):
         """Return the number of test images, and read them if that is not known otherwise."""
         return len(self.read_split("test")[1])
 
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class in all parts that are set up."""
+        labels = torch.cat([part.labels[part.indices] for part in self.parts.values()])
+        counts = torch.bincount(labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
     @property
     def has_validation(self) -> bool:
         """Whether there are images to validate on."""

@@ -1,10 +1,12 @@
 """What data modules over the reader's own images share: their parts, their classes, their size."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -18,11 +20,18 @@ MAX_CLASSES = 10_000
 
 
 class Labelled(NamedTuple):
-    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, and what the labels mean."""
+    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, what the labels mean, and the files of the images."""
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    paths: Sequence[Path]
+
+    def fingerprint(self) -> str:
+        """Return a checksum of the names, classes and sizes of the files: the same wherever their folder is."""
+        files = zip(self.paths, self.labels.tolist(), strict=True)
+        lines = sorted(f"{self.class_names[label]}/{path.name} {path.stat().st_size}" for path, label in files)
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 class OwnImagesDataModule(ImageDataModule):
@@ -35,6 +44,7 @@ class OwnImagesDataModule(ImageDataModule):
         test_size: images, or if less than 1 the part of them, that are held out for the test, stratified by class,
             where the test has no source of its own.
         class_names: the classes, in the order of the labels; by default those that the training images have.
+        val_size: likewise for validation, of what the test leaves.
         **loading: the arguments of `ImageDataModule`.
     """
 
@@ -45,9 +55,10 @@ class OwnImagesDataModule(ImageDataModule):
         mode: Mode = "gray",
         test_size: float = 0.2,
         class_names: Sequence[str] | None = None,
+        val_size: float = 0.1,
         **loading: Any,
     ) -> None:
-        super().__init__(**loading)
+        super().__init__(val_size=val_size, **loading)
         self.sources = dict(sources)
         self.image_size = (image_size[0], image_size[1])
         self.mode = mode
@@ -66,27 +77,35 @@ class OwnImagesDataModule(ImageDataModule):
             UserError: something in it cannot be used.
         """
 
-    def described(self, files: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the identity of the set: its files, and the arguments that decide what is made of them."""
+    def described(self, sources: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the identity of the set: its sources, and the arguments that decide what is made of them."""
         arguments = {
-            **files,
+            **sources,
             "image_size": list(self.image_size),
             "mode": self.mode,
             "test_size": self.test_size,
             "split_seed": self.split_seed,
         }
-        return {"name": self.name, "option": self.option, "arguments": arguments}
+        files = self.labelled("train").fingerprint()
+        return {"name": self.name, "option": self.option, "arguments": arguments, "files": files}
+
+    @override
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class in all sources that were read."""
+        labels = torch.cat([read.labels for read in self._read.values()])
+        counts = torch.bincount(labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property
     @override
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once the images are read
-        return self.given_class_names or self._labelled("train").class_names
+        return self.given_class_names or self.labelled("train").class_names
 
     @override
     def read_split(self, split: str) -> Batch:
         if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
-            return self._labelled(split)[:2]
-        whole = self._labelled("train")
+            return self.labelled(split)[:2]
+        whole = self.labelled("train")
         kept, held_out = stratified_split(whole.labels, self._held_out(len(whole.labels)), self.split_seed)
         chosen = held_out if split == "test" else kept
         return whole.images[chosen], whole.labels[chosen]
@@ -97,7 +116,12 @@ class OwnImagesDataModule(ImageDataModule):
             raise UserError(f"data.test_size={self.test_size}: leaves nothing to train or test of {count} images")
         return size
 
-    def _labelled(self, split: str) -> Labelled:
+    def labelled(self, split: str) -> Labelled:
+        """Return what the source of a split holds, which is read once.
+
+        Raises:
+            UserError: something in it cannot be used, or is in the source of another split too.
+        """
         if split not in self._read:
             names = self.given_class_names if split == "train" else self.class_names
             found = self.read_source(str(self.sources[split]), names)
@@ -106,5 +130,22 @@ class OwnImagesDataModule(ImageDataModule):
                 raise UserError(f"{self.sources[split]}: all images are of one class; there is nothing to tell apart")
             if count > MAX_CLASSES:
                 raise UserError(f"{self.sources[split]}: has {count:,} classes, more than {MAX_CLASSES:,}")
+            for other, read in self._read.items():
+                if shared := _shared(found, read):
+                    raise UserError(
+                        f"{self.sources[split]}: {len(shared)} of its images are in {self.sources[other]} too, such as "
+                        f"{shared[0]}; each image must be in one split only"
+                    )
             self._read[split] = found
         return self._read[split]
+
+
+def _shared(some: Labelled, others: Labelled) -> list[Path]:
+    """Return the files of one source that are in another too, under whatever name."""
+    known = {_file_id(path) for path in others.paths}
+    return [path for path in some.paths if _file_id(path) in known]
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -1,23 +1,32 @@
 """Image files of any kind to uint8 tensors of one kind."""
 
 import warnings
-from io import BytesIO
+from collections import Counter
+from io import BufferedReader, BytesIO, FileIO
 from math import isqrt
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
+from typing_extensions import override
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.terminal import printable
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg")
+"""Those that cameras and image editors write; libtiff has others that few people use."""
 MAX_PIXELS = 64_000_000
 """A larger picture is refused before it is decoded: a small file can hold a huge one. This many take up to 1.2 GiB."""
+MAX_EXIF = 1 << 16
+"""Bytes of EXIF data, as in a JPEG segment: its entries can share bytes, and Pillow copies these for each entry."""
+MAX_READS = 16
+"""How often a file is read at most, for the same reason: Pillow reads the entries of a TIFF four times."""
 
 Mode = Literal["gray", "rgb"]
 
@@ -25,6 +34,45 @@ Mode = Literal["gray", "rgb"]
 def mode_of(channels: int) -> Mode:
     """Return the mode that gives pictures of one channel, or of three."""
     return "gray" if channels == 1 else "rgb"
+
+
+def why_left_out(name: str) -> str:
+    """Return why a file, or a folder whose name ends in "/", is not read as an image; nothing if it is."""
+    if name.startswith("."):  # also the files named `._*` in which macOS stores attributes
+        return "hidden"
+    if name.endswith("/"):
+        return "folders"
+    return "" if name.lower().endswith(SUFFIXES) else Path(name).suffix.lower() or "without a suffix"
+
+
+def left_out(place: str | Path, reasons: Counter[str]) -> str:
+    """Return a line that says how many files and folders were left out, and why.
+
+    Args:
+        place: the folder.
+        reasons: how many files there are for each reason.
+    """
+    told = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common(5))
+    rest = reasons.total() - sum(count for _, count in reasons.most_common(5))
+    told += f", others: {rest}" if rest else ""
+    return printable(f"{place}: {reasons.total()} entries left out ({told}); images end in {', '.join(SUFFIXES)}")
+
+
+class _BoundedReader(BufferedReader):
+    """A file that can be read `MAX_READS` times."""
+
+    def __init__(self, raw: FileIO | BytesIO) -> None:
+        super().__init__(raw)
+        self._left = MAX_READS * raw.seek(0, 2) + (1 << 16)
+        raw.seek(0)
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise UserError("refers to the same bytes many times, and would fill the memory")
+        return content
 
 
 def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None) -> Tensor:
@@ -50,7 +98,9 @@ def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None)
             raise UserError("is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is then refused, or does not matter
-            return _read(BytesIO(source) if isinstance(source, bytes) else source, mode, enough)
+            raw = BytesIO(source) if isinstance(source, bytes) else FileIO(source)
+            with _BoundedReader(raw) as file:
+                return _read(file, mode, enough)
     except UnidentifiedImageError as error:
         raise UserError(f"is no picture ({', '.join(FORMATS)})") from error
     except UserError:
@@ -67,16 +117,39 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resized
 
 
-def _read(source: Path | BytesIO, mode: Mode, enough: int | None) -> Tensor:
+def _read(file: BufferedReader, mode: Mode, enough: int | None) -> Tensor:
     # Named, since Pillow would hand others to programs (EPS to Ghostscript) or to decoders that few have looked at.
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _check_tiff(image)
         if enough is not None:
             image.draft(None, (enough, enough))
+        image.load()
+        if any(len(image.info.get(name, "")) > MAX_EXIF for name in ("exif", "Raw profile type exif")):
+            raise UserError(f"has more than {MAX_EXIF:,} bytes of EXIF data")
         factor = max(1, isqrt(image.width * image.height) // enough) if enough is not None else 1
         ImageOps.exif_transpose(image, in_place=True)
         return _to_tensor(image, mode, factor)
+
+
+def _check_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse what libtiff would need much memory for, and what Pillow would read as other grey levels.
+
+    Raises:
+        UserError: an unusual compression, large tiles, signed numbers or floats, or other than 8 or 16 bits.
+    """
+    tags = image.tag_v2
+    if (compression := image.info["compression"]) not in TIFF_COMPRESSIONS:
+        raise UserError(f"is a TIFF with the compression {compression}; save it without, or as PNG")
+    width, height = (tags.get(tag, 1) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    if width * height > MAX_PIXELS:
+        raise UserError(f"has tiles of {width} x {height} pixels, more than {MAX_PIXELS:,}")
+    bits, kinds = (tags.get(tag, (1,)) for tag in (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLEFORMAT))
+    is_inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    if set(kinds) != {1} or not {1, 2, 4, 8, 16}.issuperset(bits) or (is_inverted and 16 in bits):
+        raise UserError("has an unsupported pixel format; save it with 8 unsigned bits per channel, 0 for black")
 
 
 def _to_tensor(image: Image.Image, mode: Mode, factor: int) -> Tensor:

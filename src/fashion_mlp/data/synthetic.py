@@ -24,6 +24,7 @@ class SyntheticDataModule(ImageDataModule):
         train_size: number of training images.
         test_size: number of test images, drawn with a seed of their own.
         seed: of the drawing.
+        val_size: images that are held out of the training set.
         **loading: the arguments of `ImageDataModule`.
     """
 
@@ -38,9 +39,10 @@ class SyntheticDataModule(ImageDataModule):
         train_size: int = 12_000,
         test_size: int = 2_000,
         seed: int = 0,
+        val_size: float = 1000,
         **loading: Any,
     ) -> None:
-        super().__init__(**loading)
+        super().__init__(val_size=val_size, **loading)
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
         self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
