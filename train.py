@@ -15,6 +15,11 @@ Commands to copy:
     tensorboard --logdir runs                         # the charts of all runs
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the process without a traceback
+
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -29,34 +34,41 @@ from omegaconf import DictConfig
 from fashion_mlp import config
 from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import told_in_one_line
-from fashion_mlp.processes import is_first
-from fashion_mlp.resume import resume
+from fashion_mlp.interruption import exit_on_signal
+from fashion_mlp.loading import loading_torch
+from fashion_mlp.processes import end_with_launcher, is_first
+from fashion_mlp.resume import record, resume
 from fashion_mlp.run_directory import removed_unless_started
-from fashion_mlp.sweep import run_job
+from fashion_mlp.sweep import run_job, typed_overrides
+from fashion_mlp.terminal import exit_on_closed_stdout
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Run one job; return the objective of a sweep."""
     hydra_cfg = HydraConfig.get()
-    overrides = list(hydra_cfg.overrides.task)
+    overrides = typed_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
     with told_in_one_line():
-        return train(cfg, overrides) if cfg.resume is None else resume(cfg, overrides, train)
+        if cfg.resume is not None:
+            return resume(cfg, overrides, train)
+        return train(cfg, overrides, before_fit=partial(record, Path(hydra_cfg.runtime.output_dir), cfg, overrides))
 
 
 def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
     """Import torch and train."""
-    from fashion_mlp import training
-
+    with loading_torch():
+        from fashion_mlp import training
     return training.train(cfg, overrides, **options)
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     config.register()
     if not is_first():
         sys.argv[1:] = without_folder(sys.argv[1:])
-    with told_in_one_line(), removed_unless_started():
+    with exit_on_closed_stdout(), told_in_one_line(), removed_unless_started():
+        signal.signal(signal.SIGINT, exit_on_signal)
         sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
         main()

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -106,6 +107,7 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr("sys.argv", list(argv))
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             runpy.run_path(argv[0], run_name="__main__")
             status = 0
@@ -113,7 +115,8 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
             if isinstance(ended.code, str):
                 print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
             status = ended.code if isinstance(ended.code, int) else 1
-        finally:  # Hydra sets them for the whole process
+        finally:  # Hydra and train.py set them for the whole process
+            signal.signal(signal.SIGINT, on_interrupt)
             for handler in set(logging.root.handlers) - set(handlers):
                 handler.close()
             logging.root.handlers[:] = handlers

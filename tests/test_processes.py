@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ import torch
 from fashion_mlp import processes
 from fashion_mlp.command_line.check import check, without_folder
 from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.interruption import StopRequest
 from fashion_mlp.training import train
 from tests.conftest import CONF, ROOT, SMALL, Compose
 
@@ -23,7 +27,8 @@ QUICK = ("logger=none",)
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
 """Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
 AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
-RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"}
+RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_STEP_ID"}
+RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 
 
 class Outcome(NamedTuple):
@@ -66,6 +71,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
         "SLURM_NODEID": "0",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_ID": "0",
     }
     # Which of torchrun's own two processes ends first is chance, and the other tells of it: in C++ or in Python.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
@@ -90,12 +96,25 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
             )
             for rank in (0, 1)
         ],
+        # In an allocation, which srun has not entered: Lightning starts the processes.
+        "allocation": [
+            started(
+                folder / "allocation",
+                data_root,
+                (sys.executable,),
+                *here,
+                *QUICK,
+                SLURM_JOB_ID="1",
+                SLURM_JOB_NAME="train",
+                SLURM_NTASKS="4",
+            )
+        ],
     }
     return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
 def test_two_processes_come_to_what_one_comes_to(
     outcomes: dict[str, Outcome], compose_small: Compose, program: str
 ) -> None:
@@ -184,6 +203,8 @@ def test_the_processes_that_were_started_are_those_of_the_configuration(environm
     environment.setenv("SLURM_NTASKS", "8")
     environment.setenv("SLURM_NNODES", "2")
     environment.setenv("SLURM_JOB_NAME", "train")
+    check([], CONF)  # in an allocation, which srun has not entered
+    environment.setenv("SLURM_STEP_ID", "0")
     assert "srun has started 4 x 2 processes; use trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
     check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"], CONF)
     check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"], CONF)
@@ -213,3 +234,66 @@ def test_another_process_tells_its_mistake_only_if_the_run_goes_on(
     with pytest.raises(SystemExit) as ended, told_in_one_line():
         raise UserError("optimizer.lr=0")
     assert ended.value.code == ("error: optimizer.lr=0" if wanted else 1)
+    with pytest.raises(ConnectionError if wanted else SystemExit), told_in_one_line():
+        raise ConnectionError("closed by the first process")
+
+
+def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_process_ends_with_the_one_that_has_started_it() -> None:
+    """It holds the pipe as well, whose end comes when both have ended."""
+    second = "from fashion_mlp.processes import end_with_launcher as end; end(); print('ready', flush=True); input()"
+    first = (
+        "import os, subprocess, sys\n"
+        "from fashion_mlp.processes import end_with_launcher\n"
+        "end_with_launcher()\n"
+        "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': '1'})\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", first, second], env=environment, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+        assert process.communicate(timeout=60)[0] == ""
+
+
+@pytest.mark.slow
+def test_no_process_waits_for_a_first_one_that_was_killed(tmp_path: Path, data_root: Path) -> None:
+    process = started(tmp_path, data_root, (sys.executable,), "trainer.accelerator=cpu", *QUICK)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system does not list the children of a process")
+    wait_for(children.read_text, process)
+    process.kill()
+    assert finished(process).stderr == ""  # comes when all who could write to it have ended
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_another_machine_can_be_ended(tmp_path: Path, data_root: Path) -> None:
+    there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    process = started(tmp_path, data_root, (sys.executable,), *overrides, *QUICK, **there)
+    with socket.socket() as probe:
+        wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
+    process.terminate()
+    done = finished(process)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+def test_signals_end_a_process_that_waits_for_others() -> None:
+    stop = StopRequest()
+    before = signal.getsignal(signal.SIGTERM)
+    with stop.listening():
+        stop.use_default_handlers()
+        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        stop.listen_again()
+        assert signal.getsignal(signal.SIGTERM) == stop._on_signal
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
@@ -28,6 +29,8 @@ from tests.conftest import ROOT, Compose, Run
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
+OFF_LAST = ("data.augment.flip=0.5", "data.augment.off_last=0.4")
+ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
 @pytest.fixture
@@ -64,6 +67,9 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (15, ["trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1"]),
         (16, ["trainer.limit_train_batches=7", "scheduler=cosine", "trainer.max_epochs=4"]),
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
+        (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
+        (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_LAST]),
     ],
     ids=str,
 )
@@ -152,19 +158,37 @@ def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
     assert not Path(cfg.run_dir, "csv/metrics.before").exists()
 
 
-def test_a_run_that_moved_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask) -> None:
-    whole = compose_small("whole", "optimizer.lr=0.5", "trainer.max_epochs=4")
+NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
+"""A name with `=`, in a subdirectory for each epoch."""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["callbacks.best_checkpoint.dirpath=${run_dir}/best"],
+        [NAMED],
+        [NAMED, "+callbacks.best_checkpoint.save_top_k=2"],
+        ["+callbacks.best_checkpoint.save_top_k=2"],
+    ],
+    ids=["best", "directory", "named", "named, two", "two"],
+)
+def test_a_run_that_moved_keeps_its_best_checkpoint(
+    compose_small: Compose, sigterm_at: Ask, overrides: list[str]
+) -> None:
+    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *overrides]
+    whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
     train(whole)
-    before = compose_small("before", "optimizer.lr=0.5", "trainer.max_epochs=4")
     sigterm_at(25)
     with pytest.raises(Interrupted):
         train(before)
-    after = compose_small("after", "optimizer.lr=0.5", "trainer.max_epochs=4")
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
     results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
     assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
+    kept = [{path.relative_to(cfg.run_dir) for path in Path(cfg.run_dir).rglob("*.ckpt")} for cfg in (whole, after)]
+    assert kept[0] == kept[1]
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +273,32 @@ def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
     done = run_as_typed("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
     assert f"trainer.max_epochs=2: {override.partition('=0')[0]} was planned for 1 epochs" in done.stderr
+
+
+def test_values_that_referred_to_others_are_resumed(
+    run_here: Run, run_as_typed: Run, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers from the environment stay as they were, whatever has become of it."""
+    assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
+    for name, value in (("LR", "0.01"), ("WIDTH", "8"), ("DATA", "elsewhere")):
+        monkeypatch.setenv(name, value)
+    numbers = ("optimizer.lr=${oc.env:LR}", "model.hidden_sizes=[${oc.env:WIDTH}]", "data.shuffle_seed=${seed}")
+    sigterm_at(11)
+    assert run_here("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
+    monkeypatch.delenv("LR")
+    monkeypatch.setenv("WIDTH", "16")
+    monkeypatch.delenv("DATA")
+    before = Path("a/.hydra/config.yaml").read_text()
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data.root=${oc.env:DATA}: cannot be resolved: Environment variable 'DATA' not found\n"
+    )
+    assert Path("a/.hydra/config.yaml").read_text() == before
+    done = run_as_typed("resume=a", "data.root=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
+    assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
 
 
 def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
@@ -339,13 +389,20 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
+def test_a_signal_while_a_loader_starts(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    done = run_here("hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments() -> None:
-    """The short form of `python tests/kill_and_resume.py --kills 20`."""
+@pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
+def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
+    """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
     script = ROOT / "tests/kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, "--kills", "1"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("equal to the last bit") == 3
+    assert done.stdout.count("equal to the last bit") == count
 
 
 def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:

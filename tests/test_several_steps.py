@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -165,6 +165,7 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
         {"max_epochs": -1},
         {"callbacks": [Watcher()]},
         {"callbacks": [ModelCheckpoint(every_n_train_steps=5)]},
+        {"callbacks": [GradientAccumulationScheduler({1: 2})]},
     ],
     ids=lambda changes: " ".join(changes),
 )

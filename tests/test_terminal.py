@@ -1,6 +1,8 @@
 """Nothing that a file or a name holds reaches the terminal as a control sequence."""
 
 import json
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from PIL import Image
 
 from fashion_mlp.cli import main
 from fashion_mlp.errors import UserError
-from fashion_mlp.terminal import printable
+from fashion_mlp.terminal import printable, silence_libraries
 from tests.conftest import Run
 from tests.test_forged_files import saved
 
@@ -87,3 +89,18 @@ def test_a_run_prints_none_and_logs_none(run_as_typed: Run, tmp_path: Path) -> N
     for text in (done.stdout, (tmp_path / "run" / "train.log").read_text()):
         assert f"own images (images{SHOWN})" in text
         assert RED not in text
+
+
+def test_a_warning_of_lightning_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    logging.root.addHandler(handler)
+    try:
+        silence_libraries()
+        for name in ("lightning.pytorch.trainer", "lightning.fabric.utilities", "lightning.pytorch.callbacks.timer"):
+            logging.getLogger(name).warning("careful")
+            logging.getLogger(name).info("for your information")
+    finally:
+        logging.root.removeHandler(handler)
+    out, err = capfd.readouterr()
+    assert out.splitlines() == ["careful", "careful", "careful", "for your information"]
+    assert err == ""

@@ -1,14 +1,11 @@
 """`python train.py` as its user meets it: what it prints, what it leaves, how it ends."""
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
+import signal
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -70,6 +67,42 @@ def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: P
     assert {path.parent for path in home.rglob("*") if path.is_file()} <= {home / ".cache" / "matplotlib"}
 
 
+EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,stopping_threshold:0.01"
+
+
+def test_early_stopping_is_reported(run_here: Run, tmp_path: Path) -> None:
+    done = run_here(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
+    assert "at epoch 1 of 1 (stopped early), in" in done.stdout
+    assert "Signaling" not in done.stdout
+    assert json.loads((tmp_path / "a/metrics.json").read_text())["stopped_early"].startswith("Stopping threshold")
+
+
+@pytest.mark.parametrize(
+    ("typed", "lines"),
+    [
+        ("trainer.profiler=simple", ["FIT Profiler Report", "TEST Profiler Report"]),
+        ("trainer.profiler=advanced", ["FIT Profiler Report", "TEST Profiler Report"]),
+        (f"+callbacks.early={EARLY},verbose:true}}", ["Stopping threshold reached: .* Signaling Trainer to stop."]),
+        ("+callbacks.best_checkpoint.verbose=true", ["Epoch 0, global step 10: 'val/acc' reached .*"]),
+        ("+callbacks.summary._target_=lightning.pytorch.callbacks.ModelSummary", ["25.4 K    Trainable params"]),
+        (
+            "+callbacks.timer={_target_:lightning.pytorch.callbacks.Timer,duration:{microseconds:1}}",
+            ["Time limit reached. .*", "stopped early after epoch 1: The time limit was reached."],
+        ),
+    ],
+    ids=["simple", "advanced", "early", "checkpoint", "summary", "timer"],
+)
+def test_what_lightning_is_asked_to_say_is_shown_once(run_here: Run, typed: str, lines: list[str]) -> None:
+    done = run_here(typed, "logger=none", "trainer.max_epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in lines:
+        assert len(re.findall(rf"^{line}$", done.stdout, re.M)) == 1, done.stdout
+    assert "GPU available" not in done.stdout
+    assert "`Trainer.fit` stopped" not in done.stdout
+
+
 def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -118,28 +151,34 @@ def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
-    """A pseudo-terminal stands in for the user's."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", *drawn]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=terminal, stdin=terminal)
-    os.close(terminal)
-    output = b""
-    while True:
-        try:
-            part = os.read(controller, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
-        if not part:
-            break
-        output += part
-    text = output.decode()
-    assert process.wait() == 0
-    assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
-    assert set(re.findall(r"epoch 1/2: +(\d+)%", text)) == {"0", "20", "40", "60", "80", "100"}
-    assert "v_num" not in text
-    assert re.search(r"epoch 2/2   train loss", text)
-    assert "Warning" not in text
+def stub(tmp_path: Path, module: str, code: str) -> str:
+    """Return a PYTHONPATH with a module of this name that runs some code when it is imported."""
+    folder = tmp_path / "stubs"
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(code)
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.mark.parametrize("module", ["hydra", "torch"])
+@pytest.mark.parametrize("program", ["train.py", "fashion-mlp"])
+def test_ctrl_c_during_an_import_leaves_nothing(tmp_path: Path, program: str, module: str) -> None:
+    interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    environment = os.environ | {"PYTHONPATH": stub(tmp_path, module, interrupt)}
+    code = {
+        "train.py": [str(ROOT / "train.py"), *SMALL],
+        "fashion-mlp": ["-c", "from fashion_mlp.cli import main; main(['evaluate', 'best.ckpt'])"],
+    }
+    command = [sys.executable, *code[program]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
+
+
+def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_path: Path) -> None:
+    shortage = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
+    done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", shortage))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["stubs"]

@@ -30,6 +30,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what `replacing` left in a directory when its process was killed."""
-    for path in folder.glob(f".*{PARTIAL}"):
+    """Remove what `replacing` left in a directory and below it when its process was killed."""
+    for path in folder.rglob(f".*{PARTIAL}"):
         path.unlink(missing_ok=True)

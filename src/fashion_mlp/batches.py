@@ -1,11 +1,11 @@
 """What an epoch's minibatches must be: known once the data are read, and told before training begins."""
 
-from collections.abc import Mapping
 from itertools import count as count_from
 from math import ceil
 
 from omegaconf import DictConfig
 
+from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 
 
@@ -16,22 +16,25 @@ def limited(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def check_batches(cfg: DictConfig, images: Mapping[str, int], processes: int) -> None:
+def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
     """Check that the batches of each stage suit what the configuration does with them.
 
     Args:
         cfg: the configuration.
-        images: the number of images of "train", "val" and "test".
+        datamodule: of the run, set up for "fit".
         processes: the number of processes, each of which takes its share of the images.
 
     Raises:
         UserError: a key must be changed.
     """
-    share, size, trainer = ceil(images["train"] / processes), cfg.data.batch_size, cfg.trainer
+    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    if cfg.test:
+        images["test"] = datamodule.num_test_images()
+    share, size, trainer = ceil(images["train"] / processes), datamodule.batch_size, cfg.trainer
     batches = ceil(share / size)
     used = limited(batches, trainer.limit_train_batches)
     for stage, count in images.items():
-        total = batches if stage == "train" else ceil(count / processes / cfg.data.eval_batch_size)
+        total = batches if stage == "train" else ceil(count / processes / datamodule.eval_batch_size)
         name = "overfit_batches" if trainer.overfit_batches and stage != "test" else f"limit_{stage}_batches"
         if total and limited(total, trainer[name]) == 0:
             raise UserError(

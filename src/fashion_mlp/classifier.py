@@ -73,6 +73,8 @@ class Classifier(LightningModule):
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
+        self.learning_rates = [math.nan]
+        """The rate of each step of this epoch; of a resumed run, of the last step before and of each since then."""
         self.samples_seen = 0
         """Training images that this process has gone through."""
         self.validated_epochs = 0
@@ -89,6 +91,7 @@ class Classifier(LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.learning_rates.append(self.learning_rate)
         loss, logits = self.learn_from(batch, self.global_step + 1)
         self.train_metrics.add(loss, logits, batch[1])
         return loss
@@ -126,19 +129,23 @@ class Classifier(LightningModule):
         self.began = time.perf_counter() - self._seconds_before
 
     @override
+    def on_train_epoch_start(self) -> None:
+        self.learning_rates.clear()
+
+    @override
     def on_train_epoch_end(self) -> None:
         self.samples_seen += self.train_metrics.num_samples
-        self._log_epoch(self.train_metrics)
+        self.log_epoch(self.train_metrics)
 
     @override
     def on_validation_epoch_end(self) -> None:
-        self._log_epoch(self.val_metrics)
+        self.log_epoch(self.val_metrics)
         if not self.trainer.sanity_checking:
             self.validated_epochs = self.current_epoch + 1
 
     @override
     def on_test_epoch_end(self) -> None:
-        self._log_epoch(self.test_metrics)
+        self.log_epoch(self.test_metrics)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -176,6 +183,7 @@ class Classifier(LightningModule):
             "samples_seen": self.samples_seen,
             "seconds": time.perf_counter() - self.began,
             "validated_epochs": self.validated_epochs,
+            "learning_rates": self.learning_rates[-1:],
             "train_metrics": self.train_metrics.unfinished(),
         }
 
@@ -183,6 +191,7 @@ class Classifier(LightningModule):
         """Begin with what `progress` has returned."""
         self.samples_seen = progress["samples_seen"]
         self.validated_epochs = progress.get("validated_epochs", 0)  # not in a checkpoint of an earlier version
+        self.learning_rates = list(progress.get("learning_rates", self.learning_rates))
         self.train_metrics.go_on(progress["train_metrics"])
         self._seconds_before = progress["seconds"]
         self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
@@ -201,7 +210,7 @@ class Classifier(LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        """The current learning rate of the first parameter group."""
+        """The learning rate of the first parameter group, with which the next step is taken."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @torch.inference_mode()
@@ -226,13 +235,20 @@ class Classifier(LightningModule):
         metrics.add(self.eval_loss(logits, labels), logits, labels)
         return logits
 
+    def log_epoch(self, metrics: EpochMetrics) -> None:
+        """Log the metrics of an epoch to the callbacks, and to the loggers at the optimizer step."""
+        values = metrics.compute()
+        for name, value in values.items():
+            # Already those of all processes; sync_dist only tells Lightning so.
+            self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), logger=False, sync_dist=True)
+        if self.trainer.sanity_checking:
+            return
+        # Not by `self.log`, which counts calls of `training_step`.
+        for logger in self.loggers:
+            logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+            logger.save()
+
     def _augmented_steps(self) -> float:
         if not self.augment.is_on:
             return 0
         return round((1 - self.augment.off_last) * self.total_steps()) if self.augment.off_last else math.inf
-
-    def _log_epoch(self, metrics: EpochMetrics) -> None:
-        # Already those of all processes; sync_dist only tells Lightning so. "step" is the step of the chart.
-        self.log("step", float(self.global_step), sync_dist=True)
-        for name, value in metrics.compute().items():
-            self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), sync_dist=True)

@@ -8,10 +8,8 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from fashion_mlp.errors import told_in_one_line
-from fashion_mlp.memory import shortage_told
+from fashion_mlp.interruption import exit_at_once
 from fashion_mlp.terminal import printable
-from fashion_mlp.workers import worker_deaths_explained
 
 REMEDIES = {
     "bench": "lower --batch-size or --hidden-sizes",
@@ -42,9 +40,15 @@ ENSEMBLE_HELP = "names that end in .ckpt: further checkpoints, whose probabiliti
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = _parsed(argv)
+    # Imported here, so that --help and a mistyped option answer at once.
+    with exit_at_once():
+        from fashion_mlp.errors import told_in_one_line
+        from fashion_mlp.loading import loading_torch
+        from fashion_mlp.memory import shortage_told
+        from fashion_mlp.workers import worker_deaths_explained
     with told_in_one_line(), worker_deaths_explained(), shortage_told(REMEDIES[arguments.command]):
-        # Loaded for the command alone, so that --help and a mistyped option answer at once.
-        command = import_module(f"fashion_mlp.commands.{arguments.command}")
+        with loading_torch():
+            command = import_module(f"fashion_mlp.commands.{arguments.command}")
         status: int = command.run(arguments)
         return status
 
@@ -132,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="serve a page to try checkpoints on; extra [demo]")
     demo.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file written by train.py; or data...")
-    demo.add_argument("--host", default="127.0.0.1", help="where it answers; by default this machine only")
+    demo.add_argument("--host", default="127.0.0.1", help="address or name to listen on; by default this machine only")
     demo.add_argument("--port", type=_port, metavar="N", help="by default the first that is free from 7860 on")
     _add_device(demo)
 

@@ -61,7 +61,7 @@ class FashionMNISTConfig(DataConfig):
 
     root: str = MISSING
     mirrors: list[str] = MISSING
-    timeout: float = number(gt=0)
+    timeout: float = number(gt=0, le=86_400)
     val_size: int = number(ge=0, lt=60_000)
 
 
@@ -179,7 +179,7 @@ class CosineConfig(SchedulerConfig):
 class OneCycleConfig(SchedulerConfig):
     """`fashion_mlp.schedulers.onecycle`."""
 
-    pct_start: float = number(ge=0, le=1)
+    pct_start: float = number(ge=0, lt=1)
     div_factor: float = number(ge=1)
     final_div_factor: float = number(ge=1)
 

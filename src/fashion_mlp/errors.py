@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp import processes
-from fashion_mlp.interruption import Interrupted
+from fashion_mlp.interruption import Interrupted, erase_line
 from fashion_mlp.terminal import printable
 
 MANY = 5
@@ -40,19 +40,25 @@ def _in_one_line(text: str) -> str:
 def told_in_one_line() -> Iterator[None]:
     """Turn a `UserError` into its message on stderr and exit status 1, and an interruption into how to go on.
 
-    A mistake that all processes of a run make is told by the first of them.
+    An error that all processes of a run have is reported by the first of them; one that another process has because
+    the first has ended, by none.
     `HYDRA_FULL_ERROR=1` lets the error pass with its traceback.
     """
     try:
         yield
-    except UserError as error:
+    except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        is_told = processes.is_first() or processes.is_left_running()
-        sys.exit(f"error: {error}" if is_told else 1)
+        if not (processes.is_first() or processes.is_left_running()):
+            sys.exit(1)
+        if not isinstance(error, UserError):
+            raise
+        sys.exit(f"error: {error}")
     except Interrupted as interrupted:
         if interrupted.message and processes.is_first():
+            erase_line()
             print(interrupted.message, file=sys.stderr)  # noqa: T201, as `sys.exit` does with a message
         sys.exit(interrupted.code)
     except KeyboardInterrupt:
+        erase_line()
         sys.exit(130)  # what a shell expects: 128 and the signal's number

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
@@ -64,17 +67,19 @@ def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
         raise UserError(
             f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
         ) from error
-    except RuntimeError as error:
-        if not (explanation := explain_death(error)):
-            raise
-        hint = _how_to_go_on(run_dir)
-        if hint and REMEDY in explanation:
-            hint += f" {REMEDY}"
-        if stop.signum is not None:  # which was sent to the workers too, and has ended them
+    except (Interrupted, RuntimeError) as error:
+        explanation = explain_death(error)
+        if explanation and stop.signum is not None:  # the signal has ended the workers too
             raise Interrupted(stop.signum, f"interrupted{_how_to_go_on(run_dir)}") from error
-        raise UserError(f"{explanation}{hint}") from error
-    except Interrupted as error:
-        raise Interrupted(error.signum, f"{error.message or 'interrupted'}{_how_to_go_on(run_dir)}") from error
+        if explanation:
+            hint = _how_to_go_on(run_dir)
+            raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
+        # Lightning fails to clean up after a signal that arrives while it starts a loader.
+        interrupted = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(interrupted, Interrupted):
+            raise
+        message = f"{interrupted.message or 'interrupted'}{_how_to_go_on(run_dir)}"
+        raise Interrupted(interrupted.signum, message) from error
     finally:
         threading.excepthook = before
 
@@ -95,6 +100,8 @@ def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _how_to_go_on(run_dir: Path) -> str:
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return ""  # the sweep says how to resume all of its jobs
     folder = run_dir / "checkpoints"
     if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         return ""

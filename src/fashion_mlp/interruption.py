@@ -1,19 +1,25 @@
 """SIGTERM and Ctrl-C: a run saves, says how to go on with it, and ends with the status that a shell expects."""
 
 import os
+import shutil
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from typing_extensions import override
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGPIPE = 13
+"""Its number, which Windows does not know."""
+EXIT_HOOKS: list[Callable[[], None]] = []
+"""What `exit_on_signal` calls before it ends the process, the last one first."""
 
 
 class Interrupted(SystemExit):
-    """A run was asked to end. Its status is 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+    """A run was asked to end. Its status is 128 and the signal's number, such as 130 for Ctrl-C and 143 for SIGTERM.
 
     It is no `Exception`, so that it ends a sweep and not only a job of it, and no `KeyboardInterrupt`, which Lightning
     would turn into a status of 1.
@@ -27,6 +33,39 @@ class Interrupted(SystemExit):
     @override
     def __str__(self) -> str:
         return self.message
+
+
+def exit_on_signal(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal by ending the process at once.
+
+    A `KeyboardInterrupt` can be lost, or become another error, while modules are imported or a library is in a state
+    that it must restore.
+    """
+    erase_line()
+    for hook in reversed(EXIT_HOOKS):
+        hook()
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def erase_line() -> None:
+    """Erase the last line of a terminal, which holds the `^C` that was typed and perhaps a progress bar."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r")
+        sys.stderr.flush()
+
+
+@contextmanager
+def exit_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process at once within the block, without a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, exit_on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StopRequest:
@@ -69,6 +108,12 @@ class StopRequest:
         if self._is_listening:
             for signum in SIGNALS:
                 signal.signal(signum, self._on_signal)
+
+    def use_default_handlers(self) -> None:
+        """Let a signal end the process at once, also in a call of C++ that waits for other processes."""
+        if self._is_listening:
+            for signum in SIGNALS:
+                signal.signal(signum, signal.SIG_DFL)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that fetches batches: Ctrl-C reaches it too, but is not its affair

@@ -7,14 +7,21 @@ from typing import Any
 
 from fashion_mlp.errors import UserError
 
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""Of what torch says on CUDA and MPS, on a CPU, on a CPU under Windows, in CUDA's libraries."""
+SIGNS = (
+    "out of memory",  # torch on CUDA and MPS
+    "can't allocate memory",  # torch on a CPU
+    "not enough memory",  # torch on a CPU under Windows
+    "ALLOC_FAILED",  # CUDA's libraries
+    "failed to map segment",  # the dynamic loader, as an ImportError
+    "Cannot allocate memory",  # the system, as an OSError
+)
+"""What errors say about a lack of memory."""
 
 
 def is_shortage(error: BaseException) -> bool:
     """Return whether an error says that memory could not be had."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in SIGNS)
     )
 
 
@@ -30,7 +37,7 @@ def shortage_told(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if not is_shortage(error):
             raise
         wanted = re.search(r"allocate ([\d.]+ \w+)", str(error))
@@ -41,8 +48,9 @@ def shortage_told(remedy: str) -> Iterator[None]:
 
 def remedy_for(config: Mapping[str, Any]) -> str:
     """Return the keys of a run that decide how much memory it takes, with their values."""
-    keys = [f"data.batch_size ({config['data']['batch_size']})"]
+    data = config["data"]
+    keys = [f"data.batch_size ({data.get('batch_size')})"]
     if "hidden_sizes" in config["model"]:
         keys.append(f"model.hidden_sizes ({list(config['model']['hidden_sizes'])})")
-    evaluation = f"data.eval_batch_size ({config['data']['eval_batch_size']})"
+    evaluation = f"data.eval_batch_size ({data.get('eval_batch_size')})"
     return f"lower {', '.join(keys)}, for validation and test {evaluation}, or set trainer.precision=bf16-true"

@@ -5,10 +5,13 @@ each with the same command line. The run's folder, its log and its words on the 
 """
 
 import os
+import threading
 import time
 from typing import NamedTuple
 
 PARENT = os.getppid()
+LAUNCHER = "FASHION_MLP_LAUNCHER"
+"""Environment variable with the process of the run that has started this one, as Lightning does it."""
 GRACE = 5.0
 """Seconds in which a run whose first process has failed ends the others."""
 
@@ -34,11 +37,39 @@ def launch() -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         return Launch("torchrun", devices, int(os.environ["WORLD_SIZE"]) // devices)
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell, as Lightning tells it
-    if "SLURM_NTASKS" in os.environ and not interactive:
+    if "SLURM_NTASKS" in os.environ and _in_slurm_step():
         nodes = int(os.environ.get("SLURM_NNODES", 1))
         return Launch("srun", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
     return None
+
+
+def ignore_slurm_allocation() -> None:
+    """Let Lightning start the processes in a SLURM allocation without srun: it would wait for those of srun."""
+    if "SLURM_NTASKS" in os.environ and not _in_slurm_step():
+        os.environ["SLURM_JOB_NAME"] = "interactive"  # by which Lightning recognizes a shell
+
+
+def _in_slurm_step() -> bool:
+    """Return whether srun has started this process, and not a shell in an allocation."""
+    is_shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return not is_shell and ("SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ)
+
+
+def end_with_launcher() -> None:
+    """End this process when the one that Lightning has started it from is gone, however that one ended.
+
+    Before they have met, it would wait for that one for half an hour.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        os.environ[LAUNCHER] = str(os.getpid())
+    elif LAUNCHER in os.environ:
+        threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHER]),), daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    while os.getppid() == process:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def is_left_running() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks import Timer
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
@@ -73,16 +74,29 @@ def device_name(trainer: Trainer) -> str:
     return f"{trainer.world_size} x {root.type} ({kind})"
 
 
+def stop_reason(trainer: Trainer) -> str | None:
+    """Return why training ended before its last epoch; None if it did not, or was limited by steps."""
+    if trainer.current_epoch == trainer.max_epochs:
+        return None
+    messages = [callback.stopping_reason_message for callback in trainer.early_stopping_callbacks]
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    limits = [timer.time_remaining() for timer in timers]
+    if any(remaining is not None and remaining <= 0 for remaining in limits):
+        messages.append("The time limit was reached.")
+    return next((message.removesuffix(" Signaling Trainer to stop.") for message in messages if message), None)
+
+
 def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, *, has_charts: bool) -> str:
     """Return the table of results, and where to look next."""
     folder = relative_to_cwd(run_dir)
     logdir = folder if folder.is_absolute() else Path(*folder.parts[:1])  # the directory of all runs
+    early = " (stopped early)" if metrics.get("stopped_early") else ""
     rows = [f"{'':<12}{'loss':>8}{'accuracy':>10}"]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
             rows.append(f"{name:<12}{metrics[f'{stage}/loss']:>8.4f}{metrics[f'{stage}/acc']:>10.4f}")
     rows += [
-        f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
+        f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}{early}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
         f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none was written'}",
     ]
@@ -117,5 +131,6 @@ def _finite(value: Any) -> Any:
 
 
 def _name(factory: Any) -> str:
-    """Return the name of what a partial makes, with its learning rate."""
-    return f"{factory.func.__name__} at {factory.keywords['lr']:g}"
+    """Return the name of what a partial makes, with its learning rate if that is given."""
+    rate = factory.keywords.get("lr")
+    return factory.func.__name__ if rate is None else f"{factory.func.__name__} at {rate:g}"

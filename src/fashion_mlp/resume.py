@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from hydra.utils import to_absolute_path
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.command_line import flags
@@ -61,7 +61,10 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         raise UserError(_no_run(request.text, folder))
     replaced = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
     kept = [text for text in (*hydra["overrides"]["hydra"], *request.hydras) if not text.startswith(replaced)]
-    latest = {text.partition("=")[0]: text for text in recorded}
+    config = _read(folder / RECORD / "config.yaml")
+    if not isinstance(config, dict):
+        raise UserError(_no_run(request.text, folder))
+    latest = {text.partition("=")[0]: _with_recorded_value(text, OmegaConf.create(config)) for text in recorded}
     changed = [text for text in request.others if text not in latest.values()]
     place = [f"hydra.run.dir={hydra_quote(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     return [*recorded_flags(hydra), *kept, *place, *latest.values(), *changed, f"{KEY}={hydra_quote(folder)}"]
@@ -81,30 +84,66 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     Raises:
         UserError: the configuration differs from the recorded one in more than the keys in `OVERRIDABLE`.
     """
-    folder = relative_to_cwd(Path(to_absolute_path(cfg.resume)))
+    folder = Path(to_absolute_path(cfg.resume))
+    shown_folder = relative_to_cwd(folder)
     recorded = _read(folder / RECORD / "config.yaml")
-    if not isinstance(recorded, dict):
-        raise UserError(_no_run(f"{KEY}={folder}", folder))
-    current: Any = OmegaConf.to_container(cfg)
+    current: Any = OmegaConf.to_container(resolve_environment(cfg))
     typed = [text for text in overrides if not text.startswith(f"{KEY}=")]
-    if problems := list(dict.fromkeys(_problems(folder, recorded, current, typed))):
+    if problems := list(dict.fromkeys(_problems(shown_folder, recorded, current, typed))):
         raise UserError(*problems)
     result = result_in(Path(cfg.run_dir))
     is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
     if result is None or is_longer:
-        return train(cfg, typed, resumed=True, before_fit=partial(_record, folder, cfg, typed))
+        return train(cfg, typed, resumed=True, before_fit=partial(record, folder, cfg, typed))
     objective = objective_in(result)
-    log.info(f"{folder}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
+    log.info(f"{shown_folder}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
 
 
-def _record(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write configuration and overrides for the next resumption, and remove the results of a run that continues.
+def _with_recorded_value(override: str, config: DictConfig) -> str:
+    """Return an override with the value that an environment variable had when the run was started, if recorded."""
+    key = override.partition("=")[0]
+    if "${oc.env:" not in override:
+        return override
+    parent, _, name = key.lstrip("+").rpartition(".")
+    value = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
+    return override if "${oc.env:" in str(value) else f"{key}={shown(OmegaConf.create([value])[0])}"
+
+
+def resolve_environment(cfg: DictConfig) -> DictConfig:
+    """Return a configuration with the values of environment variables instead of references to them, except for text.
+
+    When a run is resumed, a variable may have changed. A path or a password stays a reference.
+    """
+    resolved = cfg.copy()
+    for node, name in _environment_references(resolved):
+        if not isinstance(node[name], str):
+            node[name] = node[name]
+    return resolved
+
+
+def _environment_references(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each value that refers to an environment variable, as its container and its name there."""
+    if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
+        return
+    names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        child: Any = node._get_node(name)
+        if not child._is_interpolation():
+            yield from _environment_references(child)
+        elif "${oc.env:" in child._value():
+            yield node, name
+
+
+def record(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Write the configuration and overrides of a run for its resumption, and remove the results that it continues from.
 
     Raises:
         UserError: the directory is not writable.
     """
-    config = cfg.copy()
+    if not (folder / RECORD).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
+        return
+    config = resolve_environment(cfg)
     config[KEY] = None
     try:
         (folder / METRICS).unlink(missing_ok=True)  # it marks a run as complete

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, read_write
 from typing_extensions import override
 
 from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.interruption import EXIT_HOOKS
 from fashion_mlp.processes import is_first
 
 LOCK = ".lock"
@@ -96,12 +97,14 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
 @contextmanager
 def removed_unless_started() -> Iterator[None]:
     """Remove what `create` and the run have written if the block raises before `keep`."""
+    EXIT_HOOKS.append(_remove_not_started)
     try:
         yield
     except BaseException:
-        for run_dir in list(_not_started):
-            _remove(run_dir)
+        _remove_not_started()
         raise
+    finally:
+        EXIT_HOOKS.remove(_remove_not_started)
 
 
 def keep(run_dir: Path) -> None:
@@ -120,6 +123,7 @@ def lock(run_dir: Path) -> Iterator[None]:
     # Within a process the same lock is acquired several times: by a job of a sweep and by its run.
     lock = FileLock(run_dir / LOCK, is_singleton=True)
     with _write_errors_explained(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
         _acquire(lock, run_dir)
     try:
         yield
@@ -171,6 +175,11 @@ def _acquire(lock: FileLock, run_dir: Path) -> None:
 def taken(shown: str | Path) -> str:
     """Return why a run directory cannot be used for a new run."""
     return f"holds a run already. Resume it with resume={shown}, or choose another hydra.run.dir"
+
+
+def _remove_not_started() -> None:
+    for run_dir in list(_not_started):
+        _remove(run_dir)
 
 
 def _remove(run_dir: Path) -> None:

@@ -1,10 +1,12 @@
 """Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from fashion_mlp.monitoring import metric_direction
 
 
 class Schedule(Protocol):
@@ -33,10 +35,12 @@ def onecycle(
     Args:
         optimizer: its rate is the peak.
         total_steps: length of the cycle.
-        pct_start: part of the cycle that rises, 0 to 1.
+        pct_start: part of the cycle that rises, 0 to less than 1.
         div_factor: peak over initial rate.
         final_div_factor: initial over final rate.
     """
+    if pct_start * total_steps == 1:  # a rise of no length, by which PyTorch would divide
+        pct_start *= 1 - 1e-9
     scheduler = OneCycleLR(
         optimizer,
         max_lr=optimizer.param_groups[0]["lr"],
@@ -59,7 +63,7 @@ def plateau(
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
     """Multiply the rate by `factor` after more than `patience` epochs in a row without a better `monitor`."""
-    mode: Literal["min", "max"] = "max" if monitor.endswith("acc") else "min"
+    mode = metric_direction(monitor) or "min"
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 

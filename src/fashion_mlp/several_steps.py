@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, ProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRScheduler
 from torch import Tensor
@@ -79,6 +79,7 @@ class SeveralStepsClassifier(Classifier):
         losses, all_logits = [], []
         minibatches = zip(*(torch.split(part, self.batch_size) for part in batch), strict=True)
         for step, minibatch in enumerate(minibatches, start=self.global_step + 1):
+            self.learning_rates.append(optimizer.param_groups[0]["lr"])
             loss, logits = self.learn_from(minibatch, step)
             for parameter in parameters:  # a tenth of what `optimizer.zero_grad()` takes to do the same
                 parameter.grad = None
@@ -140,4 +141,6 @@ def _looks_at_steps(callback: Callback) -> bool:
         return False
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
+    if isinstance(callback, GradientAccumulationScheduler):
+        return True
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)

@@ -87,7 +87,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
         values[group] = str(part.get("_target_", "none")).rpartition(".")[2]
         values |= {f"{group}.{key}": _plain(value) for key, value in part.items() if not key.startswith("_")}
     values |= {key: config[key] for key in RUN_KEYS}
-    values["data.batch_size"] = config["data"]["batch_size"]
+    values["data.batch_size"] = _plain(config["data"].get("batch_size"))
     augment = config["data"].get("augment", {})
     values |= {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
     values["trainer.max_epochs"] = _plain(config["trainer"]["max_epochs"])

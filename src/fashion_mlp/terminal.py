@@ -1,12 +1,18 @@
 """What the terminal shows: our own lines, and nothing from libraries that the user cannot act on."""
 
 import logging
+import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from tqdm import tqdm
 from typing_extensions import override
+
+from fashion_mlp.interruption import SIGPIPE, Interrupted
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -36,8 +42,28 @@ class ConsoleHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         lines = self.format(record).splitlines()
-        tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
+        try:
+            tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_stdout()
+            raise Interrupted(SIGPIPE, "the reader of the output has ended") from None
+
+
+def discard_stdout() -> None:
+    """Write nowhere from now on: the reader of the output, such as `head`, has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def exit_on_closed_stdout() -> Iterator[None]:
+    """End the process with the status of SIGPIPE if the reader of the output has ended."""
+    try:
+        yield
         sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+        sys.exit(128 + SIGPIPE)
 
 
 def begin_lines_with(prefix: str) -> None:
@@ -47,14 +73,25 @@ def begin_lines_with(prefix: str) -> None:
             handler.prefix = prefix
 
 
+def _is_requested(record: logging.LogRecord) -> bool:
+    """Return whether a record is a warning, or comes from a callback: those of a run say nothing unless asked to."""
+    return record.levelno >= logging.WARNING or Path(record.pathname).parent.name == "callbacks"
+
+
 def silence_libraries() -> None:
-    """Drop Lightning's notices and those warnings that the user cannot act on; all others stay.
+    """Drop Lightning's notices and those warnings that the user cannot act on; keep what callbacks and profilers say.
 
     Call it after importing Lightning, which sets its own levels when it is imported.
     """
     logging.raiseExceptions = False  # a log on a disk that is full: the run will say so
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # the root logger's handlers write each record already
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    for name in ("callbacks", "profilers", "utilities.rank_zero"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_requested)
     # Lightning's own use of a torch API, in its _pytree.py.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     # Workers pay for costly transforms; these images lie in memory.

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import instantiate, to_absolute_path
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, LambdaCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -29,11 +30,14 @@ from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.checkpoint_io import AtomicCheckpointIO
 from fashion_mlp.classifier import METADATA_KEY, Classifier
+from fashion_mlp.command_line.combinations import SPLITS
 from fashion_mlp.config import TrainerConfig
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.dry_run import dry_run
 from fashion_mlp.errors import UserError
 from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
+from fashion_mlp.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.several_steps import SeveralStepsClassifier
 from fashion_mlp.starting_point import last_state, named_state
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
@@ -70,8 +74,9 @@ def train(
     if not torch.cuda.is_available():
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    processes.ignore_slurm_allocation()
     run_dir = run_directory.resolve(cfg.run_dir)
-    cfg = cfg.copy()
+    cfg = _with_absolute_paths(cfg)
     cfg.run_dir = str(run_dir)
     stop = StopRequest()
     shortage_told = memory.shortage_told(memory.remedy_for(cfg))
@@ -95,18 +100,21 @@ def _train(
     del os.environ["PL_GLOBAL_SEED"]
     last = last_state(run_dir / "checkpoints") if resumed else None
     start = last or named_state(cfg.ckpt_path, cfg.ckpt_part)
-    datamodule: ImageDataModule = build("data", cfg)
+    # Overfitting to a few batches means the same ones each epoch.
+    datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
+    if not isinstance(datamodule, ImageDataModule):
+        raise UserError(f"data._target_={cfg.data._target_}: is no ImageDataModule; see fashion_mlp.data")
     trainer = build_trainer(cfg, stop, has_validation=datamodule.has_validation)
     datamodule.prepare_data()
     datamodule.setup("fit")
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
     if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
         datamodule.fetch_several(cfg.steps_per_execution)
-    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
-    if cfg.test:
-        images["test"] = datamodule.num_test_images()
-    check_batches(cfg, images, trainer.world_size)
+    check_batches(cfg, datamodule, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
+    dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
+    # Lightning converts the weights only after it has restored them, which would round doubles to 32 bits.
+    trainer.precision_plugin.convert_module(classifier)
     if start is not None and last is None:
         start.begin(classifier, cfg.trainer.max_epochs)
     if trainer.global_rank > 0:
@@ -128,8 +136,13 @@ def _train(
         if cfg.model.get("compile"):
             classifier.model.compile()
         with lightning_complaints("trainer"):
+            if trainer.world_size > 1:
+                stop.use_default_handlers()  # until the processes have met
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
+        stopped_early = report.stop_reason(trainer)
+        if stopped_early and trainer.is_global_zero:
+            log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
 
         chosen = next(iter(written_checkpoints(trainer)), None)
         metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
@@ -142,6 +155,7 @@ def _train(
                 "data": datamodule.name,
                 "seed": cfg.seed,
                 "epochs": trainer.current_epoch,
+                "stopped_early": stopped_early,
                 "seconds": seconds,
                 "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
                 "device": report.device_name(trainer),
@@ -157,7 +171,7 @@ def _train(
     if trainer.is_global_zero:
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
-    objective = "val/acc" if datamodule.has_validation else "train/loss"
+    objective = OBJECTIVES[0] if datamodule.has_validation else OBJECTIVES[-1]
     if objective not in metrics:
         raise UserError(
             f"{run_dir}: training ended before its first {objective}; raise trainer.max_time or trainer.max_steps, or "
@@ -215,10 +229,21 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.stop = stop
+    callbacks.append(LambdaCallback(setup=lambda *_, stage: stop.listen_again()))
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
-    arguments: dict[str, Any] = {} if has_validation else {"limit_val_batches": 0}
+    for logger in loggers:
+        if not isinstance(logger, Logger):
+            raise UserError(f"logger: a {type(logger).__name__} is no logger; see its _target_")
+    arguments: dict[str, Any] = {}
+    if batches := cfg.trainer.overfit_batches:
+        # By itself Lightning would replace the sampler, without which a resumed run does not know its position.
+        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+    if not has_validation:
+        arguments["limit_val_batches"] = 0
     arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
-    trainer: Trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
+    trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
+    if not isinstance(trainer, Trainer):
+        raise UserError(f"trainer._target_={cfg.trainer._target_}: is no Trainer. Expected lightning.Trainer")
     return trainer
 
 
@@ -230,7 +255,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     """
     config = plain(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
-        return instantiate(config, **arguments, _convert_="all")
+        return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
@@ -255,11 +280,21 @@ def metrics_of(checkpoint: Path) -> dict[str, Any]:
 
 @contextmanager
 def lightning_complaints(key: str) -> Iterator[None]:
-    """Report a combination that Lightning refuses as the user's mistake, under the key it came from."""
+    """Report what Lightning refuses, or has no package for, as the user's mistake, under the key it came from."""
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"{key}: {error}") from error
+
+
+def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """Return a configuration with absolute paths if Hydra has changed the working directory."""
+    cfg = cfg.copy()
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
+        for key in ("ckpt_path", "data.root", *(f"data.{name}" for name in (*SPLITS[0], *SPLITS[1]))):
+            if path := OmegaConf.select(cfg, key):
+                OmegaConf.update(cfg, key, to_absolute_path(path))
+    return cfg
 
 
 def _relative(path: Path, run_dir: Path) -> Path:

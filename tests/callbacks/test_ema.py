@@ -67,7 +67,9 @@ def parameters_after_each_step() -> Iterator[list[list[torch.Tensor]]]:
     seen: list[list[torch.Tensor]] = []
 
     def note(optimizer: Optimizer, *_: Any) -> None:
-        seen.append([parameter.detach().double() for parameter in optimizer.param_groups[0]["params"]])
+        parameters = optimizer.param_groups[0]["params"]
+        if len(parameters) > 1:  # not the single weight of the dry run
+            seen.append([parameter.detach().double() for parameter in parameters])
 
     handle = register_optimizer_step_post_hook(note)
     yield seen

@@ -223,7 +223,7 @@ def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
             assert read_picture(bytes(damaged), "rgb").shape[0] == 3
 
 
-def test_of_a_large_jpeg_no_more_is_decoded_than_will_do() -> None:
+def test_a_large_picture_is_reduced_to_what_will_do() -> None:
     rows, columns = np.mgrid[:1200, :900]
     picture = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
     whole = read_picture(encoded(picture, "JPEG", quality=95), "gray")
@@ -231,7 +231,24 @@ def test_of_a_large_jpeg_no_more_is_decoded_than_will_do() -> None:
     assert (whole.shape, half.shape) == ((1, 1200, 900), (1, 600, 450))
     averaged = torch.nn.functional.avg_pool2d(whole.float(), 2)
     assert (averaged - half).abs().max() <= 3
-    assert read_picture(encoded(picture), "gray", enough=300).shape == (1, 1200, 900)  # only JPEG can do so
+    for mode in ("L", "RGBA", "P"):
+        third = read_picture(encoded(picture.convert(mode)), "gray", enough=300)
+        averaged = torch.nn.functional.avg_pool2d(read_picture(encoded(picture.convert(mode)), "gray").float(), 3)
+        assert third.shape == (1, 400, 300)
+        assert (averaged - third).abs().max() <= 1
+
+
+def test_a_long_picture_is_reduced_too() -> None:
+    assert read_picture(encoded(Image.new("RGBA", (90_000, 2))), "rgb", enough=100).shape == (3, 1, 22_500)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_bands_of_rows_meet_without_a_seam(mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 20, 4), np.uint8)
+    picture = Image.fromarray(pixels).convert(mode)
+    overlay = picture.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
+    assert np.array_equal(read_picture(encoded(picture), "rgb").permute(1, 2, 0), np.asarray(flat))
 
 
 def test_resizing_leaves_the_right_size_alone() -> None:

@@ -1,6 +1,5 @@
 """A checkpoint, trained once, and pictures to try it on."""
 
-import base64
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -72,11 +71,6 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("notes") / "notes.txt"
     path.write_text("no picture\n")
     return path
-
-
-def data_url(content: bytes) -> str:
-    """Return content as a browser's FileReader does."""
-    return f"data:application/octet-stream;base64,{base64.b64encode(content).decode()}"
 
 
 def png(image: Image.Image) -> bytes:

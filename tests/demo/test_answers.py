@@ -9,12 +9,9 @@ import torch
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli import main
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo import answers
-from fashion_mlp.demo.answers import answer_file, answer_image, as_png, content_of
+from fashion_mlp.demo.answers import answer_file, answer_image, as_png
 from fashion_mlp.demo.known_images import confident_mistakes, test_images
-from fashion_mlp.errors import UserError
 from fashion_mlp.models import MLP
-from tests.demo.conftest import data_url
 
 test_images.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name
 
@@ -27,7 +24,7 @@ def test_it_answers_as_predict_does(
     predicted = json.loads(capsys.readouterr().out)
     assert [Path(line["image"]) for line in predicted] == files
     for file, line in zip(files, predicted, strict=True):
-        probabilities = answer_file(content_of(data_url(file.read_bytes())), classifier).probabilities
+        probabilities = answer_file(file.read_bytes(), classifier).probabilities
         assert len(probabilities) == 10
         best = sorted(probabilities.items(), key=lambda entry: -entry[1])[:3]
         assert best == [(entry["class"], entry["probability"]) for entry in line["top"]]
@@ -48,29 +45,6 @@ def test_a_test_image_is_taken_as_it_is_or_converted(classifier: Classifier, dat
     assert converted.image.shape == (3, 14, 20)
     assert converted.probabilities.keys() == {"worn", "new"}
     assert torch.equal(answer_file(as_png(converted.image), other).image, converted.image)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "did not arrive as a data: URL"),
-        ("data:image/png,x", "did not arrive as a data: URL"),
-        ("http://example.org/x.png", "did not arrive as a data: URL"),
-        ("data:image/png;base64,AAA", "did not arrive whole"),
-        ("data:image/png;base64," + "A" * 3000, "has more than 0.002 MB"),
-    ],
-)
-def test_what_is_no_file_is_refused(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_BYTES", 2000)
-    with pytest.raises(UserError, match=f"^{message}"):
-        content_of(text)
-
-
-def test_a_file_may_have_as_many_bytes_as_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_BYTES", 2000)
-    assert content_of(data_url(bytes(2000))) == bytes(2000)
-    with pytest.raises(UserError, match="has more than"):
-        content_of(data_url(bytes(2003)))
 
 
 def test_the_mistakes_are_those_it_is_surest_about(classifier: Classifier, data: ImageDataModule) -> None:

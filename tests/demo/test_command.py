@@ -68,9 +68,14 @@ def test_without_the_data_it_serves_what_is_uploaded(
         (["data.root=x"], "CKPT: name a checkpoint to try"),
         (["gone.ckpt"], "gone.ckpt: no such checkpoint"),
         (["CKPT", "CKPT"], "CKPT: the same checkpoint is named twice"),
-        (["CKPT", "--host", "192.0.2.1"], "--host 192.0.2.1 --port 7959: cannot listen there"),
-        (["CKPT", "--host", "no host"], "--host no host --port 7959: cannot listen there"),
-        (["CKPT", "--port", "TAKEN"], "--host 127.0.0.1 --port TAKEN: cannot listen there"),
+        (["CKPT", "--host", ""], "--host: is empty; type --host 127.0.0.1 for this machine only, 0.0.0.0 for every"),
+        (["CKPT", "--host", " "], "--host: is empty; type --host 127.0.0.1 for this machine only, 0.0.0.0 for every"),
+        (
+            ["CKPT", "--host", "192.0.2.1"],
+            "demo: cannot listen on 192.0.2.1, any port from 7860 to 7959 (",
+        ),
+        (["CKPT", "--host", "no host"], "demo: cannot listen on no host, any port from 7860 to 7959 ("),
+        (["CKPT", "--port", "TAKEN"], "demo: cannot listen on 127.0.0.1, port TAKEN ("),
     ],
 )
 def test_mistakes_are_told_in_one_line(checkpoint: Path, typed: list[str], message: str) -> None:

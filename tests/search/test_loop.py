@@ -126,24 +126,31 @@ def test_a_search_that_was_stopped_becomes_what_it_would_have_been(
     assert (tmp_path / "sweep" / f"{stop}-interrupted-1" / "checkpoints").is_dir()
 
 
-def test_a_trial_that_was_begun_and_has_no_values_yet_gets_its_own(
-    run: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "n_jobs", "n_trials"),
+    [(1, 1, 3), (12, 3, 14)],  # at random, as the first ten trials are; by TPE, in the first trial of a batch
+)
+def test_a_search_interrupted_while_it_draws_draws_the_same_values(
+    run: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, n_jobs: int, n_trials: int
 ) -> None:
+    def better(number: int) -> float:
+        return number / 100  # so that a trial which has ended changes what is drawn
+
+    whole = run(better, folder="whole", n_trials=n_trials, n_jobs=n_jobs)
     with monkeypatch.context() as patch:
         suggest = optuna.Trial.suggest_float
 
         def stop(self: Any, name: str, *arguments: Any, **keywords: Any) -> float:
-            if self.number == 1 and name == "model.dropout":
+            if (self.number, name) == (number, "model.dropout"):
                 raise KeyboardInterrupt
             return float(suggest(self, name, *arguments, **keywords))
 
         patch.setattr(optuna.Trial, "suggest_float", stop)
         with pytest.raises(Interrupted, match="interrupted"):
-            run(value, n_trials=3)
-    run(value, n_trials=3)
-    found = trials(tmp_path / "sweep")
-    assert [(number, state) for number, state, *_ in found] == [(number, "COMPLETE") for number in range(3)]
-    assert all(params.keys() == found[0][2].keys() for _, _, params, _ in found)
+            run(better, n_trials=n_trials, n_jobs=n_jobs)
+    rest = run(better, n_trials=n_trials, n_jobs=n_jobs)
+    assert rest.launched == whole.launched[-len(rest.launched) :]
+    assert trials(tmp_path / "sweep") == trials(tmp_path / "whole")
 
 
 def test_a_run_that_was_complete_is_not_run_again(run: Callable[..., Jobs], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_jobs_are_ranked_by_validation_and_not_by_test_accuracy() -> None:
     jobs = [job(0, "data.batch_size=64 optimizer.lr=0.1", 0.5), job(1, "data.batch_size=64 optimizer.lr=0.2", 0.75)]
     assert table(jobs).splitlines() == [
-        "2 jobs, ranked by val/acc, the higher the better",
+        "2 jobs, ranked by val/acc (higher is better)",
         "rank  lr   val/acc  test/acc  seconds  job",
         "   1  0.2   0.7500    0.2500      2.0    1",
         "   2  0.1   0.5000    0.5000      2.0    0",
@@ -71,7 +71,7 @@ def test_all_jobs_may_have_failed(tmp_path: Path) -> None:
 def test_without_validation_the_lower_training_loss_is_better_and_the_table_says_so() -> None:
     jobs = [without_validation(0, "optimizer.lr=0.1", 0.9), without_validation(1, "optimizer.lr=0.2", 0.3)]
     title, header, *rows = table(jobs).splitlines()
-    assert title == "2 jobs, ranked by the last train/loss, the lower the better, as there is no validation split"
+    assert title == "2 jobs, ranked by train/loss (lower is better) where there is no validation split"
     assert "train/loss" in header
     assert [row.split()[-1] for row in rows] == ["1", "0"]
 
@@ -80,7 +80,7 @@ def test_an_accuracy_and_a_loss_are_not_compared() -> None:
     jobs = [without_validation(0, "data.val_size=0", 0.1), job(1, "data.val_size=100", 0.2)]
     title, header, *rows = table(jobs).splitlines()
     assert "by val/acc" in title
-    assert "then by the last train/loss" in title
+    assert "then by train/loss (lower is better)" in title
     assert "objective" in header
     assert [row.split()[-1] for row in rows] == ["1", "0"]
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import UserError
+from fashion_mlp.sweep.records import JobRecord
 from fashion_mlp.sweep.resume import check_same_sweep, resumed
 from tests.conftest import CONF
 
@@ -22,6 +23,7 @@ def begun(folder: Path, *task: str, **hydra: Any) -> Path:
         "runtime": {"config_sources": [{"provider": "main", "path": "conf"}]},
         "job": {"config_name": "train"},
         "sweeper": {"params": None},
+        "sweep": {"subdir": "${hydra.job.num}"},
         **hydra,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,9 +95,22 @@ def test_the_restored_command_is_checked_too(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
     folder = begun(tmp_path / "sweep", "seed=0,1")
-    now = {"overrides": {"task": ["seed=0,1"]}, "sweeper": {"params": None}}
-    check_same_sweep(folder, OmegaConf.create({"hydra": now}))
-    check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}))
-    for change in ({"overrides": {"task": ["seed=1,2"]}}, {"sweeper": {"params": {"optimizer": "sgd,adam"}}}):
+    now = yaml.safe_load((folder / "multirun.yaml").read_text())["hydra"]
+    done = JobRecord(folder / "0", "0", {"seed": "0"}, {"val/acc": 0.5})
+    check_same_sweep(folder, OmegaConf.create({"hydra": now}), [done])
+    check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}), [])
+    for change in (
+        {"overrides": {"task": ["seed=1,2"]}},
+        {"sweeper": {"params": {"optimizer": "sgd,adam"}}},
+        {"job": {"config_name": "mine"}},
+        {"runtime": {"config_sources": [{"provider": "command-line", "path": "/elsewhere"}]}},
+        {"sweep": {"subdir": "${hydra.job.override_dirname}"}},
+    ):
         with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\); name another folder, or go on"):
-            check_same_sweep(folder, OmegaConf.create({"hydra": now | change}))
+            check_same_sweep(folder, OmegaConf.create({"hydra": now | change}), [])
+    for place in (folder, tmp_path / "new"):
+        other = JobRecord(place / "1", "1", {"seed": "0", "optimizer": "sgd"}, {"val/acc": 0.5})
+        with pytest.raises(
+            UserError, match=r"/1 exists and is not of this sweep" if place == folder else "exists and is not of"
+        ):
+            check_same_sweep(place, OmegaConf.create({"hydra": now}), [done, other])

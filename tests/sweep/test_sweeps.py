@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -32,7 +35,7 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     title, header, first, second, best, every = done.stdout.splitlines()[-6:]
-    assert title == "4 jobs, ranked by val/acc, the higher the better"
+    assert title == "4 jobs, ranked by val/acc (higher is better)"
     assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "seeds", "best", "job"]
     score = r"0\.\d{4} ± 0\.\d{4}"
     for rank, row in enumerate((first, second), start=1):
@@ -67,7 +70,7 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Pat
 
 def test_without_validation_the_table_says_what_it_ranks_by(run_here: Run) -> None:
     done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
-    assert "by the last train/loss, the lower the better, as there is no validation split" in done.stdout
+    assert "by train/loss (lower is better) where there is no validation split" in done.stdout
 
 
 def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
@@ -92,6 +95,51 @@ def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_p
     assert other.stderr.startswith(f"error: hydra.sweep.dir={sweep}: holds another sweep (")
     assert len(other.stderr.splitlines()) == 1
     assert finished(sweep) == after
+
+
+def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    with FileLock(sweep / ".lock"):
+        done = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
+    assert (done.returncode, done.stderr) == (1, f"error: {sweep}: in use by another process\n")
+    assert [path.name for path in sweep.iterdir()] == [".lock"]
+
+
+def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: Run, tmp_path: Path) -> None:
+    assert run_here("hydra.run.dir=all/first", *QUICK).returncode == 0
+    done = run_here("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: hydra.sweep.dir=all: all/first exists and is not of this sweep. Choose another hydra.sweep.dir\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("joblib", reason="needs the extra [sweep]")
+    folder = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    folder.mkdir(parents=True)
+    sweep = tmp_path / "sweep"
+    roots = f"data.root={tmp_path / 'second'}"
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    arguments = ["-m", *SMALL, roots, "data.seed=7", *QUICK, "seed=0,1", f"hydra.sweep.dir={sweep}", *launcher]
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    pipe = subprocess.PIPE
+    with (
+        FileLock(folder / ".lock"),  # for which the jobs wait
+        subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process,
+    ):
+        wait_for(sweep / "1" / "checkpoints", process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [pid for pid in children if b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(workers[0]), signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    line = err.splitlines()[0]  # Python's own tracker of semaphores may add those that the worker has left
+    assert line.startswith("error: hydra/launcher=joblib: A worker process managed by the executor was unexpectedly")
+    assert line.endswith(f"; to run what is missing: python train.py resume_sweep={sweep}")
+    assert "Traceback" not in out + err
 
 
 @pytest.mark.slow
@@ -152,7 +200,7 @@ def begun(sweep: Path, data_root: Path) -> list[str]:
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 
-def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
     """Wait until `path` exists, for as long as the process is there that will make it."""
     while not path.exists():
         assert process.poll() is None

@@ -1,5 +1,6 @@
 """What a run shows or guards, one file each."""
 
+from fashion_mlp.callbacks.best_checkpoint import BestCheckpoint
 from fashion_mlp.callbacks.curves import Curves
 from fashion_mlp.callbacks.ema import ExponentialMovingAverage, ema
 from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
@@ -16,6 +17,7 @@ from fashion_mlp.callbacks.throughput import Throughput
 from fashion_mlp.callbacks.weight_histograms import WeightHistograms
 
 __all__ = [
+    "BestCheckpoint",
     "Curves",
     "EpochEvaluation",
     "EpochLines",

@@ -37,5 +37,5 @@ class EpochEvaluation(Callback):
             with torch.no_grad():  # several processes cannot add up inference tensors
                 for batch in datamodule.loader(part):
                     pl_module.evaluate(trainer.strategy.batch_to_device(batch), metrics)
-            pl_module.log_dict(metrics.compute(), sync_dist=True)
+            pl_module.log_epoch(metrics)
         pl_module.train()

@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """Logs loss and accuracy of each epoch, its learning rate and its seconds, in one line.
+    """Log loss and accuracy of each epoch, the learning rate of its last step, and its seconds, in one line.
 
-    Those of validation only of an epoch in which there was one.
+    Metrics of validation are left out after an epoch without one.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,6 @@ class EpochLines(Callback):
             if f"{stage}/loss" in metrics:
                 name = stage.replace("_", " ")
                 parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
-        parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")
+        parts.append(f"lr {pl_module.learning_rates[-1]:.2e}")
         parts.append(f"{time.perf_counter() - self._started:.1f} s")
         log.info("   ".join(parts))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
@@ -54,6 +54,7 @@ class LastCheckpoint(Checkpoint):
         self._is_saving = False
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
+        self._batches: int | None = None
 
     @property
     def path(self) -> Path:
@@ -69,7 +70,6 @@ class LastCheckpoint(Checkpoint):
             trainer.callback_metrics.update(self._loaded["metrics"])
             if (own := _own(trainer, self._loaded)) is not None:
                 restore_random_state(own["random"], pl_module.device)
-            self._loaded = None
             # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
             # checkpoints know no metrics.
             trainer.fit_loop._restarting = False
@@ -83,6 +83,8 @@ class LastCheckpoint(Checkpoint):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._loaded is not None:
+            self._finish_resuming(trainer)
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
             return
         if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
@@ -128,10 +130,20 @@ class LastCheckpoint(Checkpoint):
         if (own := _own(trainer, self._loaded)) is not None:
             pl_module.go_on(own["progress"])
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+            self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
                     _relocate(checkpoint["callbacks"], callback)
+
+    def _finish_resuming(self, trainer: Trainer) -> None:
+        """Correct what Lightning leaves out where it resumes within an epoch."""
+        self._loaded = None
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
+            if isinstance(callback, GradientAccumulationScheduler):
+                callback.on_train_epoch_start(trainer)
+        if self._batches is not None:  # Lightning counts one too many after a validation within the epoch
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._batches
 
     def _is_due(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self._saved_step
@@ -181,19 +193,20 @@ def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
 
 
 def written_checkpoints(trainer: Trainer) -> list[Path]:
-    """Return the checkpoints that this run has written: the best, then the last."""
-    written = []
+    """Return the checkpoints that this run has written: the best, then the last, then those chosen by no metric."""
+    best: list[Path] = []
+    others: list[Path] = []
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             path = Path(callback.best_model_path)
             # A run that starts from the checkpoint of another also gets the path of the other's best one.
             if path.is_relative_to(str(callback.dirpath)):
-                written.append(path)
+                (best if callback.monitor else others).append(path)
     last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-    for path in written:
+    for path in best:
         if not path.exists():
             log.warning(f"{path}: missing; the last checkpoint takes its place")
-    return [path for path in (*written, *last) if path.exists()]
+    return [path for path in (*best, *last, *others) if path.exists()]
 
 
 def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:

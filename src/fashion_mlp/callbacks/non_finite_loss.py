@@ -49,11 +49,11 @@ class NonFiniteLoss(Callback):
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
             self._check_loss(trainer, pl_module, outputs["loss"])
         if trainer.is_last_batch:
-            _check_weights(trainer, pl_module.state_dict())
+            _check_weights(trainer, pl_module, pl_module.state_dict())
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        _check_weights(trainer, checkpoint["state_dict"])
+        _check_weights(trainer, pl_module, checkpoint["state_dict"])
 
     def _check_loss(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if math.isfinite(float(trainer.strategy.reduce(loss.clone(), reduce_op="mean"))):
@@ -65,18 +65,20 @@ class NonFiniteLoss(Callback):
         step = trainer.global_step - len(losses) + first + 1
         before = f" (a step before it was {float(losses[first - 1]):.3g})" if first else ""
         remedy = LOWER_RATE if first or step > 1 else "no weight has changed yet, so check the model and the data"
-        _stop(trainer, f"the loss became {float(losses[first])}", step, before, remedy)
+        rate = pl_module.learning_rates[first - len(losses)]
+        _stop(trainer, f"the loss became {float(losses[first])}", step, rate, before, remedy)
 
 
-def _check_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
+def _check_weights(trainer: Trainer, pl_module: LightningModule, weights: Mapping[str, Tensor]) -> None:
+    assert isinstance(pl_module, Classifier)
     for name, weight in weights.items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            _stop(trainer, f"the gradient exploded and {name} became NaN or infinite", trainer.global_step)
+            what = f"the gradient exploded and {name} became NaN or infinite"
+            _stop(trainer, what, trainer.global_step, pl_module.learning_rates[-1])
 
 
-def _stop(trainer: Trainer, what: str, step: int, before: str = "", remedy: str = LOWER_RATE) -> None:
+def _stop(trainer: Trainer, what: str, step: int, rate: float, before: str = "", remedy: str = LOWER_RATE) -> None:
     saved = written_checkpoints(trainer)
-    rate = trainer.optimizers[0].param_groups[0]["lr"]
     raise UserError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: {remedy}. "
         + (f"Good until then: {', '.join(map(str, saved))}" if saved else "No checkpoint had been written yet")

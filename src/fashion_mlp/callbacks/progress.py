@@ -23,6 +23,7 @@ class _Bar(TQDMProgressBar):
         super().__init__(refresh_rate=1)
         self._interval = 1 / redraws_per_second
         self._drawn = 0.0
+        self._shown: Tqdm | None = None
 
     @override
     def get_metrics(
@@ -47,7 +48,7 @@ class _Bar(TQDMProgressBar):
 
     @override
     def init_train_tqdm(self) -> Tqdm:
-        return _vanishing(super().init_train_tqdm())
+        return self._transient(super().init_train_tqdm())
 
     @override
     def init_validation_tqdm(self) -> Tqdm:
@@ -55,7 +56,17 @@ class _Bar(TQDMProgressBar):
 
     @override
     def init_test_tqdm(self) -> Tqdm:
-        return _vanishing(super().init_test_tqdm())
+        return self._transient(super().init_test_tqdm())
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._shown is not None:
+            self._shown.close()  # else the error's message would follow it on the same line
+
+    def _transient(self, bar: Tqdm) -> Tqdm:
+        bar.leave = False
+        self._shown = bar
+        return bar
 
 
 class _NoBar(ProgressBar):
@@ -77,8 +88,3 @@ def progress_bar(refresh_rate: int = 10) -> Callback:
         refresh_rate: how often in a second it is redrawn at most.
     """
     return _Bar(refresh_rate) if sys.stdout.isatty() and parent_process() is None else _NoBar()
-
-
-def _vanishing(bar: Tqdm) -> Tqdm:
-    bar.leave = False
-    return bar

@@ -6,13 +6,14 @@ from functools import partial
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from fashion_mlp.monitoring import OBJECTIVES
 from fashion_mlp.search.running_trial import RunningTrial
 
 log = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
-    """Tells Optuna `val/acc` after each epoch, and ends the training when its pruner gives the trial up.
+    """Tells Optuna the objective after each epoch, and ends the training when its pruner gives the trial up.
 
     A run that is given up ends like one that has come to its last epoch, with its checkpoint and `metrics.json`.
 
@@ -43,10 +44,10 @@ class Pruning(Callback):
 
     def _is_given_up(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
-        accuracy = float(trainer.callback_metrics["val/acc"])
-        self._trial.report(epoch, accuracy)
+        value = float(trainer.callback_metrics[OBJECTIVES[0]])
+        self._trial.report(epoch, value)
         if epoch == trainer.max_epochs or not self._trial.is_hopeless(epoch):
             return False
         self._trial.mark_pruned()
-        log.info(f"pruned after epoch {epoch}: val/acc {accuracy:.4f} promises less than the trials before")
+        log.info(f"pruned after epoch {epoch}: {OBJECTIVES[0]} {value:.4f} promises less than the trials before")
         return True

@@ -1,6 +1,6 @@
 """The command line, checked against the schema before Hydra makes a folder and before torch is loaded."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from itertools import product
@@ -110,25 +110,17 @@ def _wrong_with(
 ) -> Iterator[str]:
     """Yield a line for each problem of a composed configuration once the settings are put into it."""
     searching = OmegaConf.get_type(cfg.hydra.sweeper) is SearchConfig
-    own = [override for override in settings if not is_hydras(override.key_or_group)]
-    typed = {override.key_or_group for override in [*options, *settings]}
-    layers = OmegaConf.create({"model": LayersConfig} if searching and "hidden_sizes" in cfg.model else {})
-    for override in settings:
-        if is_hydras(override.key_or_group) and override.is_sweep_override():
+    typed = {override.key_or_group for override in settings}
+    hydras = [override for override in settings if is_hydras(override.key_or_group)]
+    for override in hydras:
+        if override.is_sweep_override():
             yield f"{override.input_line}: a key of Hydra's own takes one value; a list is written [a,b]"
-        elif is_hydras(override.key_or_group):
+        else:
             yield from keys.apply(override, cfg, [override.value()])
     hydra = cfg.hydra
     multirun = multirun or hydra.mode == RunMode.MULTIRUN
-    for override in [*own, *_params(hydra, typed)]:
-        is_sweep = override.is_sweep_override()
-        if is_sweep and (empty := list(sweep_problems(override, searching=searching))):
-            yield from empty
-        elif is_sweep and not multirun:
-            yield f"{override.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
-        else:
-            place = layers if layers and is_sweep and override.key_or_group in LAYERS else cfg
-            yield from keys.apply(override, place, values(override))
+    own = [override for override in settings if override not in hydras]
+    swept = yield from _apply([*own, *_params(hydra, typed)], cfg, multirun=multirun, searching=searching)
     for option in options:
         if option.is_sweep_override() and not multirun:
             yield f"{option.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
@@ -138,15 +130,61 @@ def _wrong_with(
         yield from out_of_range(hydra.sweeper, "hydra.sweeper.")
     with open_dict(cfg):
         del cfg["hydra"]
-    if lines := list(unresolved(cfg)):
-        # What others make of a value that was typed is no news.
-        yield from [line for line in lines if line.startswith(tuple(typed))] or lines
-        return
+    has_references = any("${" in str(override.input_line) for override in settings)
+    for number, job in enumerate(_jobs(cfg, swept)):
+        # What does not refer to another key is checked by `keys.apply` already.
+        if number == 0 or has_references:
+            lines = list(unresolved(job))
+            yield from _of_typed(lines or list(out_of_range(job)), typed)
+            if lines:
+                continue
+        yield from _conflicts(job, typed, multirun=multirun, searching=searching)
+
+
+def _apply(
+    overrides: Sequence[Override], cfg: DictConfig, *, multirun: bool, searching: bool
+) -> Generator[str, None, list[Override]]:
+    """Apply overrides, of a sweep its first value; yield a line for each mistake, and return the sweeps without one."""
+    layers = OmegaConf.create({"model": LayersConfig} if searching and "hidden_sizes" in cfg.model else {})
+    swept = []
+    for override in overrides:
+        is_sweep = override.is_sweep_override()
+        if is_sweep and (empty := list(sweep_problems(override, searching=searching))):
+            yield from empty
+        elif is_sweep and not multirun:
+            yield f"{override.input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
+        elif layers and is_sweep and override.key_or_group in LAYERS:
+            yield from keys.apply(override, layers, values(override))
+        else:
+            wrong = list(keys.apply(override, cfg, values(override)))
+            yield from wrong
+            if is_sweep and not wrong:
+                swept.append(override)
+    return swept
+
+
+def _jobs(cfg: DictConfig, swept: Sequence[Override]) -> Iterator[DictConfig]:
+    """Yield a configuration with the first value of each sweep, then one for each other value of each sweep."""
+    yield cfg
+    for override in swept:
+        key, (first, *others) = override.key_or_group, values(override)
+        for value in others:
+            keys.update(cfg, key, value, may_add=override.is_add())
+            yield cfg
+        keys.update(cfg, key, first, may_add=override.is_add())
+
+
+def _conflicts(cfg: DictConfig, typed: Collection[str], *, multirun: bool, searching: bool) -> Iterator[str]:
     if searching:
         yield from _not_to_be_searched(cfg, typed)
-    yield from out_of_range(cfg)
-    with suppress(MissingMandatoryValue):  # told already
+    with suppress(MissingMandatoryValue):  # reported already
         yield from impossible(cfg, multirun)
+
+
+def _of_typed(lines: Sequence[str], typed: Collection[str]) -> Sequence[str]:
+    """Return the lines about keys that were typed: another key may only refer to one of them. Return all if none is."""
+    starts = tuple(f"{key}{mark}" for key in typed for mark in ".:=")
+    return [line for line in lines if line.startswith(starts)] or lines
 
 
 def _params(hydra: DictConfig, typed: Collection[str]) -> Iterator[Override]:

@@ -1,18 +1,17 @@
 """Values that are right one by one, and cannot work together; and files that are not there."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ctypes import c_float
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fashion_mlp.command_line.callbacks import callback_problems
 from fashion_mlp.command_line.folders import is_same
 from fashion_mlp.command_line.trainer_values import trainer_problems
-from fashion_mlp.config import FIGURE_SUFFIXES
-from fashion_mlp.suggestions import nearest, shown
+from fashion_mlp.suggestions import shown
 
 VAL_SOURCES = ("val_annotations_file", "val_img_dir")
 SPLITS = (
@@ -20,42 +19,12 @@ SPLITS = (
     ("img_dir", "val_img_dir", "test_img_dir"),
 )
 """Keys of `data` that name the reader's own images for training, validation and test."""
-MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
-"""What is logged each epoch."""
 MANY_WEIGHTS = 10**10
 """40 GB, and three times that with what Adam keeps."""
 TEXTS = ("dirpath", "filename", "folder", "mode", "monitor", "name", "path", "project", "save_dir", "version")
 """Arguments of callbacks and loggers that name something."""
 LEAST_MIXUP = 0.01
 """From here down to 0 torch's Beta distribution begins to give one half where it should give nearly 0 or 1."""
-RESERVED_FILENAMES = ("last", "new", "previous")
-"""Names of the files that `LastCheckpoint` writes."""
-FIGURES = ("callbacks.curves.path", "callbacks.prediction_picture.path")
-
-
-class Count(NamedTuple):
-    """What an integer among the arguments of a callback may be; null, if it is optional."""
-
-    at_least: int
-    optional: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Return whether a value is such an integer, in 64 bits."""
-        return self.optional if value is None else type(value) is int and self.at_least <= value < 2**63
-
-    def __str__(self) -> str:
-        return f"an integer of at least {self.at_least}" + (", or null" if self.optional else "")
-
-
-COUNTS: Mapping[str, Count] = {
-    "callbacks.evaluation_pictures.count": Count(1),
-    "callbacks.evaluation_pictures.every_n_epochs": Count(1),
-    "callbacks.gradient_norm.every_n_steps": Count(1, optional=True),
-    "callbacks.prediction_picture.count": Count(1),
-    "callbacks.progress_bar.refresh_rate": Count(1),
-    "callbacks.weight_histograms.every_n_epochs": Count(1, optional=True),
-}
-"""Callbacks have no schema, since `+callbacks.NAME` adds others, and `+callbacks.NAME.KEY` any argument of theirs."""
 
 
 def has_validation(cfg: DictConfig) -> bool:
@@ -89,14 +58,14 @@ def impossible(cfg: DictConfig, multirun: bool) -> Iterator[str]:
         yield "optimizer.nesterov=true: needs optimizer.momentum greater than 0"
     if cfg.optimizer.get("fused") and str(cfg.trainer.precision).startswith("16") and cfg.trainer.gradient_clip_val:
         yield f"trainer.precision={cfg.trainer.precision}: clipping with it needs optimizer.fused=false"
-    if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.batch_size == 1:
+    if cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != [] and cfg.data.get("batch_size") == 1:
         yield "model.norm=batch: needs data.batch_size greater than 1"
     decay, precision = OmegaConf.select(cfg, "callbacks.ema.decay"), str(cfg.trainer.precision)
     if decay is not None and precision in ("16-true", "bf16-true"):
         mixed = precision.replace("true", "mixed")
         yield f"callbacks.ema.decay={shown(decay)}: stands still in {precision}; use trainer.precision={mixed}"
-    for group in ("callbacks", "logger"):
-        yield from _part_problems(cfg, group)
+    malformed = [problem for group in ("callbacks", "logger") for problem in _part_problems(cfg, group)]
+    yield from malformed or callback_problems(cfg, has_validation=has_validation(cfg), multirun=multirun)
     yield from _left_out(cfg)
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     if has_validation(cfg) and every is not None and epochs is not None and 0 < epochs < every:
@@ -165,43 +134,26 @@ def _schedule_problems(cfg: DictConfig) -> Iterator[str]:
     if "monitor" not in scheduler:
         yield from _endless(trainer, "a schedule")
     min_lr = scheduler.get("min_lr")
-    if min_lr is not None and min_lr > cfg.optimizer.lr:
-        yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(cfg.optimizer.lr)}"
+    lr = cfg.optimizer.get("lr")
+    if min_lr is not None and lr is not None and min_lr > lr:
+        yield f"scheduler.min_lr={shown(min_lr)}: must be at most optimizer.lr={shown(lr)}"
 
 
 def _part_problems(cfg: DictConfig, group: str) -> Iterator[str]:
     """Yield what is wrong with callbacks or loggers, whose arguments have no schema."""
     # As they are written: the run's folder, which some of them refer to, is not known yet.
     parts: Any = OmegaConf.to_container(cfg[group]) or {}
-    for name, part in parts.items():
-        key = f"{group}.{name}"
+    for key, part in ((f"{group}.{name}", part) for name, part in parts.items()):
         if part is None:
             continue
         if not isinstance(part, dict) or (part and not part.get("_target_")):
             yield f"{key}={shown(part)}: must be null, or keys among which _target_ names a class"
             continue
+        if part.get("save_last") and cfg.callbacks.get("last_checkpoint"):
+            yield f"{key}.save_last={shown(part['save_last'])}: callbacks.last_checkpoint writes last.ckpt; remove it"
         for argument in TEXTS:
             if isinstance(part.get(argument), dict | list):
                 yield f"{key}.{argument}={shown(part[argument])}: must be text"
-        if part.get("filename") in RESERVED_FILENAMES:
-            yield (
-                f"{key}.filename={part['filename']}: reserved for the state that resume= reads. Choose another name, "
-                "such as best"
-            )
-        monitor = str(part.get("monitor"))
-        if monitor not in MONITORED and re.match(r"(val|train)(\b|_)", monitor):
-            yield f"{key}.monitor={monitor}: is not logged{nearest(monitor, MONITORED)}"
-        for argument, value in part.items():
-            yield from _argument_problems(f"{key}.{argument}", value)
-
-
-def _argument_problems(key: str, value: Any) -> Iterator[str]:
-    count = COUNTS.get(key)
-    is_reference = isinstance(value, str) and "${" in value
-    if count is not None and not is_reference and not count.allows(value):
-        yield f"{key}={shown(value)}: must be {count}"
-    if key in FIGURES and not str(value).endswith(FIGURE_SUFFIXES):
-        yield f"{key}={shown(value)}: must end in {', '.join(FIGURE_SUFFIXES)}"
 
 
 def _left_out(cfg: DictConfig) -> Iterator[str]:

@@ -14,7 +14,7 @@ COMBINED = ("logger",)
 """Groups of which several options go together, as in logger=[tensorboard,csv]."""
 OPTIONAL = ("experiment", "sweep")
 """Groups that can be left out, by null."""
-MANY_VALUES = 100_000
+MANY_VALUES = 10_000
 """More jobs than a sweep will ever run."""
 PRIVATE = ("schema",)
 """Groups that are no one's choice."""
@@ -43,7 +43,10 @@ class Groups:
             return [str(name) for name in self.loader.get_group_options(group)]
         if "." in group or group.split("/")[0] in ("hydra", *PRIVATE):
             return []
-        files = [path for folder in self.folders for path in (folder / group).glob("*.yaml")]
+        try:
+            files = [path for folder in self.folders for path in (folder / group).glob("*.yaml")]
+        except (OSError, ValueError):  # a name that no folder can have
+            return []
         return [path.stem for path in files if group and not path.stem.startswith("_")]
 
     def by_option(self) -> Mapping[str, str]:

@@ -28,18 +28,23 @@ def apply(override: Override, cfg: DictConfig, values: Sequence[Any]) -> Iterato
         yield f"{override.input_line}: no such group{nearest_key(key, cfg)}"
     elif override.is_delete():
         yield from _delete(override, cfg)
-    elif override.is_add() and not override.is_force_add() and _has(cfg, key):
+    elif override.is_add() and not override.is_force_add() and has(cfg, key):
         yield f"{override.input_line}: is there already; write {key}=..., without +"
-    elif (override.is_add() and not _may_have(cfg, key)) or (not override.is_add() and not _has(cfg, key)):
+    elif (override.is_add() and not _may_have(cfg, key)) or (not override.is_add() and not has(cfg, key)):
         yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
     else:
         for value in reversed(values):
             yield from _set(cfg, key, value, may_add=override.is_add())
 
 
+def update(cfg: DictConfig, key: str, value: Any, *, may_add: bool) -> None:
+    """Set a key as an override does."""
+    OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+
+
 def _delete(override: Override, cfg: DictConfig) -> Iterator[str]:
     key = override.key_or_group
-    if not _has(cfg, key):
+    if not has(cfg, key):
         yield f"{override.input_line}: no such key{nearest_key(key, cfg)}"
     elif not key.startswith(REMOVABLE):
         yield f"{override.input_line}: a run needs it; callbacks and loggers can be left out, as in ~callbacks.curves"
@@ -58,7 +63,7 @@ def _delete(override: Override, cfg: DictConfig) -> Iterator[str]:
 
 def _set(cfg: DictConfig, key: str, value: Any, *, may_add: bool) -> Iterator[str]:
     try:
-        OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=may_add)
+        update(cfg, key, value, may_add=may_add)
     except (ConfigAttributeError, ConfigKeyError):
         yield f"{key}={shown(value)}: has other keys than {key}; each is added by itself, as in +{key}.NAME=..."
     except (OmegaConfBaseException, ValueError, OverflowError) as error:  # Python's own: a number too large
@@ -90,7 +95,8 @@ def _may_have(cfg: DictConfig, key: str) -> bool:
     return True
 
 
-def _has(cfg: DictConfig, key: str) -> bool:
+def has(cfg: DictConfig, key: str) -> bool:
+    """Return whether a key exists, even if its value is missing or cannot be resolved."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if isinstance(node, ListConfig):

@@ -122,6 +122,8 @@ def _repairs(text: str) -> Iterator[str]:
             yield f"{bare.rstrip(',')}]"
         if value.count("]") > value.count("["):
             yield f"{key}=[{value}"
+        if "=" in value and "/" in value:  # a path, such as epoch=1-step=20.ckpt
+            yield f"{key}='{value}'"
 
 
 def _no_value(text: str, before: str, options: Mapping[str, str]) -> str:
@@ -151,4 +153,6 @@ def _complaint(parser: OverridesParser, text: str) -> str:
 
 def _quoted(text: str) -> str:
     """Write an argument as one types it: in quotes where the shell would divide or change it."""
+    if "'" in text:
+        return f'"{text}"'
     return f"'{text}'" if re.search(r"[\s()$*?;&|<>]", text) else text

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve a page to try checkpoints on, until Ctrl-C."""
     if find_spec("gradio") is None:
         raise UserError("demo: needs python -m pip install -e '.[demo]'")
-    from fashion_mlp.demo.server import listen, server
+    from fashion_mlp.demo.server import accepted_hosts, listen, server
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     device = chosen_device(arguments.device)
@@ -27,10 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not paths:
         raise UserError("CKPT: name a checkpoint to try")
     classifiers = dict(zip(names_of(paths), (load_classifier(path, device) for path in paths), strict=True))
-    with listen(arguments.host, arguments.port) as socket, server(classifiers, _at_hand(classifiers, overrides)) as web:
-        host, port = socket.getsockname()[:2]
-        say(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
-        web.run([socket])
+    with listen(arguments.host, arguments.port) as socket:
+        address, port = socket.getsockname()[:2]
+        hosts = accepted_hosts(arguments.host, address)
+        with server(classifiers, _at_hand(classifiers, overrides), hosts) as web:
+            say(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C ends it)")
+            web.run([socket])
     return 0
 
 

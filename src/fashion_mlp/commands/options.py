@@ -2,8 +2,6 @@
 
 import argparse
 import logging
-import os
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +24,7 @@ from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.report import to_json
 from fashion_mlp.suggestions import shown
-from fashion_mlp.terminal import printable
+from fashion_mlp.terminal import discard_stdout, printable
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +198,7 @@ def say(text: str) -> None:
     try:
         print(printable(text), flush=True)  # noqa: T201
     except BrokenPipeError:  # the reader, such as `head`, has seen enough: what is saved is saved all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
 
 
 def say_json(values: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -45,13 +45,13 @@ def as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Collate in a worker: put a ready made batch where the main process can read it.
+    """Move a batch to shared memory in the worker that fetched it.
 
-    Without this, torch does so in a thread, which drops a batch that does not fit; the main process would wait for it
-    without end. An error that is raised here reaches the main process.
+    By default a thread of the worker does so, and drops a batch that does not fit; the main process would wait for it
+    forever. An error that is raised here reaches the main process.
     """
     images, labels = batch
-    return images.share_memory_(), labels.share_memory_()
+    return images.share_memory_(), labels.share_memory_()  # type: ignore[no-untyped-call]
 
 
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, as_is, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
 from fashion_mlp.errors import UserError
-from fashion_mlp.workers import check_workers, largest_batch, workers_that_fit
+from fashion_mlp.workers import largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
 
@@ -114,7 +114,6 @@ class ImageDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
-        check_workers(self.num_workers)
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
             train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
@@ -154,7 +153,9 @@ class ImageDataModule(LightningDataModule):
         order, batch_size = self._order(), self.batch_size * self.batches_per_fetch
         if self.trainer is not None:
             fit = self.trainer.fit_loop
-            done = fit.epoch_loop.batch_progress.current.completed if fit.restarting else 0
+            progress = fit.epoch_loop.batch_progress
+            # A checkpoint of the validation at the end of an epoch is of its last batch: the next epoch follows.
+            done = progress.current.completed if fit.restarting and not progress.is_last_batch else 0
             order.go_on(self.trainer.current_epoch, done * batch_size)
         return self.loader("train", batch_size=batch_size, sampler=order)
 
@@ -200,9 +201,7 @@ class ImageDataModule(LightningDataModule):
 
     def _order(self) -> TrainingOrder:
         """Return which training images this process takes, and in which order."""
-        # Overfitting to a few batches means the same ones each epoch.
-        shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)  # type: ignore[attr-defined]
-        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=shuffle, **self._share())
+        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share())
 
     def _share(self) -> dict[str, int]:
         """Return which of several processes this is; nothing if there is one, or each is to take the whole."""

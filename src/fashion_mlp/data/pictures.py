@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from io import BufferedReader, BytesIO, FileIO
+from math import isqrt
 from pathlib import Path
 from typing import Literal
 
@@ -83,8 +84,8 @@ def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None)
     Args:
         source: a file, or its content.
         mode: one channel or three.
-        enough: pixels a side that will do. Of a larger JPEG every second, fourth or eighth is decoded, as long as so
-            many are left; the time for a telephone's photograph is that of a quarter.
+        enough: pixels a side that will do. A larger picture is averaged over squares of pixels, down to about this
+            size. A JPEG file is decoded at a half, a quarter or an eighth of its size, which takes less time too.
 
     Returns:
         uint8 `[C, H, W]`.
@@ -128,7 +129,9 @@ def _read(file: BufferedReader, mode: Mode, enough: int | None) -> Tensor:
         image.load()
         if any(len(image.info.get(name, "")) > MAX_EXIF for name in ("exif", "Raw profile type exif")):
             raise UserError(f"has more than {MAX_EXIF:,} bytes of EXIF data")
-        return _to_tensor(ImageOps.exif_transpose(image), mode)
+        factor = max(1, isqrt(image.width * image.height) // enough) if enough is not None else 1
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_tensor(image, mode, factor)
 
 
 def _check_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
@@ -149,11 +152,21 @@ def _check_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
         raise UserError("has an unsupported pixel format; save it with 8 unsigned bits per channel, 0 for black")
 
 
-def _to_tensor(image: Image.Image, mode: Mode) -> Tensor:
+def _to_tensor(image: Image.Image, mode: Mode, factor: int) -> Tensor:
+    """Convert by bands of rows, since each step on a whole picture of 64 megapixels would take 256 MB."""
+    height = 64 * factor
+    bands = (
+        _flatten(image.crop((0, top, image.width, min(top + height, image.height))), mode).reduce(factor)
+        for top in range(0, image.height, height)
+    )
+    return torch.cat([functional.pil_to_tensor(band) for band in bands], dim=1)
+
+
+def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
+    """Return a picture of 8 bits a channel, without transparency or palette."""
     if image.mode.startswith("I"):  # 16 bits a pixel, of which Pillow would keep the lower eight
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay)
-    pixels = np.array(image.convert("L" if mode == "gray" else "RGB"))
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+    return image.convert("L" if mode == "gray" else "RGB")

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.demo.answers import Answer, answer_file, answer_image, as_data_url, content_of
+from fashion_mlp.demo.answers import Answer, answer_file, answer_image, as_data_url
 from fashion_mlp.demo.known_images import KnownImage
 from fashion_mlp.errors import UserError
 
+ASK = (Path(__file__).parent / "ask.js").read_text()
 INTO_VIEW = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
 """On a phone the answers lie below what was asked."""
 
@@ -33,25 +35,17 @@ class AnswerColumn:
                 gr.HTML(_empty_card(name), elem_classes="for-a-card", apply_default_css=False) for name in classifiers
             ]
 
-    def follow(
+    def bind(
         self,
         event: Callable[..., Any],
-        answer: Callable[..., list[str]],
+        answer: Callable[..., list[str]] | None,
         inputs: Component | None,
-        api_name: str | Literal[False] = False,
+        js: str | None = None,
     ) -> None:
-        """Show what `answer` returns whenever an event happens."""
-        answered = event(answer, inputs, [self.message, *self.cards], show_progress="hidden", api_name=api_name)
+        """Show what `answer`, or the browser's function `js`, returns whenever an event happens."""
+        outputs = [self.message, *self.cards]
+        answered = event(answer, inputs, outputs, js=js, show_progress="hidden", api_name=False)
         answered.then(fn=None, js=INTO_VIEW)
-
-    def to_file(self, data_url: str) -> list[str]:
-        """Return message and cards for the content of a picture file, in a `data:` URL."""
-        try:
-            content = content_of(data_url)
-            answers = {name: answer_file(content, classifier) for name, classifier in self.classifiers.items()}
-        except UserError as error:
-            return [_message(f"The file {error}.", is_refusal=True), *map(_empty_card, self.classifiers)]
-        return [_message(""), *(_card(name, answer) for name, answer in answers.items())]
 
     def to_known_image(self, known: KnownImage) -> list[str]:
         """Return message and cards for an image of a dataset."""
@@ -60,6 +54,15 @@ class AnswerColumn:
             _message(f"Picked from the test images: {known.caption}"),
             *(_card(name, answer) for name, answer in answers.items()),
         ]
+
+
+def render_file(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
+    """Return the message and the cards for the content of a picture file."""
+    try:
+        answers = {name: answer_file(content, classifier) for name, classifier in classifiers.items()}
+    except UserError as error:
+        return [_message(f"The file {error}.", is_refusal=True), *map(_empty_card, classifiers)]
+    return [_message(""), *(_card(name, answer) for name, answer in answers.items())]
 
 
 def _message(text: str, *, is_refusal: bool = False) -> str:

@@ -1,7 +1,6 @@
 """Pictures to answers, without a page: what `fashion-mlp predict` computes, timed and ready to be shown."""
 
 import base64
-import binascii
 import time
 from io import BytesIO
 from typing import NamedTuple
@@ -10,7 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.errors import UserError
 from fashion_mlp.prediction import prepare
 
 MAX_BYTES = 20_000_000
@@ -40,23 +38,6 @@ def answer_image(image: Tensor, classifier: Classifier) -> Answer:
     if image.shape != tuple(classifier.metadata["model"]["image_shape"]):
         return answer_file(as_png(image), classifier)
     return _answer(image, classifier, time.perf_counter())
-
-
-def content_of(data_url: str) -> bytes:
-    """Return the content of a file that a browser has put into a `data:` URL (RFC 2397).
-
-    Raises:
-        UserError: it is none, or the file is too large.
-    """
-    head, _, encoded = data_url.partition(",")
-    if not (head.startswith("data:") and head.endswith(";base64")):
-        raise UserError("did not arrive as a data: URL in base64")
-    if len(encoded) * 3 // 4 > MAX_BYTES + 2:  # of padding
-        raise UserError(f"has more than {MAX_BYTES / 1e6:g} MB")
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise UserError(f"did not arrive whole ({error})") from error
 
 
 def as_data_url(image: Tensor) -> str:

@@ -8,7 +8,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answer_column import AnswerColumn
+from fashion_mlp.demo.answer_column import ASK, AnswerColumn
 from fashion_mlp.demo.answers import MAX_BYTES
 from fashion_mlp.demo.known_images import KnownImage, confident_mistakes, test_images
 
@@ -62,7 +62,7 @@ def _own_pictures(answers: AnswerColumn) -> None:
             picture = gr.HTML(
                 "", html_template=template, js_on_load=script, apply_default_css=False, max_bytes=MAX_BYTES
             )
-            answers.follow(picture.submit, answers.to_file, picture, api_name=name)
+            answers.bind(picture.submit, None, picture, js=ASK)
 
 
 def _test_images(data: ImageDataModule, answers: AnswerColumn) -> None:
@@ -74,7 +74,7 @@ def _test_images(data: ImageDataModule, answers: AnswerColumn) -> None:
     def chosen(number: int | None) -> list[str]:  # None if the field is empty
         return answers.to_known_image(*test_images(data, [min(max(number or 0, 0), count - 1)]))
 
-    answers.follow(number.submit, chosen, number)
+    answers.bind(number.submit, chosen, number)
 
 
 def _mistakes(
@@ -102,4 +102,4 @@ def _gallery(images: list[KnownImage], answers: AnswerColumn, title: str) -> Non
     def chosen(event: gr.SelectData) -> list[str]:
         return answers.to_known_image(images[event.index])
 
-    answers.follow(gallery.select, chosen, None)
+    answers.bind(gallery.select, chosen, None)

@@ -1,5 +1,5 @@
-// A picture from a file, the clipboard or the camera becomes the component's value: a data: URL, so that it reaches the
-// server's memory without being stored. Gradio's own Image writes each upload to a folder.
+// A picture from a file, the clipboard or the camera becomes the component's value, a blob: URL for ask.js, so that it
+// reaches the server's memory without being stored. Gradio's own Image writes each upload to a folder.
 const find = (selector) => element.querySelector(selector);
 const tell = (text) => (find(".notice").textContent = text);
 
@@ -8,13 +8,8 @@ function hand_over(file) {
   if (!file) return tell("There is no picture in what was pasted or dropped.");
   const most = props.max_bytes;
   if (file.size > most) return tell(`The file has more than ${Math.floor(most / 1e6)} MB.`);
-  const reader = new FileReader();
-  reader.onload = () => {
-    props.value = reader.result;
-    trigger("submit");
-  };
-  reader.onerror = () => tell("The browser cannot read this file.");
-  reader.readAsDataURL(file);
+  props.value = URL.createObjectURL(file);
+  trigger("submit");
 }
 
 const first_file = (transfer) => [...(transfer?.files ?? [])][0];

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fashion_mlp.monitoring import OBJECTIVES
 from fashion_mlp.search.study import ERROR
 
 ENDS = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -32,7 +33,7 @@ def found(finished: int, interrupted: Sequence[FrozenTrial]) -> str:
 def _result(trial: FrozenTrial) -> str:
     if trial.state == TrialState.PRUNED:
         return f"pruned, {trial.value:.4f} at epoch {trial.last_step}"
-    return f"val/acc {trial.value:.4f}" if trial.state == TrialState.COMPLETE else "failed"
+    return f"{OBJECTIVES[0]} {trial.value:.4f}" if trial.state == TrialState.COMPLETE else "failed"
 
 
 def counts(trials: Sequence[FrozenTrial]) -> str:

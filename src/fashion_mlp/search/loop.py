@@ -12,9 +12,10 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.monitoring import OBJECTIVES
 from fashion_mlp.search.lines import command, counts, found, trial_line
 from fashion_mlp.search.space import Space
-from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, ask, ask_again
+from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, RepeatableSampler, trial_id
 from fashion_mlp.sweep.records import error_in
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Search:
         self, study: optuna.Study, space: Space, folder: Path, launcher: Launcher, settings: DictConfig
     ) -> None:
         self.study = study
+        study.sampler = RepeatableSampler(settings.seed)
         self.space = space
         self.folder = folder
         self.launcher = launcher
@@ -50,24 +52,28 @@ class Search:
         if self.study.trials:
             log.info(found(self._finished(), left))
         again = [trial for trial in map(self._taken_up, left) if trial is not None]
-        for batch in batches(again, self.settings.n_jobs):
+        n_jobs, n_trials = self.settings.n_jobs, self.settings.n_trials
+        # All trials of a batch are drawn before any of them runs: draw the rest of one that was interrupted.
+        while again and len(self.study.trials) % n_jobs and self._finished() + len(again) < n_trials:
+            again.append(self._asked())
+        for batch in batches(again, n_jobs):
             self._run(batch)
-        while (missing := self.settings.n_trials - self._finished()) > 0:
-            self._run([self._asked() for _ in range(min(missing, self.settings.n_jobs))])
+        while (missing := n_trials - self._finished()) > 0:
+            self._run([self._asked() for _ in range(min(missing, n_jobs))])
         self._name_best()
 
     def _finished(self) -> int:
         return sum(trial.state.is_finished() for trial in self.study.trials)
 
     def _asked(self) -> Trial:
-        return self._begun(ask(self.study, self.settings.seed), attempt=1)
+        return self._begun(self.study.ask(), attempt=1)
 
     def _taken_up(self, trial: FrozenTrial) -> Trial | None:
         """Begin a trial again that a killed process has left, or return None if its run is complete all the same."""
-        again = ask_again(self.study, self.settings.seed, trial.number)
+        again = Trial(self.study, trial_id(self.study, trial.number))
         folder = self.folder / str(trial.number)
         if (folder / "metrics.json").exists():
-            self._tell(again, json.loads((folder / "metrics.json").read_text())["val/acc"])
+            self._tell(again, json.loads((folder / "metrics.json").read_text())[OBJECTIVES[0]])
             return None
         attempt = trial.user_attrs.get(ATTEMPT, 0)
         if folder.exists():
@@ -100,15 +106,15 @@ class Search:
         log.info(trial_line(self.study.trials[trial.number], self._best(), self.space.searched(trial.params)))
 
     def _best(self) -> FrozenTrial | None:
-        complete = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
+        return self.study.best_trial if has_complete else None
 
     def _name_best(self) -> None:
         log.info(f"trials    {counts(self.study.trials)}")
         best = self._best()
         if best is None:
             raise UserError(f"{self.folder}: no trial came to its end; the line of each says why")
-        log.info(f"best      val/acc {best.value:.4f}, {self.folder / str(best.number)}")
+        log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.folder / str(best.number)}")
         log.info(command(self.space.overrides(best.params, sweep=False)))
 
 

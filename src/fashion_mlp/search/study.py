@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import override
 
 from fashion_mlp.errors import UserError
+from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
 SQLITE = "sqlite:///"
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
@@ -26,6 +30,34 @@ PRUNED = "pruned"
 """Attribute of a trial: its run was ended early."""
 ERROR = "error"
 """Attribute of a trial that failed: why."""
+
+
+class RepeatableSampler(TPESampler):
+    """TPE with a seed for each draw, so that a search that was interrupted draws what it would have drawn.
+
+    Args:
+        seed: of the search.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    @override
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler(trial).sample_relative(study, trial, search_space)
+
+    @override
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
+
+    def _sampler(self, trial: FrozenTrial, name: str = "") -> TPESampler:
+        entropy = [self.seed, trial.number, *name.encode()]
+        return TPESampler(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
 def database(storage: str) -> Path:
@@ -48,22 +80,14 @@ def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", pruner=PRUNERS[pruner](), load_if_exists=True
+            storage=storage,
+            study_name=name,
+            direction="maximize" if metric_direction(OBJECTIVES[0]) == "max" else "minimize",
+            pruner=PRUNERS[pruner](),
+            load_if_exists=True,
         )
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened: {str(error).splitlines()[0]}") from error
-
-
-def ask(study: optuna.Study, seed: int) -> Trial:
-    """Begin a trial, whose values are to be suggested next."""
-    study.sampler = _sampler(seed, len(study.trials))
-    return study.ask()
-
-
-def ask_again(study: optuna.Study, seed: int, number: int) -> Trial:
-    """Return a trial that was begun by a process that is gone; the values that it had are kept."""
-    study.sampler = _sampler(seed, number)
-    return Trial(study, trial_id(study, number))
 
 
 def trial_id(study: optuna.Study, number: int) -> int:
@@ -71,9 +95,3 @@ def trial_id(study: optuna.Study, number: int) -> int:
     storage = study._storage
     study_id = storage.get_study_id_from_name(study.study_name)
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
-
-
-def _sampler(seed: int, number: int) -> TPESampler:
-    # Seeded for each trial, so that a search that was stopped draws what it would have drawn without the stop, and
-    # does not begin again with the values of its first trials.
-    return TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))

@@ -2,5 +2,6 @@
 
 from fashion_mlp.sweep.callback import Leaderboard
 from fashion_mlp.sweep.job import run_job
+from fashion_mlp.sweep.records import typed_overrides
 
-__all__ = ["Leaderboard", "run_job"]
+__all__ = ["Leaderboard", "run_job", "typed_overrides"]

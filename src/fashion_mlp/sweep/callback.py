@@ -1,17 +1,26 @@
 """What Hydra does for us before the first job of a multirun and after the last."""
 
 import atexit
+import inspect
 import logging
+import signal
 import sys
+from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Any, ClassVar
 
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
-from fashion_mlp.errors import told_in_one_line
+from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.interruption import EXIT_HOOKS
 from fashion_mlp.processes import is_first
+from fashion_mlp.run_directory import lock, resolve
 from fashion_mlp.sweep.job import is_search
 from fashion_mlp.sweep.leaderboard import SEED, differing, ranked, table, write_csv
 from fashion_mlp.sweep.records import jobs_in
@@ -29,24 +38,35 @@ class Leaderboard(Callback):
     search, such as Optuna's, has its own words for its end and its own way to go on.
     """
 
+    lock: ClassVar[ExitStack] = ExitStack()
+    """Of the sweep's folder. It is no part of an instance, which Hydra sends to the processes of jobs."""
+
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if is_search(config.hydra) or not is_first():
+        if not is_first():
             return
         folder = Path(config.hydra.sweep.dir)
+        self._explain_failures(config)
+        if is_search(config.hydra):
+            return
         with told_in_one_line():
-            check_same_sweep(folder, config)
-        done = sum(not job.error for job in jobs_in(folder, _pattern(config)))
+            jobs = jobs_in(folder, _pattern(config))
+            check_same_sweep(folder, config, jobs)
+            self.lock.enter_context(lock(resolve(folder)))
+        done = sum(not job.error for job in jobs)
         kept = f": {done} of its jobs {'is' if done == 1 else 'are'} done already" if done else ""
-        log.info(f"sweep     {folder}{kept}")
         self.folder = folder
-        atexit.register(self.say_how_to_go_on)
+        atexit.register(self.print_resume_hint)
+        EXIT_HOOKS.append(self.print_resume_hint)
+        log.info(f"sweep     {folder}{kept}")
 
     @override
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self.lock.close()
         if is_search(config.hydra) or not is_first():
             return
-        atexit.unregister(self.say_how_to_go_on)
+        atexit.unregister(self.print_resume_hint)
+        EXIT_HOOKS.remove(self.print_resume_hint)
         folder = Path(config.hydra.sweep.dir)
         jobs = jobs_in(folder, _pattern(config))
         if not jobs:
@@ -62,9 +82,34 @@ class Leaderboard(Callback):
             # Hydra turns an error raised here into a warning.
             sys.exit(f"error: {failed} of {len(jobs)} jobs failed; to run them again: {_command(folder)}")
 
-    def say_how_to_go_on(self) -> None:
-        """Tell the user of an interrupted sweep how to go on with it."""
-        log.info(f"The sweep was interrupted. This runs what is missing: {_command(self.folder)}")
+    def _explain_failures(self, config: DictConfig) -> None:
+        """Let a launcher tell in one line why it has failed, such as by a worker that was killed; Hydra has no hook."""
+        name, folder = config.hydra.runtime.choices["hydra/launcher"], config.hydra.sweep.dir
+        if name == "basic":  # runs the jobs in this process
+            return
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher ends its processes on KeyboardInterrupt
+        again = f"the same command with hydra.sweep.dir={folder}" if is_search(config.hydra) else _command(folder)
+        launcher: Any = get_class(config.hydra.launcher._target_)
+        launch = inspect.unwrap(launcher.launch)
+
+        @wraps(launch)
+        def explained(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return launch(*args, **kwargs)
+            except Exception as error:
+                if isinstance(error, CompactHydraException):
+                    raise
+                atexit.unregister(self.print_resume_hint)
+                reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
+                with told_in_one_line():
+                    raise UserError(f"hydra/launcher={name}: {reason}; to run what is missing: {again}") from error
+
+        launcher.launch = explained
+
+    def print_resume_hint(self) -> None:
+        """Print the command that resumes the sweep."""
+        hint = f"the sweep was interrupted; resume it with: {_command(self.folder)}"
+        print(hint, file=sys.stderr)  # noqa: T201, where a job's own message is
 
 
 def _pattern(config: DictConfig) -> str:

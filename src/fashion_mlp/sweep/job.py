@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fashion_mlp import run_directory
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep.gpus import own_gpu
-from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in
+from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in, typed_overrides
 from fashion_mlp.terminal import begin_lines_with
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
         Its objective, or NaN if it failed: an error raised here would end the sweep before its table.
     """
     folder = run_directory.resolve(cfg.run_dir)
-    overrides = list(hydra_cfg.overrides.task)
+    overrides = typed_overrides(hydra_cfg)
     if parent_process() is not None:  # a worker shares the terminal with others
         begin_lines_with(f"#{folder.name}  ")
     try:

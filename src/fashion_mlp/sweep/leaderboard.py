@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 from fashion_mlp.sweep.records import JobRecord
 
 WIDTH = 100
@@ -134,12 +135,10 @@ def _about(job: JobRecord, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _title(count: int, objectives: Sequence[str]) -> str:
-    reasons = {
-        "val/acc": "by val/acc, the higher the better",
-        "train/loss": "by the last train/loss, the lower the better, as there is no validation split",
-    }
-    order = ", then ".join(reasons[name] for name in reasons if name in objectives)
-    return f"{count} jobs, ranked {order}" if order else f"{count} jobs"
+    better = {"max": "higher is better", "min": "lower is better", None: ""}
+    order = [f"by {name} ({better[metric_direction(name)]})" for name in OBJECTIVES if name in objectives]
+    where = " where there is no validation split" if OBJECTIVES[-1] in objectives else ""
+    return f"{count} jobs, ranked {', then '.join(order)}{where}" if order else f"{count} jobs"
 
 
 def _values(job: JobRecord, keys: Sequence[str]) -> list[str | None]:
@@ -183,4 +182,4 @@ def _score(job: JobRecord) -> float:
 
 
 def _mean_score(entry: Entry) -> tuple[bool, float]:
-    return entry.best.objective == "val/acc", statistics.fmean(job.score for job in entry.jobs)
+    return entry.best.objective == OBJECTIVES[0], statistics.fmean(job.score for job in entry.jobs)

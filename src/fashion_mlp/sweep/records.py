@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
+from omegaconf import OmegaConf
+
 from fashion_mlp.errors import UserError
+from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
 METRICS = "metrics.json"
 ERROR = "error.json"
@@ -43,12 +47,18 @@ class JobRecord:
     def score(self) -> float:
         """The objective as a number of which more is better; a NaN is the worst."""
         value = float(self.metrics[self.objective])
-        return -math.inf if math.isnan(value) else value if self.objective == "val/acc" else -value
+        return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
+
+
+def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a job as they were typed, with their interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
 
 
 def objective_in(metrics: Mapping[str, Any]) -> str:
     """Return the objective that some metrics hold."""
-    return "val/acc" if "val/acc" in metrics else "train/loss"
+    return next((name for name in OBJECTIVES if name in metrics), OBJECTIVES[-1])
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:

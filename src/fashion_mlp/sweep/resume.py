@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.command_line import flags
 from fashion_mlp.errors import UserError
 from fashion_mlp.run_directory import hydra_quote
+from fashion_mlp.sweep.records import JobRecord
 
 KEY = "resume_sweep"
 RECORD = "multirun.yaml"
@@ -63,19 +64,22 @@ def recorded_flags(hydra: Any) -> list[str]:
     return added
 
 
-def check_same_sweep(folder: Path, config: DictConfig) -> None:
+def check_same_sweep(folder: Path, config: DictConfig, jobs: Sequence[JobRecord]) -> None:
     """Check that a directory is free for a sweep, or holds the same sweep, which was interrupted.
+
+    Args:
+        folder: of the sweep.
+        config: of the sweep.
+        jobs: found in the folder.
 
     Raises:
         UserError: it holds another sweep, or directories that a job of this one would write to.
     """
     before = read_record(folder / RECORD)
     if before is None:
-        jobs = sorted(path for path in folder.glob("*") if path.name.isdecimal()) if folder.is_dir() else []
-        if jobs:
-            raise UserError(
-                f"hydra.sweep.dir={folder}: {jobs[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
-            )
+        found = [job.folder for job in jobs] or sorted(path for path in folder.glob("*") if path.name.isdecimal())
+        if found:
+            raise UserError(_not_of_this_sweep(folder, found[0]))
         return
     now = OmegaConf.to_container(config.hydra, resolve=False)
     assert isinstance(now, dict)
@@ -84,11 +88,20 @@ def check_same_sweep(folder: Path, config: DictConfig) -> None:
             f"hydra.sweep.dir={folder}: holds another sweep ({' '.join(before['overrides']['task'])}); name another "
             f"folder, or go on with that one: {KEY}={folder}"
         )
+    keys = {text.partition("=")[0] for text in now["overrides"]["task"]} | set(now["sweeper"].get("params") or {})
+    if foreign := [job.folder for job in jobs if job.overrides.keys() != keys]:
+        raise UserError(_not_of_this_sweep(folder, foreign[0]))
 
 
-def _jobs_of(hydra: Any) -> tuple[Any, Any]:
-    """Return what the jobs of a sweep follow from."""
-    return hydra["overrides"]["task"], hydra["sweeper"].get("params")
+def _not_of_this_sweep(folder: Path, found: Path) -> str:
+    return f"hydra.sweep.dir={folder}: {found} exists and is not of this sweep. Choose another hydra.sweep.dir"
+
+
+def _jobs_of(hydra: Any) -> list[Any]:
+    """Return what the jobs of a sweep and their folders follow from."""
+    sources = [source["path"] for source in hydra["runtime"]["config_sources"] if source["provider"] == "command-line"]
+    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
+    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, sources, subdir]
 
 
 def read_record(path: Path) -> Any:
@@ -104,7 +117,8 @@ def read_record(path: Path) -> Any:
 def _is_record(hydra: Any) -> bool:
     """Return whether all is there that is read here."""
     try:
-        commands = hydra["overrides"]["task"] + hydra["overrides"]["hydra"] + [hydra["job"]["config_name"]]
+        names = [hydra["job"]["config_name"], hydra["sweep"]["subdir"]]
+        commands = hydra["overrides"]["task"] + hydra["overrides"]["hydra"] + names
         sources = hydra["runtime"]["config_sources"]
         texts = commands + [source[key] for source in sources for key in ("provider", "path")]
         return isinstance(hydra["sweeper"], dict) and all(isinstance(text, str) for text in texts)

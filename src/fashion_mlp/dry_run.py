@@ -1,0 +1,87 @@
+"""Try the parts of a run on a few numbers before it starts: what fails then is reported with its key."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.errors import UserError
+from fashion_mlp.memory import is_shortage
+
+STEPS = 100
+"""Length of the run for which a schedule is tried."""
+
+
+def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterable[Logger]) -> None:
+    """Try the network on two images, the optimizer on one weight, and connect to remote loggers.
+
+    Args:
+        classifier: on the CPU. Its weights and its training mode stay as they are.
+        image_shape: channels, height and width.
+        loggers: of the run. Those that write to local files are left alone: they create these.
+
+    Raises:
+        UserError: a part fails.
+    """
+    with part_errors("model"):
+        logits = _forward(classifier.model, torch.zeros(2, *image_shape, dtype=torch.uint8))
+        expected = (2, len(classifier.class_names))
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.ones(1)
+    assert classifier.make_optimizer is not None
+    with part_errors("optimizer"):
+        optimizer = classifier.make_optimizer([weight])
+        if not isinstance(optimizer, Optimizer):
+            raise UserError(f"optimizer: a {type(optimizer).__name__}. Expected a class of torch.optim")
+        optimizer.step()
+    if classifier.make_scheduler is not None:
+        with part_errors("scheduler"):
+            scheduler = classifier.make_scheduler(optimizer, STEPS)
+            if not isinstance(scheduler, dict) or not isinstance(scheduler.get("scheduler"), LRScheduler):
+                raise UserError("scheduler: Expected a function such as fashion_mlp.schedulers.step")
+            if not isinstance(scheduler["scheduler"], ReduceLROnPlateau):
+                optimizer.step()  # PyTorch warns of a schedule that is stepped first
+                scheduler["scheduler"].step()
+    for logger in loggers:
+        if not isinstance(logger, TensorBoardLogger | CSVLogger):
+            with part_errors(f"logger ({type(logger).__name__})"):
+                _ = getattr(logger, "experiment", None)
+
+
+@contextmanager
+def part_errors(key: str) -> Iterator[None]:
+    """Report an error of a part that the configuration names in one line.
+
+    Args:
+        key: of the part.
+
+    Raises:
+        UserError: instead of any other error, except a lack of memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or is_shortage(error):
+            raise
+        raise UserError(
+            f"{key}: {type(error).__name__}: {str(error).rstrip('.')}. HYDRA_FULL_ERROR=1 shows where"
+        ) from error
+
+
+def _forward(model: nn.Module, images: Tensor) -> object:
+    """Run a network in evaluation mode, which changes neither its buffers nor the random state."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(images)
+    finally:
+        model.train(was_training)

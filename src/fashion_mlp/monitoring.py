@@ -1,0 +1,39 @@
+"""The metrics by which checkpoints, epochs and runs are compared. Light to import: torch is not needed."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from inspect import signature
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
+"""Metrics that are logged after each epoch."""
+OBJECTIVES = ("val/acc", "train/loss")
+"""What runs are compared by: the first, or the second if there is no validation split."""
+DIRECTIONS: Mapping[str, Literal["min", "max"]] = {"acc": "max", "loss": "min"}
+
+
+def metric_direction(metric: str) -> Literal["min", "max"] | None:
+    """Return "max" if a higher value of a metric is better, "min" if a lower one is, None if its name is unknown."""
+    return DIRECTIONS.get(metric.rpartition("/")[2])
+
+
+def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a callback that follow from the metric that it monitors and are not set.
+
+    Lightning's own `mode` is "min" for any metric. Its callbacks may run after a validation in the middle of an epoch,
+    when `train/*` are still those of the epoch before.
+
+    Args:
+        config: of the callback.
+    """
+    if "monitor" not in config:
+        return {}
+    monitor = str(config["monitor"])
+    arguments: dict[str, Any] = {"mode": metric_direction(monitor)}
+    if monitor.startswith("train/"):
+        arguments |= {"check_on_train_epoch_end": True, "save_on_train_epoch_end": True}
+    accepted: Mapping[str, Any] = {}
+    with suppress(ImportError, AttributeError, TypeError, ValueError):  # reported when the callback is built
+        accepted = signature(resolve_name(str(config["_target_"]))).parameters
+    return {name: value for name, value in arguments.items() if value and name in accepted and name not in config}
