@@ -72,7 +72,8 @@ def defaults(target: Any) -> dict[str, Any]:
     """Return the defaults of a function, or of a class and those that it hands other arguments to."""
     found: dict[str, Any] = {}
     for each in reversed(target.__mro__) if isinstance(target, type) else [target]:
-        if each.__module__.startswith("fashion_mlp."):
+        own = not isinstance(target, type) or "__init__" in vars(each)
+        if own and each.__module__.startswith("fashion_mlp."):
             parameters = inspect.signature(each).parameters.values()
             found |= {entry.name: entry.default for entry in parameters if entry.default is not entry.empty}
     return found
