@@ -31,13 +31,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp import config
-from fashion_mlp.command_line.check import check, without_folder
+from fashion_mlp.config.callback import composition_explained
+from fashion_mlp.config.command_line import flags_first, without_outputs
+from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.errors import told_in_one_line
 from fashion_mlp.interruption import exit_on_signal
 from fashion_mlp.loading import loading_torch
 from fashion_mlp.processes import end_with_launcher, is_first
-from fashion_mlp.resume import record, resume
 from fashion_mlp.run_directory import removed_unless_started
 from fashion_mlp.sweep import run_job, typed_overrides
 from fashion_mlp.terminal import exit_on_closed_stdout
@@ -65,10 +65,9 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 if __name__ == "__main__":
     end_with_launcher()
-    config.register()
-    if not is_first():
-        sys.argv[1:] = without_folder(sys.argv[1:])
     with exit_on_closed_stdout(), told_in_one_line(), removed_unless_started():
         signal.signal(signal.SIGINT, exit_on_signal)
-        sys.argv[1:] = check(sys.argv[1:], Path(__file__).resolve().parent / "conf")
-        main()
+        argv = flags_first(expand_resume(sys.argv[1:]))
+        sys.argv[1:] = argv if is_first() else without_outputs(argv)
+        with composition_explained(sys.argv[1:]):
+            main()

@@ -14,11 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
-from fashion_mlp import config
+from fashion_mlp.config.callback import directory_problems, initialize_hydra, raise_problems
+from fashion_mlp.config.check import find_problems
+from fashion_mlp.config.command_line import parse_flags
+from fashion_mlp.config.explain import COMPOSITION_ERRORS, explain
 
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
 settings.register_profile(
@@ -55,8 +60,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session", autouse=True)
 def _prepared() -> None:
-    """Make the schemas known, and keep to one thread: on a busy machine, small steps on several wait for each other."""
-    config.register()
+    """Use one thread: on a busy machine, small steps on several wait for each other."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -82,7 +86,7 @@ def compose_small(tmp_path: Path, data_root: Path) -> Compose:
 
 @pytest.fixture
 def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `check` compose each choice of options once for all tests: that is nine tenths of what it takes."""
+    """Let `explain` compose each choice of options once for all tests: that is nine tenths of its time."""
 
     def composed_once(name: str, overrides: Sequence[str], *, return_hydra_config: bool) -> DictConfig:
         choice = (name, *overrides)
@@ -93,8 +97,28 @@ def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(cfg, DictConfig)
         return cfg
 
-    monkeypatch.setattr("fashion_mlp.config.register", lambda: None)  # `_prepared` has done it
-    monkeypatch.setattr("fashion_mlp.command_line.check.compose", composed_once)
+    monkeypatch.setattr("fashion_mlp.config.explain.compose", composed_once)
+
+
+def check(argv: Sequence[str]) -> None:
+    """Check a command line as `train.py` does, without running it.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
+    args = parse_flags(argv)
+    with initialize_hydra(args.config_dir):
+        try:
+            mode = GlobalHydra.instance().hydra.get_mode("train", args.overrides)  # type: ignore[union-attr]
+            is_sweep = args.multirun or mode == RunMode.MULTIRUN
+            cfg = None if is_sweep else compose("train", overrides=args.overrides, return_hydra_config=True)
+        except COMPOSITION_ERRORS:
+            raise_problems(explain(args.overrides, multirun=args.multirun))
+            raise
+        if cfg is None:
+            raise_problems(explain(args.overrides, multirun=args.multirun))
+        else:
+            raise_problems([*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
 
 
 @pytest.fixture
@@ -158,3 +182,7 @@ def real_data() -> Path:
     if not root:
         pytest.skip("FASHION_MLP_DATA does not name a folder with the real Fashion-MNIST")
     return Path(root)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="rewrite the answers in tests/mistakes that have changed")

@@ -29,10 +29,10 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp import config, training  # noqa: F401, training for the forked processes
-from fashion_mlp.command_line.check import check
+from fashion_mlp import training  # noqa: F401, training for the forked processes
+from fashion_mlp.config.callback import initialize_hydra
+from fashion_mlp.config.explain import explain
 from fashion_mlp.data import SyntheticDataModule
-from fashion_mlp.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
@@ -69,11 +69,9 @@ def draw(chance: random.Random) -> str:
     while True:
         lines = [chance.choice(lines.splitlines()) for lines in SPACE]
         drawn = " ".join(lines).replace("LIGHTNING", "lightning.pytorch.callbacks")
-        try:
-            check([*COMMON, *drawn.split()], ROOT / "conf")
-        except UserError:
-            continue
-        return drawn
+        with initialize_hydra():
+            if not explain([*COMMON, *drawn.split()]):
+                return drawn
 
 
 def start(folder: Path, *arguments: str) -> multiprocessing.process.BaseProcess:
@@ -201,7 +199,6 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="+", default=[], help="of one configuration, instead of the three")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     arguments = parser.parse_args()
-    config.register()
     print(f"seed {arguments.seed}", flush=True)  # noqa: T201
     given = [" ".join(arguments.overrides)] if arguments.overrides else CONFIGURATIONS
     failures = 0

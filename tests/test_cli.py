@@ -157,11 +157,11 @@ def test_data_shows_the_parts_that_a_run_has(
 def test_data_says_what_to_do_without_the_configuration(
     fashion: Fashion, checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fashion_mlp.config.CONF", tmp_path / "conf")
+    monkeypatch.setattr("fashion_mlp.config.callback.CONF", tmp_path / "conf")
     said = fashion("data", "data=synthetic")
     assert (said.status, said.err) == (
         1,
-        f"error: {tmp_path}/conf: no such folder. Install the project from its folder: python -m pip install -e .",
+        f"error: {tmp_path}/conf: no such directory. Type python -m pip install -e . in the directory of the project",
     )
     assert fashion("evaluate", checkpoint, root, "--json").json["images"] == 200  # a checkpoint knows its data
 

@@ -5,16 +5,19 @@ import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
+from annotated_types import Len
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_method, instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fashion_mlp.config import ACTIVATIONS, INITS, NORMS, TrainerConfig
-from fashion_mlp.fields import Range
+from fashion_mlp.config.check import SCHEMAS, section_problems
+from fashion_mlp.config.fields import BelowOne, Count, Expected, Fraction, Positive, Section, describe
+from fashion_mlp.config.schema import MLPConfig, SearchConfig
+from fashion_mlp.config.trainer import TrainerConfig
 from fashion_mlp.models import mlp
 from tests.conftest import CONF
 
@@ -101,19 +104,33 @@ def test_the_data_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert cfg.data.root == "data"
 
 
-def test_the_trainers_schema_is_lightnings_signature() -> None:
+def test_the_trainers_arguments_are_those_of_lightning() -> None:
     parameters = dict(inspect.signature(Trainer.__init__).parameters)
     for name in ("self", "callbacks", "logger"):
         del parameters[name]
-    schema = {field: value for field, value in vars(TrainerConfig()).items() if field != "_target_"}
-    assert schema == {name: parameter.default for name, parameter in parameters.items()}
+    assert OmegaConf.load(CONF / "trainer/_lightning.yaml") == {name: p.default for name, p in parameters.items()}
+    assert TrainerConfig.model_fields.keys() - {"target"} == parameters.keys()
+
+
+def choices(name: str) -> tuple[str, ...]:
+    return get_args(MLPConfig.model_fields[name].annotation)
 
 
 def test_the_names_in_the_schema_are_those_of_the_model() -> None:
-    assert set(ACTIVATIONS) == set(mlp.ACTIVATIONS)
-    assert set(NORMS) == set(mlp.NORMS)
-    for init in INITS:
+    assert set(choices("activation")) == set(mlp.ACTIVATIONS)
+    assert set(choices("norm")) == set(mlp.NORMS)
+    for init in choices("init"):
         instantiate({"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [4], "init": init})
+
+
+@pytest.mark.parametrize(("target", "schema"), SCHEMAS.items())
+def test_the_keys_in_the_schema_are_arguments(target: str, schema: type[Section]) -> None:
+    function = get_method(target)
+    accepted: set[str] = set()
+    for each in function.__mro__ if isinstance(function, type) else [function]:
+        accepted |= inspect.signature(each).parameters.keys()
+    names = {field.alias or name for name, field in schema.model_fields.items()} - {"_target_", "_partial_"}
+    assert names - accepted - {"compile"} == set() or schema is SearchConfig
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=str)
@@ -125,12 +142,35 @@ def test_the_help_lists_each_option(path: Path) -> None:
     assert path.stem in line.replace(",", " ").split()
 
 
-def test_a_range_excludes_what_lies_outside_and_nan() -> None:
-    unit = Range(ge=0, lt=1)
-    assert 0 in unit
-    assert 0.5 in unit
-    assert 1 not in unit
-    assert -0.1 not in unit
-    assert math.nan not in unit
-    assert math.inf not in Range(gt=0)
-    assert str(unit) == "at least 0 and less than 1"
+class Example(Section):
+    """One field of each kind."""
+
+    count: Count
+    probability: BelowOne
+    size: Positive | Fraction | None
+    sizes: list[Positive]
+    pair: Annotated[list[BelowOne], Len(2, 2)]
+    choice: Literal["a", "b"] | None
+    time: Annotated[Any, Expected("a time")]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("count", "an integer of at least 0"),
+        ("probability", "a number of at least 0 and less than 1"),
+        ("size", "an integer of at least 1, a number greater than 0 and at most 1 or null"),
+        ("sizes", "a list in brackets, each an integer of at least 1"),
+        ("pair", "a list in brackets of 2, each a number of at least 0 and less than 1"),
+        ("choice", "a, b or null"),
+        ("time", "a time"),
+    ],
+)
+def test_a_field_is_described(name: str, expected: str) -> None:
+    assert describe(Example.model_fields[name]) == expected
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, math.nan, math.inf, 1e-50, True, "0.5", None])
+def test_a_number_out_of_range_is_refused(value: Any) -> None:
+    assert list(section_problems(Example, {"probability": value})) == ["probability"]
+    assert section_problems(Example, {"probability": 0.5}) == {}

@@ -15,12 +15,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.command_line.check import check
+from fashion_mlp.config.messages import shown
 from fashion_mlp.errors import MANY, UserError
 from fashion_mlp.interruption import StopRequest
-from fashion_mlp.suggestions import shown
 from fashion_mlp.training import build, build_trainer
-from tests.conftest import CONF
+from tests.conftest import CONF, check
 
 OPTIONS = [
     [],
@@ -95,7 +94,7 @@ def test_a_value_is_accepted_or_refused_by_name(
 ) -> None:
     argv, key = drawn
     try:
-        check(argv, CONF)
+        check(argv)
         event("accepted")
         if argv[0] != "-m":
             build_parts(argv)

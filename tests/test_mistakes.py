@@ -1,7 +1,8 @@
 """Wrong command lines, as typed into a shell, and what is answered: the tables in `tests/mistakes/`.
 
 A row of a table is a line that begins with `$ `, and the lines of the answer below it, in which `...` stands for
-anything. The program runs inside this process; a few rows go through a shell, to show that this is the same.
+anything. The program runs inside this process; a few rows go through a shell, to show that this is the same. After a
+message was reworded, `pytest -n 0 tests/test_mistakes.py --update` rewrites the answers that have changed.
 """
 
 import os
@@ -56,6 +57,16 @@ def expected(row: Row) -> str:
     return "\n".join(".*".join(map(re.escape, line.split("..."))) for line in row.answer) + "\n"
 
 
+def update(row: Row, told: str) -> None:
+    """Replace the answer of a row by another."""
+    if re.fullmatch(expected(row), told):
+        return
+    (table,) = (path for path in TABLES if f"$ {row.typed}\n" in path.read_text())
+    before = "\n".join([f"$ {row.typed}", *row.answer, ""])
+    assert before in table.read_text(), row.typed
+    table.write_text(table.read_text().replace(before, f"$ {row.typed}\n{told}"))
+
+
 def keys(typed: str) -> set[str]:
     """Return what an answer may name: the keys, flags, words and files of a command line."""
     words = shlex.split(typed.replace("python train.py", "train.py"))[1:]
@@ -108,7 +119,6 @@ def answer(
 ) -> Answer:
     """Return a function that types a command line at the desk."""
     monkeypatch.chdir(desk)
-    monkeypatch.setattr("fashion_mlp.command_line.trainer_values._may_have_gpu", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def fashion_mlp(words: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -128,9 +138,12 @@ def answer(
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.typed for row in ROWS])
-def test_a_mistake_is_explained(row: Row, answer: Answer, desk: Path) -> None:
+def test_a_mistake_is_explained(row: Row, answer: Answer, desk: Path, request: pytest.FixtureRequest) -> None:
     before = tree(desk)
     done = answer(row.typed)
+    if request.config.getoption("--update"):
+        update(row, done.stderr)
+        return
     assert re.fullmatch(expected(row), done.stderr), done.stderr
     assert done.returncode in (1, 2)
     assert done.stdout == ""

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from fashion_mlp import processes
-from fashion_mlp.command_line.check import check, without_folder
+from fashion_mlp.config.command_line import without_outputs
 from fashion_mlp.errors import UserError, told_in_one_line
 from fashion_mlp.interruption import StopRequest
 from fashion_mlp.training import train
-from tests.conftest import CONF, ROOT, SMALL, Compose
+from tests.conftest import ROOT, SMALL, Compose, check
 
 TRAIN = str(ROOT / "train.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -195,7 +195,7 @@ def test_one_process_of_all_machines_is_the_first(
 
 def told(*argv: str) -> str:
     with pytest.raises(UserError) as error:
-        check(argv, CONF)
+        check(argv)
     return str(error.value)
 
 
@@ -203,22 +203,22 @@ def test_the_processes_that_were_started_are_those_of_the_configuration(environm
     environment.setenv("SLURM_NTASKS", "8")
     environment.setenv("SLURM_NNODES", "2")
     environment.setenv("SLURM_JOB_NAME", "train")
-    check([], CONF)  # in an allocation, which srun has not entered
+    check([])  # in an allocation, which srun has not entered
     environment.setenv("SLURM_STEP_ID", "0")
     assert "srun has started 4 x 2 processes; use trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
-    check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"], CONF)
-    check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"], CONF)
+    check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"])
+    check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"])
     environment.setenv("SLURM_JOB_NAME", "interactive")
-    check([], CONF)
+    check([])
     assert "trainer.num_nodes=2: start the run on each machine by torchrun or srun" in told("trainer.num_nodes=2")
     environment.setenv("NODE_RANK", "0")
-    check(["trainer.num_nodes=2"], CONF)
+    check(["trainer.num_nodes=2"])
 
 
 def test_a_command_line_without_a_folder_is_one_that_hydra_can_read() -> None:
     added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
     ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
-    assert without_folder(["seed=1", "--config-dir", "mine", *added]) == [
+    assert without_outputs(["seed=1", "--config-dir", "mine", *added]) == [
         "--config-dir", "mine", "seed=1", *added, *ours,
     ]  # fmt: skip
 

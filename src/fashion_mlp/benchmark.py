@@ -139,14 +139,13 @@ def plain_lightning(task: Task) -> Timing:
 
 def this_project(task: Task) -> Timing:
     """Two epochs as `python train.py` runs them: metrics, logging, checkpoints and validation included."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
-    from fashion_mlp import config
     from fashion_mlp.callbacks import Stopwatch
+    from fashion_mlp.config.callback import initialize_hydra
     from fashion_mlp.training import train
 
-    config.register()
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(config.find_conf()), version_base="1.3"):
+    with tempfile.TemporaryDirectory() as folder, initialize_hydra():
         cfg = compose(
             "train",
             overrides=[

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,13 +43,14 @@ def told_in_one_line() -> Iterator[None]:
 
     An error that all processes of a run have is reported by the first of them; one that another process has because
     the first has ended, by none.
-    `HYDRA_FULL_ERROR=1` lets the error pass with its traceback.
+    `HYDRA_FULL_ERROR=1` prints the traceback.
     """
     try:
         yield
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
+            traceback.print_exc()  # Hydra would turn an error in a callback into a warning
+            sys.exit(1)
         if not (processes.is_first() or processes.is_left_running()):
             sys.exit(1)
         if not isinstance(error, UserError):

@@ -1,12 +1,16 @@
 """Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from fashion_mlp.monitoring import metric_direction
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Schedule(Protocol):
@@ -15,6 +19,15 @@ class Schedule(Protocol):
     def __call__(self, optimizer: Optimizer, total_steps: int) -> LRSchedulerConfigType:
         """Return the schedule, and how often it is stepped."""
         ...
+
+
+def independent_of_length(schedule: Callable[P, R]) -> Callable[P, R]:
+    """Mark a schedule whose learning rates do not depend on the length of the run, so that it may be resumed for more.
+
+    A schedule that is not marked is taken to depend on it.
+    """
+    schedule.depends_on_length = False  # type: ignore[attr-defined]
+    return schedule
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float = 0.0) -> LRSchedulerConfigType:
@@ -53,6 +66,7 @@ def onecycle(
     return {"scheduler": scheduler, "interval": "step"}
 
 
+@independent_of_length
 def plateau(
     optimizer: Optimizer,
     total_steps: int,
@@ -68,6 +82,7 @@ def plateau(
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 
 
+@independent_of_length
 def step(
     optimizer: Optimizer,
     total_steps: int,

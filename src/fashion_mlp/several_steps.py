@@ -6,10 +6,11 @@ bit-identical to those of one step a call, which a test holds.
 """
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, ProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRScheduler
@@ -121,18 +122,20 @@ class SeveralStepsClassifier(Classifier):
         return configs[0].scheduler if configs and configs[0].interval == interval else None
 
 
-def is_possible(trainer: Mapping[str, Any], defaults: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
+def is_possible(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
     """Return whether a run may take several steps a call: whether nothing in it looks at each single step.
 
     Args:
         trainer: the Trainer's arguments.
-        defaults: what each is by default.
         callbacks: those of the run.
     """
     has_end = trainer["max_epochs"] not in (None, -1)
     one_device = trainer["devices"] in (1, "1", "auto") and trainer["strategy"] == "auto"
     others = {name: value for name, value in trainer.items() if name not in INDIFFERENT}
-    as_usual = others.pop("precision") in PRECISIONS and all(value == defaults[name] for name, value in others.items())
+    defaults = signature(Trainer).parameters
+    as_usual = others.pop("precision") in PRECISIONS and all(
+        name in defaults and value == defaults[name].default for name, value in others.items()
+    )
     return has_end and one_device and as_usual and not any(map(_looks_at_steps, callbacks))
 
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from torch import nn
 
 from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
+from fashion_mlp.config.messages import shown
 from fashion_mlp.errors import UserError
-from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
-from fashion_mlp.suggestions import shown
+from fashion_mlp.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,13 @@ class StartingPoint:
         path: the file.
         checkpoint: its content.
         is_whole: whether optimizer, schedule and epoch are taken over, or only the weights.
+        is_resumed: whether it is a state of the run itself.
     """
 
     path: Path
     checkpoint: Mapping[str, Any]
     is_whole: bool = True
+    is_resumed: bool = False
 
     @property
     def epochs(self) -> int:
@@ -100,6 +103,23 @@ class StartingPoint:
                 )
 
 
+def find_start(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> StartingPoint | None:
+    """Return what a run starts from: its own last state if it is resumed, else `ckpt_path`, else None.
+
+    A run that was interrupted before it saved a state starts as it did the first time.
+
+    Args:
+        cfg: the configuration of the run.
+        run_dir: its directory.
+        resumed: whether the run in the directory is resumed.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+    state = last_state(run_dir / CHECKPOINTS) if resumed else None
+    return state or named_state(cfg.ckpt_path, cfg.ckpt_part)
+
+
 def named_state(path: str | None, part: str) -> StartingPoint | None:
     """Return what `ckpt_path` and `ckpt_part` name.
 
@@ -134,7 +154,7 @@ def last_state(folder: Path) -> StartingPoint | None:
         if not path.is_file():
             continue
         try:
-            point = StartingPoint(path, _read_training_state(path))
+            point = StartingPoint(path, _read_training_state(path), is_resumed=True)
         except UserError as error:
             problems.append(str(error))
             continue

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -22,10 +21,11 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from fashion_mlp.config import SCHEMAS
+from fashion_mlp.config.check import SCHEMAS
+from fashion_mlp.config.messages import shown
+from fashion_mlp.config.schema import MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.faults import warn_on_failure
 from fashion_mlp.figures import thumbnails
-from fashion_mlp.suggestions import shown
 
 LAYOUT = {
     "training and validation": {
@@ -34,7 +34,7 @@ LAYOUT = {
     }
 }
 """Charts of the tab CUSTOM SCALARS, each over several tags."""
-GROUPS = ("model", "optimizer", "scheduler")
+GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 RUN_KEYS = ("seed", "label_smoothing")
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
 SAMPLES = 32
@@ -129,11 +129,12 @@ def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
     Those that were set on the command line are marked, and so come first.
     """
     known = [
-        f"{group}.{entry.name}"
-        for group in GROUPS
-        for schema in SCHEMAS[group].values()
-        for entry in fields(schema)
-        if not entry.name.startswith("_")
+        f"{group}.{name}"
+        for group, parent in GROUPS.items()
+        for schema in SCHEMAS.values()
+        if issubclass(schema, parent)
+        for name, field in schema.model_fields.items()
+        if field.alias is None
     ]
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     typed = {override.partition("=")[0] for override in overrides}

@@ -15,6 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate, to_absolute_path
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -30,8 +31,7 @@ from fashion_mlp.charts import rewind_logs
 from fashion_mlp.checkpoint import read_checkpoint
 from fashion_mlp.checkpoint_io import AtomicCheckpointIO
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.command_line.combinations import SPLITS
-from fashion_mlp.config import TrainerConfig
+from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.dry_run import dry_run
 from fashion_mlp.errors import UserError
@@ -39,7 +39,7 @@ from fashion_mlp.faults import faults_explained
 from fashion_mlp.interruption import StopRequest
 from fashion_mlp.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.several_steps import SeveralStepsClassifier
-from fashion_mlp.starting_point import last_state, named_state
+from fashion_mlp.starting_point import find_start
 from fashion_mlp.tensorboard import SAMPLES, ended, recorded
 from fashion_mlp.terminal import silence_libraries
 
@@ -56,7 +56,7 @@ def train(
     """Train, validate, test the best checkpoint once, and record everything in the run's folder.
 
     Args:
-        cfg: the composed configuration, checked by `fashion_mlp.command_line`.
+        cfg: the composed configuration, checked by `fashion_mlp.config`.
         overrides: the overrides that it was composed with, which are recorded.
         resumed: whether to resume the run in the directory, to the same bits as if it had not been interrupted.
         before_fit: called when everything is checked and the directory is locked, before anything in it changes.
@@ -98,8 +98,7 @@ def _train(
     seed_everything(cfg.seed, workers=True, verbose=False)
     # With it, distributed strategies would go back to the seed after the weights are drawn.
     del os.environ["PL_GLOBAL_SEED"]
-    last = last_state(run_dir / "checkpoints") if resumed else None
-    start = last or named_state(cfg.ckpt_path, cfg.ckpt_part)
+    start = find_start(cfg, run_dir, resumed=resumed)
     # Overfitting to a few batches means the same ones each epoch.
     datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
     if not isinstance(datamodule, ImageDataModule):
@@ -108,14 +107,14 @@ def _train(
     datamodule.prepare_data()
     datamodule.setup("fit")
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
-    if several_steps.is_possible(cfg.trainer, vars(TrainerConfig()), callbacks):
+    if several_steps.is_possible(cfg.trainer, callbacks):
         datamodule.fetch_several(cfg.steps_per_execution)
     check_batches(cfg, datamodule, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
     dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
     # Lightning converts the weights only after it has restored them, which would round doubles to 32 bits.
     trainer.precision_plugin.convert_module(classifier)
-    if start is not None and last is None:
+    if start is not None and not start.is_resumed:
         start.begin(classifier, cfg.trainer.max_epochs)
     if trainer.global_rank > 0:
         torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
@@ -126,9 +125,10 @@ def _train(
         run_directory.keep(run_dir)
         remove_partial(run_dir / run_directory.CHECKPOINTS)
     loggers = trainer.loggers if trainer.is_global_zero else []
+    state = start if start is not None and start.is_resumed else None
     if resumed:
-        rewind_logs(loggers, run_dir, last.charts if last else {}, last.step if last else 0)
-    if last is not None:
+        rewind_logs(loggers, run_dir, state.charts if state else {}, state.step if state else 0)
+    if state is not None:
         recording = ended(loggers)
     else:
         recording = recorded(loggers, plain(cfg), classifier.model, datamodule.training_samples(SAMPLES))
@@ -194,8 +194,8 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     return make(
         model,
         datamodule.class_names,
-        optimizer=build("optimizer", cfg),
-        scheduler=build("scheduler", cfg) if cfg.scheduler else None,
+        optimizer=build("optimizer", cfg, _partial_=True),
+        scheduler=build("scheduler", cfg, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
         augment=datamodule.augment,
         metadata={
@@ -240,11 +240,22 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
         arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
     if not has_validation:
         arguments["limit_val_batches"] = 0
+    _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
     arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
     trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
     if not isinstance(trainer, Trainer):
         raise UserError(f"trainer._target_={cfg.trainer._target_}: is no Trainer. Expected lightning.Trainer")
     return trainer
+
+
+def _check_accelerator(name: str, precision: str | int | None) -> None:
+    """Refuse an accelerator that this machine lacks, and float16 on a CPU, in which Lightning would use bfloat16."""
+    available = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+    available["gpu"] = any(available.values())
+    if not available.get(name, True):
+        raise UserError(f"trainer.accelerator={name}: not available on this machine. Type trainer=auto or trainer=cpu")
+    if str(precision).startswith("16") and (name == "cpu" or not available["gpu"]):
+        raise UserError(f"trainer.precision={precision}: needs a GPU. Type trainer.precision=bf16-mixed")
 
 
 def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
@@ -291,7 +302,8 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Return a configuration with absolute paths if Hydra has changed the working directory."""
     cfg = cfg.copy()
     if HydraConfig.initialized() and HydraConfig.get().job.chdir:
-        for key in ("ckpt_path", "data.root", *(f"data.{name}" for name in (*SPLITS[0], *SPLITS[1]))):
+        sources = {"root", *ImageCSVConfig.sources, *ImageFolderConfig.sources}
+        for key in ("ckpt_path", *(f"data.{name}" for name in sources)):
             if path := OmegaConf.select(cfg, key):
                 OmegaConf.update(cfg, key, to_absolute_path(path))
     return cfg

@@ -20,7 +20,7 @@ class OptunaSweeper(Sweeper):
     """Asks Optuna for configurations, and launches a job for each.
 
     Args:
-        **settings: the keys of `fashion_mlp.config.SearchConfig`; they are read from the configuration.
+        **settings: the keys of `fashion_mlp.config.schema.SearchConfig`; they are read from the configuration.
     """
 
     def __init__(self, **settings: Any) -> None:

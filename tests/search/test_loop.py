@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from filelock import FileLock
@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from fashion_mlp.config import PRUNERS
+from fashion_mlp.config.schema import SearchConfig
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
 from fashion_mlp.sweep.records import record_error
@@ -264,4 +264,4 @@ def test_a_storage_that_cannot_be_used(
 
 
 def test_the_names_of_pruners_are_those_of_the_schema() -> None:
-    assert set(study.PRUNERS) == set(PRUNERS)
+    assert set(study.PRUNERS) == set(get_args(SearchConfig.model_fields["pruner"].annotation))

@@ -5,10 +5,9 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from hydra import compose, initialize_config_dir
 
-from fashion_mlp.command_line.check import check
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep import launchers
-from tests.conftest import CONF
+from tests.conftest import CONF, check
 
 
 @pytest.mark.parametrize(("name", "extra"), [("joblib", "sweep"), ("slurm", "slurm"), ("submitit_local", "slurm")])
@@ -18,7 +17,7 @@ def test_an_extra_that_is_not_installed(name: str, extra: str, monkeypatch: pyte
 
     monkeypatch.setattr(launchers, "version", missing)
     with pytest.raises(UserError) as told:
-        check(["-m", f"hydra/launcher={name}", "seed=0,1"], CONF)
+        check(["-m", f"hydra/launcher={name}", "seed=0,1"])
     assert str(told.value) == f"hydra/launcher={name}: needs python -m pip install -e '.[{extra}]'"
 
 
@@ -26,7 +25,7 @@ def test_slurm_elsewhere_than_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(launchers, "version", str)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UserError, match=r"hydra/launcher=slurm: this machine has no SLURM"):
-        check(["-m", "hydra/launcher=slurm", "seed=0,1"], CONF)
+        check(["-m", "hydra/launcher=slurm", "seed=0,1"])
 
 
 def test_the_launchers_that_need_nothing() -> None:

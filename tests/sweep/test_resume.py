@@ -7,11 +7,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from fashion_mlp.command_line.check import check
+from fashion_mlp.config.resume import check_same_sweep, expand_resume
 from fashion_mlp.errors import UserError
 from fashion_mlp.sweep.records import JobRecord
-from fashion_mlp.sweep.resume import check_same_sweep, resumed
-from tests.conftest import CONF
+from tests.conftest import check
 
 HYDRAS_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]
 
@@ -34,7 +33,7 @@ def begun(folder: Path, *task: str, **hydra: Any) -> Path:
 def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
     folder = begun(tmp_path / "a sweep's", "optimizer=sgd,adam", "seed=range(2)")
     quoted = str(folder).replace("'", "\\'")
-    command = resumed([f"resume_sweep={folder}", "hydra.launcher.n_jobs=2"])
+    command = expand_resume([f"resume_sweep={folder}", "hydra.launcher.n_jobs=2"])
     assert command == [
         "--multirun",
         "hydra/launcher=joblib",
@@ -48,19 +47,24 @@ def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
 
 def test_another_launcher_takes_the_place_of_the_first(tmp_path: Path) -> None:
     folder = begun(tmp_path / "sweep", "seed=0,1")
-    command = resumed([f"resume_sweep={folder}", "hydra/launcher=basic"])
+    command = expand_resume([f"resume_sweep={folder}", "hydra/launcher=basic"])
     assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir='{folder}'", "hydra/launcher=basic"]
 
 
 def test_folders_and_names_of_configurations_are_restored(tmp_path: Path) -> None:
     sources = [{"provider": "command-line", "path": "/elsewhere"}]
     folder = begun(tmp_path / "sweep", runtime={"config_sources": sources}, job={"config_name": "mine"})
-    assert resumed(["-m", f"resume_sweep={folder}"])[1:5] == ["--config-dir", "/elsewhere", "--config-name", "mine"]
+    assert expand_resume(["-m", f"resume_sweep={folder}"])[1:5] == [
+        "--config-dir",
+        "/elsewhere",
+        "--config-name",
+        "mine",
+    ]
 
 
 @pytest.mark.parametrize("typed", ["", "seed=1", "-m seed=1,2", "resume_sweep=null", "--cfg job resume_sweep=x"])
 def test_other_command_lines_stay_as_they_are(typed: str) -> None:
-    assert resumed(typed.split()) == typed.split()
+    assert expand_resume(typed.split()) == typed.split()
 
 
 def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
@@ -72,25 +76,25 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
     begun(tmp_path / "deep")
     (tmp_path / "deep" / "multirun.yaml").write_text("[" * 10_000)
     mistakes = {
-        f"resume_sweep={tmp_path}/gone": "there is no such folder",
-        f"resume_sweep={tmp_path}/none": "holds no sweep",
-        f"resume_sweep={tmp_path}/damaged": "holds no sweep",
-        f"resume_sweep={tmp_path}/other": "holds no sweep",
-        f"resume_sweep={tmp_path}/deep": "holds no sweep",
-        f"resume_sweep={tmp_path}/sweep seed=2": "seed=2: not with resume_sweep=",
+        f"resume_sweep={tmp_path}/gone": "no such directory",
+        f"resume_sweep={tmp_path}/none": "no record of a sweep",
+        f"resume_sweep={tmp_path}/damaged": "no record of a sweep",
+        f"resume_sweep={tmp_path}/other": "no record of a sweep",
+        f"resume_sweep={tmp_path}/deep": "no record of a sweep",
+        f"resume_sweep={tmp_path}/sweep seed=2": "seed=2: not supported with resume_sweep=",
         "resume_swep=x": "resume_swep=x: no such key; did you mean resume_sweep?",
     }
     for typed, message in mistakes.items():
         with pytest.raises(UserError) as told:
-            check(typed.split(), CONF)
+            check(expand_resume(typed.split()))
         assert message in str(told.value)
         assert len(str(told.value).splitlines()) == 1
 
 
 def test_the_restored_command_is_checked_too(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "sweep", "optimizer.lr=1,-1", overrides={"task": ["optimizer.lr=1,-1"], "hydra": []})
-    with pytest.raises(UserError, match=r"optimizer.lr=-1: must be greater than 0"):
-        check([f"resume_sweep={folder}"], CONF)
+    folder = begun(tmp_path / "sweep", overrides={"task": ["optimizer.lr=1,-1"], "hydra": []})
+    with pytest.raises(UserError, match=r"optimizer.lr=-1: invalid value. Expected a number greater than 0"):
+        check(expand_resume([f"resume_sweep={folder}"]))
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
         {"runtime": {"config_sources": [{"provider": "command-line", "path": "/elsewhere"}]}},
         {"sweep": {"subdir": "${hydra.job.override_dirname}"}},
     ):
-        with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\); name another folder, or go on"):
+        with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\). Choose another directory, or resume"):
             check_same_sweep(folder, OmegaConf.create({"hydra": now | change}), [])
     for place in (folder, tmp_path / "new"):
         other = JobRecord(place / "1", "1", {"seed": "0", "optimizer": "sgd"}, {"val/acc": 0.5})

@@ -21,7 +21,7 @@ class Pruning(Callback):
         storage: URL of the study's database.
         study_name: which study there.
         number: of the trial.
-        pruner: one of `fashion_mlp.config.PRUNERS`.
+        pruner: "median", "hyperband" or "none".
     """
 
     def __init__(self, storage: str, study_name: str, number: int, pruner: str) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from fashion_mlp.command_line.data import compose_data
+from fashion_mlp.config.data_overrides import compose_data
 
 
 def run(arguments: argparse.Namespace) -> int:

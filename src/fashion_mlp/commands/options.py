@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from fashion_mlp import figures
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.command_line.data import parse_overrides
-from fashion_mlp.command_line.folders import is_same, obstacle
-from fashion_mlp.config import FIGURE_SUFFIXES
+from fashion_mlp.config.callbacks import FIGURE_SUFFIXES
+from fashion_mlp.config.data_overrides import parse_data_overrides
+from fashion_mlp.config.messages import shown
+from fashion_mlp.config.paths import find_obstacle, is_same_path
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.data.own_images import OwnImagesDataModule
@@ -23,7 +24,6 @@ from fashion_mlp.data.pictures import mode_of
 from fashion_mlp.ensemble import load_members
 from fashion_mlp.errors import UserError
 from fashion_mlp.report import to_json
-from fashion_mlp.suggestions import shown
 from fashion_mlp.terminal import discard_stdout, printable
 
 log = logging.getLogger(__name__)
@@ -71,13 +71,12 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
     and their labels are among its classes. Where they are those that it was trained on, it is tested on the part of
     them that was held out then.
     """
-    group, typed = parse_overrides(overrides)
-    option = None if group is None else shown(group.value())
-    arguments = {name: override.value() for name, override in typed.items()}
+    typed_option, arguments = parse_data_overrides(overrides)
+    option = None if typed_option is None else shown(typed_option)
     trained_on = classifier.metadata["data"]
     source = SOURCES.get(option or trained_on["option"], "")
     stored = trained_on["arguments"]
-    is_stored = option == trained_on["option"] and is_same(str(arguments.get(source)), str(stored.get(source)))
+    is_stored = option == trained_on["option"] and is_same_path(str(arguments.get(source)), str(stored.get(source)))
     if option is None or is_stored:
         if named := [name for name in NOT_FROM_A_CHECKPOINT if name in stored]:
             raise UserError(f"the checkpoint: refused, since it sets data.{named[0]}, which is for the command line")
@@ -171,7 +170,7 @@ def check_file(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> N
     """
     if path is not None and path.suffix not in endings:
         raise UserError(f"{path}: must end in {', '.join(endings)}")
-    if path is not None and (problem := obstacle(path.parent)):
+    if path is not None and (problem := find_obstacle(path.parent)):
         raise UserError(f"{path}: its folder {problem}")
 
 
@@ -181,7 +180,7 @@ def check_folder(path: Path | None) -> None:
     Raises:
         UserError: it cannot.
     """
-    if path is not None and (problem := obstacle(path)):
+    if path is not None and (problem := find_obstacle(path)):
         raise UserError(f"{path}: {problem}")
 
 

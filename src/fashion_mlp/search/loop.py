@@ -29,7 +29,7 @@ class Search:
         space: what they vary.
         folder: holds a folder for each trial, named by its number.
         launcher: runs the jobs.
-        settings: the keys of `fashion_mlp.config.SearchConfig`.
+        settings: the keys of `fashion_mlp.config.schema.SearchConfig`.
     """
 
     def __init__(

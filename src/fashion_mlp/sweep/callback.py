@@ -17,6 +17,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
+from fashion_mlp.config.resume import check_same_sweep
 from fashion_mlp.errors import UserError, told_in_one_line
 from fashion_mlp.interruption import EXIT_HOOKS
 from fashion_mlp.processes import is_first
@@ -24,7 +25,6 @@ from fashion_mlp.run_directory import lock, resolve
 from fashion_mlp.sweep.job import is_search
 from fashion_mlp.sweep.leaderboard import SEED, differing, ranked, table, write_csv
 from fashion_mlp.sweep.records import jobs_in
-from fashion_mlp.sweep.resume import check_same_sweep
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,146 @@
+"""Check a composed configuration against the schema."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from fashion_mlp.config import trainer  # noqa: F401, a schema
+from fashion_mlp.config.fields import Section, describe
+from fashion_mlp.config.messages import nearest, shown
+from fashion_mlp.config.schema import RunConfig
+
+Problems = dict[str, str]
+"""Messages by the key that they are about."""
+UNKNOWN = "${}"
+"""In place of a value that is missing; an interpolation is not checked."""
+
+
+def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
+    """Return a line for each mistake in a composed configuration.
+
+    Args:
+        cfg: the configuration; a value that is known only in the run, such as `${hydra:runtime.output_dir}`, is not
+            checked.
+        multirun: whether it is that of a job of a sweep.
+    """
+    unusable: Problems = {}
+    values = _values(cfg, unusable)
+    values.pop("hydra", None)
+    found = {**unusable}
+    for key, part in _parts(values):
+        found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
+    found.update(section_problems(RunConfig, values, multirun=multirun))
+    if found:
+        return [line for key, line in found.items() if _reference(cfg, key) not in found]
+    with suppress(TypeError):  # a value that is known only in the run is text here
+        return list(RunConfig.model_construct(**values).cross_conflicts())
+    return []
+
+
+def _values(node: DictConfig, problems: Problems, prefix: str = "") -> dict[str, Any]:
+    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems) for name in node}
+    return {name: value for name, value in values.items() if value is not UNKNOWN}
+
+
+def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems) -> Any:
+    """Return a value with its interpolations resolved as far as possible, and record what cannot be used."""
+    if OmegaConf.is_missing(node, name):
+        problems[key] = f"{key}: missing value. Type {key}=..."
+        return UNKNOWN
+    raw: Any = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+    try:
+        value = node[name]
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
+        if "HydraConfig" not in reason and "hydra" not in str(raw):
+            problems[key] = f"{key}={raw}: cannot be resolved: {reason}"
+        return raw
+    if isinstance(value, ListConfig):
+        return [_value(value, index, f"{key}.{index}", problems) for index in range(len(value))]
+    if isinstance(value, DictConfig):
+        return _values(value, problems, f"{key}.")
+    return value
+
+
+def _parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each part of a configuration that has a schema, with its key."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            if value.get("_target_") in SCHEMAS:
+                yield f"{prefix}{name}", value
+            yield from _parts(value, f"{prefix}{name}.")
+
+
+def section_problems(
+    schema: type[Section], values: Mapping[str, Any], prefix: str = "", *, multirun: bool = False
+) -> Problems:
+    """Return the mistakes in a part of a configuration.
+
+    Args:
+        schema: of the part.
+        values: its keys; those without a value are not checked.
+        prefix: what precedes the keys in messages, such as "optimizer.".
+        multirun: whether it is that of a job of a sweep.
+    """
+    try:
+        schema.model_validate(values, context={"multirun": multirun})
+    except ValidationError as error:
+        problems: Problems = {}
+        for entry in error.errors(include_url=False):
+            if entry["type"] == "conflict":
+                problems |= {f"{prefix}{line}": f"{prefix}{line}" for line in entry["ctx"]["lines"]}
+            elif entry["type"] != "missing":
+                key, line = _explanation(schema, values, prefix, entry["loc"], entry["type"])
+                problems.setdefault(key, line)
+        return {key: line for key, line in problems.items() if line}
+    return {}
+
+
+def _explanation(
+    schema: type[Section], values: Mapping[str, Any], prefix: str, place: tuple[int | str, ...], kind: str
+) -> tuple[str, str]:
+    """Return the key of an invalid value, and the message; a union gives several errors for one key."""
+    name, *inner = map(str, place)
+    fields = {field.alias or key: field for key, field in schema.model_fields.items()}
+    value, hint = values[name], getattr(fields.get(name), "annotation", None)
+    text = str(value) if isinstance(value, float) else shown(value)
+    if inner and isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, dict):
+        return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
+    if inner and name in ("callbacks", "logger"):
+        key = f"{prefix}{name}.{inner[0]}"
+        return key, f"{key}={shown(value[inner[0]])}: invalid value. Expected null, or keys among them _target_"
+    key = f"{prefix}{name}"
+    if kind == "extra_forbidden":
+        return key, f"{key}={text}: no such key{nearest(name, fields, prefix=prefix)}"
+    if "${" in text:
+        return key, ""
+    expected = describe(fields[name])
+    similar = get_close_matches(str(value), re.findall(r"[\w/.-]+", expected), n=1) if isinstance(value, str) else []
+    suggestion = f"; did you mean {similar[0]}?" if similar else "; is a shell variable empty?" if value == "" else ""
+    return key, f"{key}={text}: invalid value. Expected {expected}{suggestion}"
+
+
+def _reference(cfg: DictConfig, key: str) -> str | None:
+    """Return the key that the value of a key refers to, as `data.shuffle_seed: ${seed}` does."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, DictConfig) and name in node and OmegaConf.is_interpolation(node, name):
+        raw: Any = OmegaConf.to_container(node, resolve=False)
+        return str(raw[name]).strip("${}")
+    return None
+
+
+def _subclasses(parent: type[Section]) -> Iterable[type[Section]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+SCHEMAS = {target: schema for schema in _subclasses(Section) for target in schema.targets}
+"""The schema of each `_target_` that has one."""
