@@ -111,7 +111,7 @@ def versions() -> dict[str, str]:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write `metrics.json` atomically: its presence says that the run is complete."""
+    """Write `metrics.json` atomically."""
     with replacing(path) as file:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
         file.write((to_json(rounded) + "\n").encode())

@@ -62,10 +62,11 @@ def objective_in(metrics: Mapping[str, Any]) -> str:
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete run; None if `metrics.json` is missing or damaged."""
+    """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
     metrics = _read(folder / METRICS) or {}
     is_whole = (
-        type(metrics.get("epochs")) is int
+        metrics.get("complete") is True
+        and type(metrics.get("epochs")) is int
         and isinstance(metrics.get("overrides"), list)
         and isinstance(metrics.get(objective_in(metrics)), int | float)
     )
