@@ -92,7 +92,8 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
 def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2"
+    # Many more batches than a worker prefetches follow the one in which it dies.
+    usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
     whole = compose_small("whole", *usual)
     train(whole)
     learn = Classifier.learn_from
