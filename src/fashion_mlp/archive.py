@@ -1,12 +1,14 @@
-"""Read a file that `torch.save` wrote, whoever wrote it: execute nothing, and reserve no more memory than it has bytes.
+"""Read a file that `torch.save` wrote, whoever wrote it: execute nothing, and reserve no memory for what it lacks.
 
-`torch.load(weights_only=True, mmap=True)` calls nothing but functions that torch knows to be safe, reserves nothing for
-tensors, and refuses those that do not lie within the file. What it leaves open is checked here:
+`torch.load(weights_only=True, mmap=True)` calls only functions that execute no foreign code, maps tensors from the file
+instead of reserving memory, and refuses a tensor that goes beyond the file. It does not cover the following, which is
+checked here:
 
-- It unpacks compressed entries of any size, and skips checksums.
+- It unpacks compressed entries of any size, and skips their checksums.
+- It believes the size that the pickle gives a storage, wherever in the file that ends.
 - It calls `bytearray(10**12)`, `torch.Tensor(10**12)` and `encode(encode(..., "hex"), "hex")`, which reserve memory.
-- It hashes every key, which takes for ever on nested tuples, and sets attributes of dicts, which hide their methods.
-- It returns lists that contain themselves, and a view of four numbers that repeats them a million million times.
+- It hashes every key, which never ends for nested tuples, and sets any attribute of a dict, which can hide a method.
+- It returns lists that contain themselves, and views that repeat four numbers a million million times.
 """
 
 import pickle
