@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     device = chosen_device(arguments.device)
-    paths = [Path(word) for word in arguments.checkpoints if not _is_about_data(word)]
-    overrides = [word for word in arguments.checkpoints if _is_about_data(word)]
+    paths = [Path(word) for word in arguments.words if not _is_about_data(word)]
+    overrides = [word for word in arguments.words if _is_about_data(word)]
     if not paths:
         raise UserError("CKPT: name a checkpoint to try")
     classifiers = dict(zip(names_of(paths), (load_classifier(path, device) for path in paths), strict=True))

@@ -56,10 +56,10 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     Raises:
         UserError: one cannot be used, or they make no ensemble.
     """
-    named = [word for word in arguments.more if word.endswith(".ckpt") and not word.startswith(("data.", "data="))]
+    named = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(("data.", "data="))]
     paths = [arguments.checkpoint, *map(Path, named)]
     members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
-    return paths, members, [word for word in arguments.more if word not in named]
+    return paths, members, [word for word in arguments.words if word not in named]
 
 
 def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
