@@ -13,9 +13,6 @@ from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import TTA, Ensemble
 
-VALIDATION_SPLIT = {"fashion_mnist": ("val_size", "split_seed"), "synthetic": ("val_size", "split_seed")}
-"""Arguments, by option of `data`, that decide which training images validate, and nothing about the test images."""
-
 
 def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
     """Load the checkpoints of an ensemble, in evaluation mode.
@@ -69,9 +66,12 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
 def _nature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
-    left_out: tuple[str, ...] = VALIDATION_SPLIT.get(data["option"], ())
-    if data["arguments"].get(f"test_{SOURCES.get(data['option'])}"):
-        left_out = ("split_seed", "test_size", "files")
+    # What decides which training images validate says nothing about the test images, unless these are split off too.
+    left_out = ["val_size"]
+    if data["option"] not in SOURCES:
+        left_out += ["split_seed"]
+    elif data["arguments"].get(f"test_{SOURCES[data['option']]}"):
+        left_out += ["split_seed", "test_size", "files"]
     arguments = {
         f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
         for name, value in data["arguments"].items()

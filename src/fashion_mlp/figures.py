@@ -112,14 +112,13 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
     width, height = size + 2.6, size + 1.6  # inches, with room for the names and the scale
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((1.5 / width, 1.4 / height, size / width, size / height))
+    axis.set(xlabel="predicted class", ylabel="true class")
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     shown = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
     ticks = range(0, len(class_names), -(-len(class_names) // MAX_TICKS))
     names = [short(class_names[tick]) for tick in ticks]
     axis.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axis.set_yticks(ticks, names, parse_math=False)
-    axis.set_xlabel("predicted class")
-    axis.set_ylabel("true class")
     for row in range(len(class_names) if len(class_names) <= MAX_COUNTED else 0):
         for column in matrix[row].nonzero().flatten().tolist():
             # Black on the light half of the colour map, white on the dark half.
@@ -188,8 +187,7 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
             if points := [(epoch, value) for epoch, value in values if value is not None]:
                 places, heights = zip(*points, strict=True)
                 axes.plot(places, heights, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(name)
+        axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

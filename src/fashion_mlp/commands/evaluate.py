@@ -21,13 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
     datamodule = test_data(classifier, overrides)
     outcomes = [evaluation.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
     outcome = evaluation.averaged(outcomes) if len(members) > 1 else outcomes[0]
-    views = [member.model.num_views if isinstance(member.model, TTA) else 1 for member in members]
-    facts: dict[str, Any] = {"data": datamodule.name, "views": max(views)}
+    views = max(member.model.num_views if isinstance(member.model, TTA) else 1 for member in members)
+    facts: dict[str, Any] = {"data": datamodule.name, "views": views}
     if len(members) > 1:
         of_each = [evaluation.summarize(answers, classifier.class_names) for answers in outcomes]
         facts["members"] = [
-            {"checkpoint": str(path), "views": count} | {name: of_one[name] for name in COMPARED}
-            for path, count, of_one in zip(paths, views, of_each, strict=True)
+            {"checkpoint": str(path)} | {name: of_one[name] for name in COMPARED}
+            for path, of_one in zip(paths, of_each, strict=True)
         ]
     else:
         facts["checkpoint"] = str(arguments.checkpoint)
@@ -59,8 +59,7 @@ def _save_plots(
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
-    counts = sorted({member["views"] for member in summary.get("members", [summary])})
-    views = f", {' or '.join(map(str, counts))} views of each" if counts != [1] else ""
+    views = f", up to {summary['views']} views of each" if summary["views"] > 1 else ""
     say(f"{summary['images']:,} test images of {summary['data']}{views}")
     if "members" in summary:
         _print_members(summary["members"])

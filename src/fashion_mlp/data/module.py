@@ -72,6 +72,8 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
+        self.arguments: dict[str, Any] = {}
+        """Those of a subclass that decide what the set holds."""
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
         self.batches_per_fetch = 1
@@ -89,9 +91,10 @@ class ImageDataModule(LightningDataModule):
         self.batches_per_fetch = max(1, min(batches, limit // (self.batch_size * prod(self.image_shape))))
 
     @property
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Plain values that tell this set from any other; a checkpoint carries them."""
+        split = {"split_seed": self.split_seed, "val_size": self.val_size}
+        return {"name": self.name, "option": self.option, "arguments": self.arguments | split}
 
     @abstractmethod
     def read_split(self, split: str) -> Batch:
@@ -118,10 +121,8 @@ class ImageDataModule(LightningDataModule):
             images, labels = self.read_split("train")
             train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
             self.parts["train"] = ImageDataset(images, labels, self._fraction(train, labels))
-            if self.has_own_val:
-                self.parts["val"] = ImageDataset(*self.read_split("val"))
-            else:
-                self.parts["val"] = ImageDataset(images, labels, val)
+            own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
+            self.parts["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.read_split("test"))
 

@@ -69,7 +69,8 @@ class OwnImagesDataModule(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(val_size=val_size, **loading)
-        self.arguments = {name: value for name, value in sources.items() if value is not None}
+        given = {name: value for name, value in sources.items() if value is not None}
+        self.arguments = {**given, "image_size": list(image_size), "mode": mode, "test_size": test_size}
         self.sources = {split: sources[f"{prefix}{source_key}"] for split, prefix in PREFIXES.items()}
         self.image_size = (image_size[0], image_size[1])
         self.mode = mode
@@ -91,15 +92,7 @@ class OwnImagesDataModule(ImageDataModule):
     @property
     @override
     def identity(self) -> dict[str, Any]:
-        arguments = {
-            **self.arguments,
-            "image_size": list(self.image_size),
-            "mode": self.mode,
-            "test_size": self.test_size,
-            "split_seed": self.split_seed,
-        }
-        files = self.labelled("train").fingerprint()
-        return {"name": self.name, "option": self.option, "arguments": arguments, "files": files}
+        return super().identity | {"files": self.labelled("train").fingerprint()}
 
     @override
     def class_counts(self) -> dict[str, int]:

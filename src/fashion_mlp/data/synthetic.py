@@ -43,21 +43,10 @@ class SyntheticDataModule(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(val_size=val_size, **loading)
+        self.arguments = {"train_size": train_size, "test_size": test_size, "seed": seed}
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
         self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
-
-    @property
-    @override
-    def identity(self) -> dict[str, Any]:
-        arguments = {
-            "train_size": self.sizes["train"],
-            "test_size": self.sizes["test"],
-            "seed": self.seed,
-            "split_seed": self.split_seed,
-            "val_size": self.val_size,
-        }
-        return {"name": self.name, "option": self.option, "arguments": arguments}
 
     @override
     def prepare_data(self) -> None:
