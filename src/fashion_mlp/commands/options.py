@@ -47,6 +47,11 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def is_about_data(word: str) -> bool:
+    """Return whether a word of a command line is an override of the data."""
+    return word.startswith(("data=", "data."))
+
+
 def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifier], list[str]]:
     """Load the checkpoint, and the further ones among the words after it, which are told by their ending.
 
@@ -56,7 +61,7 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     Raises:
         UserError: one cannot be used, or they make no ensemble.
     """
-    named = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(("data.", "data="))]
+    named = [word for word in arguments.words if word.endswith(".ckpt") and not is_about_data(word)]
     paths = [arguments.checkpoint, *map(Path, named)]
     members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
     return paths, members, [word for word in arguments.words if word not in named]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from io import StringIO
 from os.path import isfile, normpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,11 +52,11 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
     ) -> None:
         self.transform = transform
         self.target_transform = target_transform
-        rows = list(_read_rows(Path(annotations_file), Path(img_dir), mode, image_size, class_names))
-        self.class_names = tuple(class_names or _class_names({row.label for row in rows}))
-        self.paths = [row.path for row in rows]
-        self.images = torch.stack([row.image for row in rows])
-        self.labels = torch.tensor([_class_index(row.label, self.class_names) for row in rows])
+        rows = _read_rows(Path(annotations_file), Path(img_dir), mode, image_size, class_names)
+        self.paths, labels, images = zip(*rows, strict=True)
+        self.class_names = tuple(class_names or _class_names(set(labels)))
+        self.images = torch.stack(images)
+        self.labels = torch.tensor([_class_index(label, self.class_names) for label in labels])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,18 +108,10 @@ class ImageCSVDataModule(OwnImagesDataModule):
         return Labelled(dataset.images, dataset.labels, dataset.class_names, dataset.paths)
 
 
-class Row(NamedTuple):
-    """A line of the CSV, and its image, uint8 `[C, H, W]`."""
-
-    path: Path
-    label: str
-    image: Tensor
-
-
 def _read_rows(
     csv_file: Path, img_dir: Path, mode: Mode, size: tuple[int, int], class_names: Sequence[str] | None
-) -> Iterator[Row]:
-    """Yield the rows that can be used.
+) -> Iterator[tuple[Path, str, Tensor]]:
+    """Yield the path, label and image, uint8 `[C, H, W]`, of each row.
 
     Raises:
         UserError: at the end, what is wrong with the others; or there are none.
@@ -148,7 +140,7 @@ def _read_rows(
             if count <= MANY:  # a file of nothing else would fill the memory
                 problems.append(f"{csv_file} line {line}: {error}")
         else:
-            yield Row(path, label, image)
+            yield path, label, image
     if problems:
         raise UserError(*problems, more=count - len(problems))
     if not lines:

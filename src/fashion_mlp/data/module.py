@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, as_is, in_shared_memory, stratified_split
+from fashion_mlp.data.dataset import ImageDataset, as_is, held_out_count, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
 from fashion_mlp.errors import UserError
 from fashion_mlp.workers import largest_batch, workers_that_fit
@@ -119,22 +119,14 @@ class ImageDataModule(LightningDataModule):
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
-            train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
+            is_split = self.val_size > 0 and not self.has_own_val
+            val_count = held_out_count("val_size", self.val_size, len(labels)) if is_split else 0
+            train, val = stratified_split(labels, val_count, self.split_seed)
             self.parts["train"] = ImageDataset(images, labels, self._fraction(train, labels))
             own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
             self.parts["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.read_split("test"))
-
-    def _val_count(self, count: int) -> int:
-        if self.has_own_val:
-            return 0
-        size = round(self.val_size * count) if self.val_size < 1 else int(self.val_size)
-        if size >= count:
-            raise UserError(f"data.val_size={self.val_size}: must be less than the {count} training images")
-        if size == 0 and self.val_size > 0:
-            raise UserError(f"data.val_size={self.val_size}: is less than one image of {count}; 0 is for none")
-        return size
 
     def _fraction(self, train: Tensor, labels: Tensor) -> Tensor:
         size = round(self.train_fraction * len(train))

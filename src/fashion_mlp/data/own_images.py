@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from fashion_mlp.data.dataset import stratified_split
+from fashion_mlp.data.dataset import held_out_count, stratified_split
 from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.data.pictures import Mode, read_picture, resize
 from fashion_mlp.errors import UserError
@@ -111,15 +111,10 @@ class OwnImagesDataModule(ImageDataModule):
         if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
             return self.labelled(split)[:2]
         whole = self.labelled("train")
-        kept, held_out = stratified_split(whole.labels, self._held_out(len(whole.labels)), self.split_seed)
+        count = held_out_count("test_size", self.test_size, len(whole.labels))
+        kept, held_out = stratified_split(whole.labels, count, self.split_seed)
         chosen = held_out if split == "test" else kept
         return whole.images[chosen], whole.labels[chosen]
-
-    def _held_out(self, count: int) -> int:
-        size = round(self.test_size * count) if self.test_size < 1 else int(self.test_size)
-        if not 0 < size < count:
-            raise UserError(f"data.test_size={self.test_size}: leaves nothing to train or test of {count} images")
-        return size
 
     def labelled(self, split: str) -> Labelled:
         """Return what the source of a split holds, which is read once.
