@@ -164,8 +164,7 @@ def writable(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise UserError(f"{path}: cannot be written ({reason or error})") from error
+        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
 
 
 def check_file(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:

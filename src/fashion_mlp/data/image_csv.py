@@ -1,7 +1,7 @@
 """The reader's own images: a CSV of file names and labels, and a folder."""
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from io import StringIO
 from os.path import isfile, normpath
 from pathlib import Path
@@ -52,11 +52,8 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
     ) -> None:
         self.transform = transform
         self.target_transform = target_transform
-        rows = _read_rows(Path(annotations_file), Path(img_dir), mode, image_size, class_names)
-        self.paths, labels, images = zip(*rows, strict=True)
-        self.class_names = tuple(class_names or _class_names(set(labels)))
-        self.images = torch.stack(images)
-        self.labels = torch.tensor([_class_index(label, self.class_names) for label in labels])
+        labelled = read_csv(Path(annotations_file), Path(img_dir), mode, image_size, class_names)
+        self.images, self.labels, self.class_names, self.paths = labelled
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,24 +95,20 @@ class ImageCSVDataModule(OwnImagesDataModule):
             "img_dir": img_dir,
         }
         super().__init__("annotations_file", sources, **arguments)
-        self.img_dir = img_dir
+        self.img_dir = Path(img_dir)
 
     @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
-        dataset = CSVImageDataset(
-            source, self.img_dir, image_size=self.image_size, mode=self.mode, class_names=class_names
-        )
-        return Labelled(dataset.images, dataset.labels, dataset.class_names, dataset.paths)
+        return read_csv(Path(source), self.img_dir, self.mode, self.image_size, class_names)
 
 
-def _read_rows(
+def read_csv(
     csv_file: Path, img_dir: Path, mode: Mode, size: tuple[int, int], class_names: Sequence[str] | None
-) -> Iterator[tuple[Path, str, Tensor]]:
-    """Yield the path, label and image, uint8 `[C, H, W]`, of each row.
-
-    Raises:
-        UserError: at the end, what is wrong with the others; or there are none.
-    """
+) -> Labelled:
+    """Read the images that a CSV lists; see `CSVImageDataset`."""
+    paths: list[Path] = []
+    labels: list[str] = []
+    images: list[Tensor] = []
     lines: dict[str, int] = {}
     problems: list[str] = []
     count = 0
@@ -134,17 +127,20 @@ def _read_rows(
                 _class_index(label, class_names)
             if not is_there:
                 raise UserError(f"{path} is missing")
-            image = read_image(path, mode, size)
+            images.append(read_image(path, mode, size))
         except UserError as error:
             count += 1
             if count <= MANY:  # a file of nothing else would fill the memory
                 problems.append(f"{csv_file} line {line}: {error}")
         else:
-            yield path, label, image
+            paths.append(path)
+            labels.append(label)
     if problems:
         raise UserError(*problems, more=count - len(problems))
     if not lines:
         raise UserError(f"{csv_file}: lists no images")
+    names = tuple(class_names or _class_names(set(labels)))
+    return Labelled(torch.stack(images), torch.tensor([_class_index(label, names) for label in labels]), names, paths)
 
 
 def _text(path: Path) -> str:
@@ -175,7 +171,7 @@ def _check_row(name: str, label: str) -> None:
         raise UserError("is empty")
     if not name or not label:
         raise UserError("lacks a file name or a label")
-    if Path(name).is_absolute() or Path(normpath(name)).parts[0] == "..":
+    if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside data.img_dir; name images by their place in it")
 
 

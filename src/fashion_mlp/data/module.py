@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, as_is, held_out_count, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
-from fashion_mlp.errors import UserError
 from fashion_mlp.workers import largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
@@ -122,18 +121,14 @@ class ImageDataModule(LightningDataModule):
             is_split = self.val_size > 0 and not self.has_own_val
             val_count = held_out_count("val_size", self.val_size, len(labels)) if is_split else 0
             train, val = stratified_split(labels, val_count, self.split_seed)
-            self.parts["train"] = ImageDataset(images, labels, self._fraction(train, labels))
+            if self.train_fraction < 1:
+                count = held_out_count("train_fraction", self.train_fraction, len(train))
+                train = train[stratified_split(labels[train], count, self.split_seed)[1]]
+            self.parts["train"] = ImageDataset(images, labels, train)
             own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
             self.parts["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.read_split("test"))
-
-    def _fraction(self, train: Tensor, labels: Tensor) -> Tensor:
-        size = round(self.train_fraction * len(train))
-        if size == 0:
-            raise UserError(f"data.train_fraction={self.train_fraction}: is less than one image of {len(train)}")
-        _, used = stratified_split(labels[train], size, self.split_seed)
-        return train[used]
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images as a network gets them, augmented; moves no random numbers."""
