@@ -65,6 +65,7 @@ def _shared(*names: str, **options: Any) -> _Parser:
 
 
 CHECKPOINT = _shared("checkpoint", type=Path, metavar="CKPT", help="a .ckpt file written by train.py")
+DATA = _shared("words", nargs="*", default=(), metavar="data", help=DATA_HELP)
 JSON = _shared("--json", action="store_true", help="print JSON")
 DEVICE = _shared("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(default: auto)")
 TTA = _shared(
@@ -86,9 +87,7 @@ def _parser() -> _Parser:
 def _add_data(commands: Commands) -> None:
     parser = commands.add_parser("data", parents=[JSON], help="verify the data, downloaded if need be, and describe it")
     parser.set_defaults(remedy="lower data.batch_size, or take fewer images")
-    parser.add_argument(
-        "words", nargs="*", default=(), metavar="data", help="as in training: data=OPTION, data.KEY=VALUE"
-    )
+    parser.add_argument("words", nargs="*", default=(), metavar="data", help="data=OPTION, data.KEY=VALUE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="save a grid of samples with their labels")
 
 
@@ -113,19 +112,17 @@ def _add_predict(commands: Commands) -> None:
 
 def _add_embed(commands: Commands) -> None:
     about = "show TensorBoard's projector the last hidden layer over test images"
-    parser = commands.add_parser("embed", parents=[CHECKPOINT, JSON, DEVICE], help=about)
+    parser = commands.add_parser("embed", parents=[CHECKPOINT, DATA, JSON, DEVICE], help=about)
     parser.set_defaults(remedy="lower --images")
-    parser.add_argument("words", nargs="*", default=(), metavar="data", help=DATA_HELP)
     parser.add_argument("--images", type=_positive, default=1000, metavar="N", help="how many test images (1000)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="by default the checkpoint's run folder")
 
 
 def _add_export(commands: Commands) -> None:
-    about = "write a checkpoint's network for use elsewhere: pixels in, logits out"
+    about = "write a checkpoint's network for use elsewhere, and compare the two on the test images"
     white = "state_dict: what a white pixel will be: 255 (default) for raw pixels, 1 after torchvision's ToTensor"
-    parser = commands.add_parser("export", parents=[CHECKPOINT, JSON], help=about)
+    parser = commands.add_parser("export", parents=[CHECKPOINT, DATA, JSON], help=about)
     parser.set_defaults(remedy="lower data.eval_batch_size")
-    parser.add_argument("words", nargs="*", default=(), metavar="data", help=f"{DATA_HELP}; they check the file")
     parser.add_argument("--format", required=True, choices=("state_dict", "onnx", "torch_export"))
     parser.add_argument("--output", type=Path, metavar="FILE", help="by default beside the checkpoint")
     parser.add_argument("--prefix", default="", help="state_dict: what the names of the weights begin with")

@@ -28,7 +28,7 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
     """
     members = [load_classifier(path, device) for path in paths]
     first = _nature(members[0])
-    for path, member in zip(paths[1:], members[1:], strict=True):
+    for path, member in zip(paths, members, strict=True):
         nature = _nature(member)
         for name in first | nature:
             if nature.get(name) != first.get(name):
@@ -36,8 +36,7 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
                     f"{path}: its {name} differs from that of {paths[0]}; an ensemble's checkpoints were trained "
                     "on the same data"
                 )
-    if tta:
-        for path, member in zip(paths, members, strict=True):
+        if tta:
             member.model = _with_views(path, member)
     return members
 

@@ -1,6 +1,5 @@
 """Pictures of images, predictions and confusions, in colours that colour-blind readers tell apart."""
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -13,8 +12,6 @@ from torchvision.transforms.v2 import functional
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.terminal import printable
-
-log = logging.getLogger(__name__)
 
 RIGHT, WRONG = "black", "#c1272d"
 """Of a title; its words tell a mistake too, since colour alone would not."""
@@ -32,8 +29,6 @@ MAX_TICKS = 50
 THUMBNAIL = 256
 """Pixels a side of an image in a grid at most, where it is about 120 pixels wide."""
 STAGES = {"train": "training", "val": "validation"}
-_missing: set[str] = set()
-"""Matplotlib's warnings of characters that were reported."""
 COLORS = {"train": "#0072b2", "val": "#d55e00"}
 """Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well."""
 
@@ -209,11 +204,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _write(figure: Figure, file: IO[bytes], **options: Any) -> None:
-    """Render a figure; report the characters that its font lacks in one line, once, and not one by one."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    """Render a figure; characters that its font lacks are shown as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         figure.savefig(file, dpi=DPI, **options)
-    missing = {str(warning.message) for warning in caught if "missing from font" in str(warning.message)}
-    if new := missing - _missing:
-        _missing.update(new)
-        log.warning(f"{len(new)} characters of names are shown as boxes: Matplotlib's font does not have them")
