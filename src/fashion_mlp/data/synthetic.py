@@ -81,5 +81,5 @@ class SyntheticDataModule(ImageDataModule):
     def _is_intact(self) -> bool:
         try:
             return self._checksums() == (self.folder / CHECKSUMS).read_bytes()
-        except FileNotFoundError:
+        except OSError:  # no such file, or a part of its path is one
             return False
