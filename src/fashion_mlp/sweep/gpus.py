@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -36,21 +36,15 @@ def free_gpu(folder: Path, count: int) -> Iterator[int]:
     locks = [FileLock(folder / f".gpu-{index}.lock") for index in range(count)]
     while True:
         for index, lock in enumerate(locks):
-            if _taken(lock):
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+            if lock.is_locked:
                 try:
                     yield index
                 finally:
                     lock.release()
                 return
         time.sleep(POLL_SECONDS)
-
-
-def _taken(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
 
 
 def _gpu_count() -> int:
