@@ -1,5 +1,6 @@
 """The directory of a run: created for one run, locked while it is in use, removed if the run does not start."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -142,6 +143,11 @@ def start_over(run_dir: Path) -> None:
     """Remove the states that an interrupted run left, so that it starts from the beginning."""
     for name in (LAST, PREVIOUS):
         (run_dir / CHECKPOINTS / name).unlink(missing_ok=True)
+
+
+def command(overrides: Sequence[str]) -> str:
+    """Return a command line to paste into a shell."""
+    return shlex.join(["python", "train.py", *overrides])
 
 
 def hydra_quote(path: Path) -> str:

@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted
-from fashion_mlp.search.lines import command
+from fashion_mlp.run_directory import command
 from fashion_mlp.search.loop import Search
 from fashion_mlp.search.space import Space
-from fashion_mlp.search.study import database, open_study
+from fashion_mlp.search.study import RepeatableSampler, open_study
 
 log = logging.getLogger(__name__)
 
+SQLITE = "sqlite:///"
 SPACE = "space"
 """Attribute of a study: the overrides that it was begun with, by key."""
 
@@ -42,13 +43,18 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     typed = [f"{key}={value}" for key, value in settings.params.items()] + list(arguments)
     space = Space(OverridesParser.create(config_loader=loader).parse_overrides(typed))
     folder = Path(config.hydra.sweep.dir)
-    file = database(settings.storage)
-    again = command([*arguments, *_hydras(config), f"hydra.sweep.dir={folder}"])
+    if not settings.storage.startswith(SQLITE) or settings.storage == SQLITE:
+        # A search is resumed on the assumption that it alone works on its database.
+        raise UserError(f"hydra.sweeper.storage={settings.storage}: must be {SQLITE} and the path of a file")
+    file = Path(settings.storage.removeprefix(SQLITE))
+    hydras = [text for text in config.hydra.overrides.hydra if not text.startswith(("hydra.sweep.dir=", "hydra.mode="))]
+    again = command([*arguments, *hydras, f"hydra.sweep.dir={folder}"])
     try:
         for needed in (folder, file.parent):
             needed.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock", timeout=0):
             study = open_study(settings.storage, settings.study_name, settings.pruner)
+            study.sampler = RepeatableSampler(settings.seed)
             _check_same(study, space, folder)
             OmegaConf.save(config, folder / "multirun.yaml")
             log.info(f"folder    {folder}\nresume    {again}")
@@ -80,8 +86,3 @@ def _check_same(study: optuna.Study, space: Space, folder: Path) -> None:
                 f"{key}: the search in {folder} was begun with {before.get(key, 'its default')}; repeat that, or name "
                 "another hydra.sweep.dir"
             )
-
-
-def _hydras(config: DictConfig) -> list[str]:
-    """Return the overrides of Hydra's own keys that matter when a search goes on."""
-    return [text for text in config.hydra.overrides.hydra if not text.startswith(("hydra.sweep.dir=", "hydra.mode="))]

@@ -3,7 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import optuna
@@ -13,14 +16,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fashion_mlp.errors import UserError
 from fashion_mlp.monitoring import OBJECTIVES
-from fashion_mlp.search.lines import command, counts, found, trial_line
+from fashion_mlp.run_directory import command
 from fashion_mlp.search.space import Space
-from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED, RepeatableSampler, trial_id
+from fashion_mlp.search.study import ATTEMPT, ERROR, PRUNED
 from fashion_mlp.sweep.records import error_in
 
 log = logging.getLogger(__name__)
 
+ENDS = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
+
+@dataclass
 class Search:
     """Trials of a study, one batch after the other.
 
@@ -32,45 +38,56 @@ class Search:
         settings: the keys of `fashion_mlp.config.SearchConfig`.
     """
 
-    def __init__(
-        self, study: optuna.Study, space: Space, folder: Path, launcher: Launcher, settings: DictConfig
-    ) -> None:
-        self.study = study
-        study.sampler = RepeatableSampler(settings.seed)
-        self.space = space
-        self.folder = folder
-        self.launcher = launcher
-        self.settings = settings
+    study: optuna.Study
+    space: Space
+    folder: Path
+    launcher: Launcher
+    settings: DictConfig
 
     def run(self) -> None:
-        """Take up what was interrupted, run what is missing, and name the best.
+        """Resume the trials that were interrupted, run those that are missing, and name the best.
 
         Raises:
             UserError: no trial came to its end.
         """
-        left = [trial for trial in self.study.trials if trial.state == TrialState.RUNNING]
+        interrupted = [trial for trial in self.study.trials if trial.state == TrialState.RUNNING]
         if self.study.trials:
-            log.info(found(self._finished(), left))
-        again = [trial for trial in map(self._taken_up, left) if trial is not None]
+            numbers = ", ".join(str(trial.number) for trial in interrupted)
+            begun = f"; begun and interrupted: {numbers}" if numbers else ""
+            log.info(f"found     {self._finished()} finished{begun}")
+        again = [trial for trial in map(self._resume_trial, interrupted) if trial is not None]
         n_jobs, n_trials = self.settings.n_jobs, self.settings.n_trials
         # All trials of a batch are drawn before any of them runs: draw the rest of one that was interrupted.
         while again and len(self.study.trials) % n_jobs and self._finished() + len(again) < n_trials:
-            again.append(self._asked())
-        for batch in batches(again, n_jobs):
+            again.append(self._new_trial())
+        for batch in consecutive(again):
             self._run(batch)
         while (missing := n_trials - self._finished()) > 0:
-            self._run([self._asked() for _ in range(min(missing, n_jobs))])
-        self._name_best()
+            self._run([self._new_trial() for _ in range(min(missing, n_jobs))])
+        log.info(f"trials    {self._counts()}")
+        best = self._best()
+        if best is None:
+            raise UserError(f"{self.folder}: no trial came to its end; the line of each says why")
+        log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.folder / str(best.number)}")
+        log.info(command(self.space.overrides(best.params, sweep=False)))
 
     def _finished(self) -> int:
         return sum(trial.state.is_finished() for trial in self.study.trials)
 
-    def _asked(self) -> Trial:
-        return self._begun(self.study.ask(), attempt=1)
+    def _counts(self) -> str:
+        states = Counter(trial.state for trial in self.study.trials)
+        return ", ".join(f"{states[state]} {word}" for state, word in ENDS.items())
 
-    def _taken_up(self, trial: FrozenTrial) -> Trial | None:
-        """Begin a trial again that a killed process has left, or return None if its run is complete all the same."""
-        again = Trial(self.study, trial_id(self.study, trial.number))
+    def _best(self) -> FrozenTrial | None:
+        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
+        return self.study.best_trial if has_complete else None
+
+    def _new_trial(self) -> Trial:
+        return self._draw(self.study.ask(), attempt=1)
+
+    def _resume_trial(self, trial: FrozenTrial) -> Trial | None:
+        """Restart a trial that a killed process has left, or return None if its run is complete all the same."""
+        again = Trial(self.study, trial._trial_id)
         folder = self.folder / str(trial.number)
         if (folder / "metrics.json").exists():
             self._tell(again, json.loads((folder / "metrics.json").read_text())[OBJECTIVES[0]])
@@ -78,9 +95,9 @@ class Search:
         attempt = trial.user_attrs.get(ATTEMPT, 0)
         if folder.exists():
             folder.rename(folder.with_name(f"{trial.number}-interrupted-{attempt}"))
-        return self._begun(again, attempt + 1)
+        return self._draw(again, attempt + 1)
 
-    def _begun(self, trial: Trial, attempt: int) -> Trial:
+    def _draw(self, trial: Trial, attempt: int) -> Trial:
         self.space.suggest(trial)
         trial.set_user_attr(ATTEMPT, attempt)
         return trial
@@ -96,35 +113,26 @@ class Search:
             self._tell(trial, float(result.return_value))
 
     def _tell(self, trial: Trial, objective: float) -> None:
-        if math.isnan(objective):  # it failed
-            trial.set_user_attr(ERROR, error_in(self.folder / str(trial.number)))
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif self.study.trials[trial.number].user_attrs.get(PRUNED):
-            self.study.tell(trial, state=TrialState.PRUNED)
+        """Record how a trial ended, and log it with the best until now and what it ran with."""
+        reason, pruned = [], self.study.trials[trial.number].user_attrs.get(PRUNED)
+        if math.isnan(objective):
+            reason = [error_in(self.folder / str(trial.number))]
+            trial.set_user_attr(ERROR, reason[0])
+            ended = self.study.tell(trial, state=TrialState.FAIL)
+            result = "failed"
+        elif pruned:
+            ended = self.study.tell(trial, state=TrialState.PRUNED)
+            result = f"pruned, {ended.value:.4f} at epoch {ended.last_step}"
         else:
-            self.study.tell(trial, round(objective, 6))  # as in metrics.json
-        log.info(trial_line(self.study.trials[trial.number], self._best(), self.space.searched(trial.params)))
-
-    def _best(self) -> FrozenTrial | None:
-        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
-        return self.study.best_trial if has_complete else None
-
-    def _name_best(self) -> None:
-        log.info(f"trials    {counts(self.study.trials)}")
+            ended = self.study.tell(trial, round(objective, 6))  # as in metrics.json
+            result = f"{OBJECTIVES[0]} {ended.value:.4f}"
         best = self._best()
-        if best is None:
-            raise UserError(f"{self.folder}: no trial came to its end; the line of each says why")
-        log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.folder / str(best.number)}")
-        log.info(command(self.space.overrides(best.params, sweep=False)))
+        shown = f"best {best.value:.4f} (trial {best.number})" if best else "no best yet"
+        parts = [f"trial {trial.number:>3}", f"{result:<25}", shown, " ".join(self.space.searched(trial.params))]
+        log.info("   ".join(parts + reason))
 
 
-def batches(trials: Sequence[Trial], size: int) -> Iterator[Sequence[Trial]]:
-    """Cut trials into batches of consecutive numbers, which is how a launcher numbers its jobs."""
-    batch: list[Trial] = []
-    for trial in trials:
-        if batch and (len(batch) == size or trial.number != batch[-1].number + 1):
-            yield batch
-            batch = []
-        batch.append(trial)
-    if batch:
-        yield batch
+def consecutive(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Split trials into batches of consecutive numbers, which is how a launcher numbers its jobs."""
+    groups = groupby(enumerate(trials), lambda indexed: indexed[1].number - indexed[0])
+    return [[trial for _, trial in group] for _, group in groups]

@@ -1,7 +1,7 @@
 """A trial as its own job sees it, in whatever process that runs."""
 
 from fashion_mlp.errors import UserError
-from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study, trial_id
+from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study
 
 
 class RunningTrial:
@@ -18,8 +18,8 @@ class RunningTrial:
         self.number = number
         self._study = open_study(storage, study_name, pruner)
         self._storage = self._study._storage
-        self._id = trial_id(self._study, number)
-        self._attempt = self._storage.get_trial(self._id).user_attrs[ATTEMPT]
+        trial = self._study.trials[number]
+        self._id, self._attempt = trial._trial_id, trial.user_attrs[ATTEMPT]
 
     def report(self, epoch: int, value: float) -> None:
         """Record the value after an epoch.
