@@ -22,9 +22,9 @@ from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
+from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
 from fashion_mlp.search import search, study  # noqa: E402
 from fashion_mlp.search.loop import consecutive  # noqa: E402
-from fashion_mlp.search.running_trial import RunningTrial  # noqa: E402
 
 Result = float | BaseException
 
@@ -193,7 +193,8 @@ def test_a_pruned_trial_is_recorded_as_such_and_never_the_best(
     def given_up(number: int) -> Result:
         if number != 1:
             return value(number)
-        trial = RunningTrial(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
+        trial = Pruning(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
+        trial.find_trial()
         trial.report(2, 0.99)
         trial.mark_pruned()
         return 0.99

@@ -5,14 +5,13 @@ import math
 import sys
 from collections.abc import Callable
 from multiprocessing import parent_process
-from pathlib import Path
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp import run_directory
 from fashion_mlp.errors import UserError
-from fashion_mlp.sweep.gpus import own_gpu
+from fashion_mlp.sweep.gpus import assign_gpu
 from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in, typed_overrides
 from fashion_mlp.terminal import begin_lines_with
 
@@ -37,7 +36,8 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     try:
         result = result_in(folder)
         if result is None:
-            with run_directory.lock(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
+            with run_directory.lock(folder):
+                assign_gpu(cfg, hydra_cfg.job.num)
                 run_directory.start_over(folder)
                 (folder / ERROR).unlink(missing_ok=True)
                 return run(cfg)
