@@ -93,9 +93,9 @@ class Leaderboard(Callback):
         def explained(*args: Any, **kwargs: Any) -> Any:
             try:
                 return launch(*args, **kwargs)
+            except CompactHydraException:
+                raise
             except Exception as error:
-                if isinstance(error, CompactHydraException):
-                    raise
                 if self.print_resume_hint in EXIT_HOOKS:
                     EXIT_HOOKS.remove(self.print_resume_hint)
                 reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
