@@ -45,6 +45,7 @@ class LastCheckpoint(Checkpoint):
         self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
     ) -> None:
         self.dirpath = Path(dirpath)
+        self.path = self.dirpath / LAST
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
         self.stop = StopRequest()
@@ -55,11 +56,6 @@ class LastCheckpoint(Checkpoint):
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.dirpath / LAST
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

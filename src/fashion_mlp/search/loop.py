@@ -64,7 +64,8 @@ class Search:
             self._run(batch)
         while (missing := n_trials - self._finished()) > 0:
             self._run([self._new_trial() for _ in range(min(missing, n_jobs))])
-        log.info(f"trials    {self._counts()}")
+        states = Counter(trial.state for trial in self.study.trials)
+        log.info(f"trials    {', '.join(f'{states[state]} {word}' for state, word in ENDS.items())}")
         best = self._best()
         if best is None:
             raise UserError(f"{self.folder}: no trial came to its end; the line of each says why")
@@ -73,10 +74,6 @@ class Search:
 
     def _finished(self) -> int:
         return sum(trial.state.is_finished() for trial in self.study.trials)
-
-    def _counts(self) -> str:
-        states = Counter(trial.state for trial in self.study.trials)
-        return ", ".join(f"{states[state]} {word}" for state, word in ENDS.items())
 
     def _best(self) -> FrozenTrial | None:
         has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)

@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from fashion_mlp.errors import UserError
-from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "median": MedianPruner,
@@ -59,7 +58,7 @@ class RepeatableSampler(TPESampler):
 
 
 def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
-    """Open a study, or begin it.
+    """Open a study of the validation accuracy, or create it.
 
     Raises:
         UserError: the file is no database, or cannot be opened.
@@ -69,7 +68,7 @@ def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
         return optuna.create_study(
             storage=storage,
             study_name=name,
-            direction="maximize" if metric_direction(OBJECTIVES[0]) == "max" else "minimize",
+            direction="maximize",
             pruner=PRUNERS[pruner](),
             load_if_exists=True,
         )
