@@ -70,9 +70,9 @@ class Leaderboard(Callback):
             return
         write_csv(folder / FILE, jobs)
         log.info(f"\n{table(jobs)}")
-        entries = ranked(jobs)
-        if entries and (checkpoint := entries[0].best.metrics.get("checkpoint")):
-            log.info(f"best        {entries[0].best.folder / checkpoint}")
+        groups = ranked(jobs)
+        if groups and (checkpoint := groups[0][0].metrics.get("checkpoint")):
+            log.info(f"best        {groups[0][0].folder / checkpoint}")
         log.info(f"all         {folder / FILE}")
         failed = sum(bool(job.error) for job in jobs)
         if failed:

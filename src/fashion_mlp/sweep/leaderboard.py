@@ -3,9 +3,7 @@
 import csv
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +18,8 @@ SEED = "seed"
 MEASURED = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Jobs that differ in nothing but their seed.
-
-    Args:
-        jobs: at least one, the best first.
-    """
-
-    jobs: Sequence[JobRecord]
-
-    @property
-    def best(self) -> JobRecord:
-        """The job with the best objective."""
-        return self.jobs[0]
-
-    @property
-    def score(self) -> tuple[bool, float]:
-        """The key by which entries are ranked; those without a validation split come last: a loss is no accuracy."""
-        return self.best.objective == OBJECTIVES[0], statistics.fmean(job.score for job in self.jobs)
-
-    def summary(self, metric: str) -> tuple[float | None, float | None]:
-        """Return mean and sample standard deviation of a metric over the seeds; None where there are too few."""
-        values = [job.metrics[metric] for job in self.jobs if metric in job.metrics]
-        return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
-
-    def shown(self, metric: str) -> str:
-        """Return a mean, with its standard deviation where there is one."""
-        mean, deviation = self.summary(metric)
-        text = "-" if mean is None else f"{mean:.4f}"
-        return text if deviation is None else f"{text} ± {deviation:.4f}"
+Group = Sequence[JobRecord]
+"""Completed jobs that differ in nothing but their seed, the best first."""
 
 
 def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
@@ -58,35 +28,40 @@ def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def ranked(jobs: Sequence[JobRecord]) -> list[Entry]:
+def ranked(jobs: Sequence[JobRecord]) -> list[Group]:
     """Group completed jobs by all but their seed, and rank the groups by their mean objective."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
     groups: dict[tuple[str | None, ...], list[JobRecord]] = {}
     for job in jobs:
         if not job.error:
             groups.setdefault((job.objective, *(job.overrides.get(key) for key in keys)), []).append(job)
-    entries = [Entry(sorted(group, key=attrgetter("score"), reverse=True)) for group in groups.values()]
-    return sorted(entries, key=attrgetter("score"), reverse=True)
+    best_first = [sorted(group, key=lambda job: job.score, reverse=True) for group in groups.values()]
+    return sorted(best_first, key=_score, reverse=True)
+
+
+def _score(group: Group) -> tuple[bool, float]:
+    """Return what groups are ranked by; those without a validation split come last: a loss is no accuracy."""
+    return group[0].objective == OBJECTIVES[0], statistics.fmean(job.score for job in group)
 
 
 def table(jobs: Sequence[JobRecord]) -> str:
-    """Return the table for the terminal: a row for each entry, then one for each job that failed."""
+    """Return the table for the terminal: a row for each group, then one for each job that failed."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
-    entries = ranked(jobs)
+    groups = ranked(jobs)
     failed = [job for job in jobs if job.error]
-    objectives = list(dict.fromkeys(entry.best.objective for entry in entries))
-    columns = _columns(entries, objectives)
+    objectives = list(dict.fromkeys(group[0].objective for group in groups))
+    columns = _columns(groups, objectives)
     rows = [["rank", *_short(keys), *columns]]
-    for rank, entry in enumerate(entries[:SHOWN], start=1):
-        rows.append([str(rank), *_cells(entry.best, keys), *(cell(entry) for cell in columns.values())])
+    for rank, group in enumerate(groups[:SHOWN], start=1):
+        rows.append([str(rank), *_cells(group[0], keys), *(cell(group) for cell in columns.values())])
     failures = [["-", *_cells(job, keys)] for job in failed]
     widths = [max(map(len, column)) for column in zip_longest(*rows, *failures, fillvalue="")]
     # Overrides, which may be words, to the left; numbers to the right.
     alignments = [">", *["<"] * len(keys), *[">"] * len(columns)]
     formats = [f"{alignment}{width}" for alignment, width in zip(alignments, widths, strict=True)]
     lines = [_title(len(jobs), objectives), *(_line(row, formats) for row in rows)]
-    if len(entries) > SHOWN:
-        lines.append(f"and {len(entries) - SHOWN} more")
+    if len(groups) > SHOWN:
+        lines.append(f"and {len(groups) - SHOWN} more")
     for row, job in zip(failures, failed, strict=True):
         lines.append(_cut(f"{_line(row, formats)}  job {job.name} failed: {job.error}", WIDTH))
     return "\n".join(lines)
@@ -96,19 +71,30 @@ def _line(row: Sequence[str], formats: Sequence[str]) -> str:
     return "  ".join(map(format, row, formats)).rstrip()
 
 
-def _columns(entries: Sequence[Entry], objectives: Sequence[str]) -> dict[str, Callable[[Entry], str]]:
-    """Return what is shown of each entry after its overrides, by the columns' names."""
-    if not entries:
+def _columns(groups: Sequence[Group], objectives: Sequence[str]) -> dict[str, Callable[[Group], str]]:
+    """Return what is shown of each group after its overrides, by the columns' names."""
+    if not groups:
         return {}
-    columns: dict[str, Callable[[Entry], str]] = {
-        objectives[0] if len(objectives) == 1 else "objective": lambda entry: entry.shown(entry.best.objective)
-    }
-    if any("test/acc" in entry.best.metrics for entry in entries):
-        columns["test/acc"] = lambda entry: entry.shown("test/acc")
-    columns["seconds"] = lambda entry: f"{entry.summary('seconds')[0]:.1f}"
-    if any(len(entry.jobs) > 1 for entry in entries):
-        return {**columns, "seeds": lambda entry: str(len(entry.jobs)), "best job": lambda entry: entry.best.name}
-    return {**columns, "job": lambda entry: entry.best.name}
+    objective = objectives[0] if len(objectives) == 1 else "objective"
+    columns: dict[str, Callable[[Group], str]] = {objective: lambda group: _shown(group, group[0].objective)}
+    if any("test/acc" in group[0].metrics for group in groups):
+        columns["test/acc"] = lambda group: _shown(group, "test/acc")
+    columns["seconds"] = lambda group: f"{_summary(group, 'seconds')[0]:.1f}"
+    if any(len(group) > 1 for group in groups):
+        return {**columns, "seeds": lambda group: str(len(group)), "best job": lambda group: group[0].name}
+    return {**columns, "job": lambda group: group[0].name}
+
+
+def _summary(group: Group, metric: str) -> tuple[float | None, float | None]:
+    """Return mean and sample standard deviation of a metric over the seeds; None where there are too few."""
+    values = [job.metrics[metric] for job in group if metric in job.metrics]
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
+
+
+def _shown(group: Group, metric: str) -> str:
+    mean, deviation = _summary(group, metric)
+    text = "-" if mean is None else f"{mean:.4f}"
+    return text if deviation is None else f"{text} ± {deviation:.4f}"
 
 
 def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
@@ -118,13 +104,11 @@ def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*columns, "folder", "error"], extrasaction="ignore")
         writer.writeheader()
-        for rank, entry in enumerate(ranked(jobs), start=1):
-            name = entry.best.objective
-            mean, deviation = entry.summary(name)
+        for rank, group in enumerate(ranked(jobs), start=1):
+            name = group[0].objective
+            mean, deviation = _summary(group, name)
             summary = {"rank": rank, "objective": name, "mean": mean, "standard_deviation": deviation}
-            writer.writerows(
-                {**job.metrics, "value": job.metrics[name], **summary, **_about(job)} for job in entry.jobs
-            )
+            writer.writerows({**job.metrics, "value": job.metrics[name], **summary, **_about(job)} for job in group)
         writer.writerows(_about(job) for job in jobs if job.error)
 
 
