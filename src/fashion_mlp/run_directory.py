@@ -68,17 +68,13 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
         return
     parents = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     new = [run_dir / name for name in (*outputs, CHECKPOINTS, LOCK) if not (run_dir / name).exists()]
-    with _write_errors_explained(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _acquire(run_dir)
-        _not_started[run_dir] = [*new, *parents]
-        try:
-            (run_dir / CHECKPOINTS).mkdir()
-        except OSError as error:
-            _remove(run_dir)
-            if isinstance(error, FileExistsError):
-                raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
-            raise
+    _acquire(run_dir)
+    _not_started[run_dir] = [*new, *parents]
+    try:
+        (run_dir / CHECKPOINTS).mkdir()
+    except FileExistsError as error:
+        _remove(run_dir)
+        raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
 
 
 @contextmanager
@@ -107,9 +103,7 @@ def lock(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: another process works there, or the directory is not writable.
     """
-    with _write_errors_explained(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _acquire(run_dir)
+    _acquire(run_dir)
     try:
         yield
     finally:
@@ -147,24 +141,20 @@ def relative_to_cwd(path: Path) -> Path:
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-@contextmanager
-def _write_errors_explained(run_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
-
-
 def _lock_of(run_dir: Path) -> FileLock:
     # A singleton, which a process may acquire several times: for a job of a sweep and for its run.
     return FileLock(run_dir / LOCK, is_singleton=True)
 
 
 def _acquire(run_dir: Path) -> None:
+    """Create and lock a run directory."""
     try:
+        run_dir.mkdir(parents=True, exist_ok=True)
         _lock_of(run_dir).acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{run_dir}: in use by another process") from error
+    except OSError as error:
+        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
 
 
 def taken(shown: str | Path) -> str:
