@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.sweep import gpus
-from fashion_mlp.sweep.gpus import assign_gpu
+from fashion_mlp.sweep import job
+from fashion_mlp.sweep.job import assign_gpu
 
 
 def config(**trainer: object) -> DictConfig:
@@ -13,8 +13,8 @@ def config(**trainer: object) -> DictConfig:
 
 @pytest.fixture
 def several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "_gpu_count", lambda: 2)
-    monkeypatch.setattr(gpus, "parent_process", object)
+    monkeypatch.setattr(job, "_gpu_count", lambda: 2)
+    monkeypatch.setattr(job, "parent_process", object)
 
 
 @pytest.mark.usefixtures("several_gpus")
@@ -34,7 +34,7 @@ def test_what_the_user_asked_for_stays(trainer: dict[str, object]) -> None:
 
 
 def test_jobs_in_turn_keep_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "_gpu_count", lambda: 2)
+    monkeypatch.setattr(job, "_gpu_count", lambda: 2)
     cfg = config()
     assign_gpu(cfg, 1)
     assert cfg.trainer.devices == 1
