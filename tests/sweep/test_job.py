@@ -24,7 +24,7 @@ def hydra_cfg(sweeper: str = "basic") -> HydraConf:
     """Return what a job is told of itself by Hydra."""
     content = {
         "overrides": {"task": OVERRIDES},
-        "sweep": {"dir": "sweep"},
+        "job": {"num": 3},
         "runtime": {"choices": {"hydra/sweeper": sweeper}},
     }
     return cast("HydraConf", OmegaConf.create(content))

@@ -99,7 +99,7 @@ def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
         metrics, failure = result_in(folder), _read(folder / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):
-            overrides = dict(map(_key_and_value, record["overrides"]))
+            overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}
             error = "" if metrics else str(record.get("error"))
             jobs.append(JobRecord(folder, str(folder.relative_to(sweep_dir)), overrides, metrics or {}, error))
     return jobs
@@ -118,8 +118,3 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _in_order(folder: Path) -> tuple[int, str]:
     return int(folder.name) if folder.name.isdecimal() else -1, str(folder)
-
-
-def _key_and_value(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key, value
