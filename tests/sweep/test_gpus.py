@@ -1,10 +1,13 @@
-"""A GPU for each job, on a machine that need not have any."""
+"""One job a GPU, on a machine that need not have any."""
+
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.sweep import job
-from fashion_mlp.sweep.job import assign_gpu
+from fashion_mlp.sweep import gpus
+from fashion_mlp.sweep.gpus import free_gpu, own_gpu
 
 
 def config(**trainer: object) -> DictConfig:
@@ -13,28 +16,47 @@ def config(**trainer: object) -> DictConfig:
 
 @pytest.fixture
 def several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_gpu_count", lambda: 2)
-    monkeypatch.setattr(job, "parent_process", object)
+    monkeypatch.setattr(gpus, "_gpu_count", lambda: 2)
+    monkeypatch.setattr(gpus, "parent_process", object)
 
 
 @pytest.mark.usefixtures("several_gpus")
-def test_jobs_beside_each_other_have_a_gpu_each() -> None:
-    jobs = [config() for _ in range(3)]
-    for number, cfg in enumerate(jobs):
-        assign_gpu(cfg, number)
-    assert [cfg.trainer.devices for cfg in jobs] == [[0], [1], [0]]
+def test_jobs_beside_each_other_have_a_gpu_each(tmp_path: Path) -> None:
+    first, second, third = config(), config(), config()
+    with own_gpu(second, tmp_path):
+        with own_gpu(first, tmp_path):
+            assert sorted([*first.trainer.devices, *second.trainer.devices]) == [0, 1]
+        with own_gpu(third, tmp_path):  # a GPU that was given back
+            assert third.trainer.devices == first.trainer.devices
+
+
+def test_a_job_waits_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "POLL_SECONDS", 0.01)
+    got: list[int] = []
+
+    def job() -> None:
+        with free_gpu(tmp_path, 1) as index:
+            got.append(index)
+
+    waiting = Thread(target=job)
+    with free_gpu(tmp_path, 1):
+        waiting.start()
+        waiting.join(0.05)
+        assert got == []
+    waiting.join(10)
+    assert got == [0]
 
 
 @pytest.mark.usefixtures("several_gpus")
 @pytest.mark.parametrize("trainer", [{"accelerator": "cpu"}, {"devices": 2}, {"devices": [1]}], ids=str)
-def test_what_the_user_asked_for_stays(trainer: dict[str, object]) -> None:
+def test_what_the_user_asked_for_stays(tmp_path: Path, trainer: dict[str, object]) -> None:
     cfg = config(**trainer)
-    assign_gpu(cfg, 1)
-    assert cfg == config(**trainer)
+    with own_gpu(cfg, tmp_path):
+        assert cfg == config(**trainer)
 
 
-def test_jobs_in_turn_keep_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_gpu_count", lambda: 2)
+def test_jobs_in_turn_keep_the_first_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "_gpu_count", lambda: 2)
     cfg = config()
-    assign_gpu(cfg, 1)
-    assert cfg.trainer.devices == 1
+    with own_gpu(cfg, tmp_path):
+        assert cfg.trainer.devices == 1

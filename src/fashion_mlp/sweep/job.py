@@ -5,12 +5,14 @@ import math
 import sys
 from collections.abc import Callable
 from multiprocessing import parent_process
+from pathlib import Path
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp import run_directory
 from fashion_mlp.errors import UserError
+from fashion_mlp.sweep.gpus import own_gpu
 from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in, typed_overrides
 from fashion_mlp.terminal import begin_lines_with
 
@@ -35,8 +37,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     try:
         result = result_in(folder)
         if result is None:
-            with run_directory.lock(folder):
-                assign_gpu(cfg, hydra_cfg.job.num)
+            with run_directory.lock(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 run_directory.start_over(folder)
                 (folder / ERROR).unlink(missing_ok=True)
                 return run(cfg)
@@ -55,21 +56,3 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
 def is_search(hydra_cfg: HydraConf) -> bool:
     """Return whether the sweeper is not Hydra's own, which knows all jobs from the start."""
     return bool(hydra_cfg.runtime.choices["hydra/sweeper"] != "basic")
-
-
-def assign_gpu(cfg: DictConfig, number: int) -> None:
-    """Assign a job that runs in a worker process one of several GPUs, in turn, unless the user chose devices.
-
-    Args:
-        cfg: the job's configuration, whose `trainer.devices` becomes the one GPU.
-        number: of the job.
-    """
-    wanted = cfg.trainer.accelerator in ("auto", "cuda", "gpu") and cfg.trainer.devices == 1
-    if wanted and parent_process() is not None and (count := _gpu_count()) > 1:
-        cfg.trainer.devices = [number % count]
-
-
-def _gpu_count() -> int:
-    import torch  # heavy, so not before a job really runs
-
-    return torch.cuda.device_count()
