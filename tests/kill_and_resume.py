@@ -131,10 +131,15 @@ def outcome(run: Path) -> dict[str, Any]:
 def _comparable(value: Any) -> Any:
     """Leave out what may differ, and the folders of files, since a run may have moved."""
     if isinstance(value, dict):
-        return {_comparable(key): _comparable(value[key]) for key in value if key not in UNLIKE}
+        return {_comparable(key): _comparable(value[key]) for key in value if not _may_differ(key)}
     if isinstance(value, list):
         return [_comparable(item) for item in value]
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
+def _may_differ(key: Any) -> bool:
+    # Lightning resets these counters at the start of an epoch, which a resumed epoch does not have; they are not read.
+    return key in UNLIKE or str(key).endswith(("optim_progress", "scheduler_progress", "val_loop.batch_progress"))
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:

@@ -50,9 +50,7 @@ def test_the_table_has_a_row_for_each_way(monkeypatch: pytest.MonkeyPatch, capsy
     assert main([*typed, "--rounds", "2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in facts["ways"]] == list(benchmark.WAYS)
-    tutorial, bare, _, ours = facts["ways"]
-    assert tutorial["time_over_tutorial_loop"] == bare["time_over_bare_loop"] == 1
-    assert ours["samples_per_second"] == pytest.approx(640 / ours["seconds"])
+    assert facts["ways"][1]["time_over_bare_loop"] == 1
     assert facts["task"]["optimizer"] == "sgd"
     assert main([*typed, "--rounds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

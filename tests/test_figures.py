@@ -62,8 +62,7 @@ def test_names_may_hold_anything(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for number, figure in enumerate((matrix, figures.predictions(images, torch.eye(7), torch.arange(7), names))):
         figures.save(figure, tmp_path / f"{number}.png")
         figures.save(figure, tmp_path / f"{number}.pdf")
-    (line,) = caplog.messages
-    assert line.startswith("4 characters of names are shown as boxes")
+    assert not caplog.messages
 
 
 def test_large_images_are_reduced_to_what_can_be_seen() -> None:

@@ -34,15 +34,10 @@ LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2}
 class Task:
     """What is trained, and where."""
 
-    hidden_sizes: tuple[int, ...] = (256, 128)
+    hidden_sizes: Sequence[int] = (256, 128)
     optimizer: str = "adam"
     batch_size: int = 64
     device: str = "cpu"
-
-    @property
-    def root(self) -> str:
-        """Where the data lie."""
-        return os.environ.get("FASHION_MLP_DATA", "data")
 
     def network(self) -> nn.Sequential:
         """Return the tutorial's network, on the device."""
@@ -52,12 +47,12 @@ class Task:
 
     def make_optimizer(self, network: nn.Module, *, fused: bool | None = None) -> Optimizer:
         """Return the optimizer, with torch's default settings unless it is to be fused."""
-        kind: type[Adam] | type[SGD] = {"adam": Adam, "sgd": SGD}[self.optimizer]
+        kind = Adam if self.optimizer == "adam" else SGD
         return kind(network.parameters(), lr=LEARNING_RATES[self.optimizer], fused=fused)
 
     def images(self) -> FashionMNIST:
         """Return torchvision's training set, as the tutorials load it."""
-        return FashionMNIST(self.root, train=True, transform=ToTensor())
+        return FashionMNIST(os.environ.get("FASHION_MLP_DATA", "data"), train=True, transform=ToTensor())
 
 
 @dataclass
@@ -129,9 +124,8 @@ def plain_lightning(task: Task) -> Timing:
     stopwatch = Stopwatch()
     loader = DataLoader(task.images(), batch_size=task.batch_size, shuffle=True)
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        accelerator = "gpu" if task.device == "cuda" else task.device
         trainer = Trainer(
-            max_epochs=1, accelerator=accelerator, devices=1, default_root_dir=folder, callbacks=[stopwatch]
+            max_epochs=1, accelerator=task.device, devices=1, default_root_dir=folder, callbacks=[stopwatch]
         )
         trainer.fit(Plain(), loader)
     return Timing(stopwatch.began, stopwatch.seconds, TRAIN_SIZE)
@@ -149,11 +143,11 @@ def this_project(task: Task) -> Timing:
         cfg = compose(
             "train",
             overrides=[
-                f"model.hidden_sizes=[{','.join(map(str, task.hidden_sizes))}]",
+                f"model.hidden_sizes={list(task.hidden_sizes)}",
                 f"optimizer={task.optimizer}",
                 f"optimizer.lr={LEARNING_RATES[task.optimizer]}",
                 f"data.batch_size={task.batch_size}",
-                f"trainer.accelerator={'gpu' if task.device == 'cuda' else task.device}",
+                f"trainer.accelerator={task.device}",
                 "trainer.max_epochs=2",
                 f"run_dir={folder}/run",
                 *EXTRA_OVERRIDES,
@@ -175,13 +169,6 @@ WAYS: dict[str, Callable[[Task], Timing]] = {
 }
 
 
-def verify_data(task: Task) -> None:
-    """Have the data there before anything is timed."""
-    from fashion_mlp.data import FashionMNISTDataModule
-
-    FashionMNISTDataModule(root=task.root).prepare_data()
-
-
 def peak_memory() -> int:
     """Return the most memory that this process has held, in bytes."""
     status = Path("/proc/self/status")
@@ -200,8 +187,8 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> None:
     """Train an epoch in one way, in this process; print when it began and the peak memory, as JSON."""
-    name, task = arguments[0], json.loads(arguments[1])
-    timing = WAYS[name](Task(**{**task, "hidden_sizes": tuple(task["hidden_sizes"])}))
+    name, task = arguments
+    timing = WAYS[name](Task(**json.loads(task)))
     print(json.dumps({**asdict(timing), "peak_memory": peak_memory()}))  # noqa: T201
 
 

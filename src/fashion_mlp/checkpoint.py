@@ -7,17 +7,16 @@ from importlib import import_module
 from inspect import signature
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fashion_mlp.archive import ForgedFileError, read_directory
+from fashion_mlp import archive
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.data.own_images import MAX_CLASSES
 from fashion_mlp.data.pictures import MAX_PIXELS
 from fashion_mlp.errors import UserError
-from fashion_mlp.pickled import check_pickle
 
 TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")
 REPEATING = (nn.RNNBase, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
@@ -28,8 +27,6 @@ MAX_GROWTH = 4
 """Bytes of a network for each byte of its weights in the file: half precision takes 2, parts that it copies 2."""
 SPARE_BYTES = 64 << 20
 """What a network may take beyond that, for buffers that are not saved."""
-NO_DEVICE = "refused, since its configuration names a device"
-WHAT_IT_HOLDS = "a checkpoint written by train.py holds tensors and plain values only, uncompressed"
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -41,22 +38,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such checkpoint")
-    checkpoint: Any
     try:
-        with Path(path).open("rb") as file:
-            check_pickle(*read_directory(file))
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except ForgedFileError as error:
-        raise UserError(f"{path}: refused, since it {error}; {WHAT_IT_HOLDS}") from error
+        checkpoint = archive.load(Path(path))
     except Exception as error:  # on a file that is not its own, unpickling fails in many ways
-        raise UserError(f"{path}: refused, since it is damaged or no checkpoint; {WHAT_IT_HOLDS}") from error
+        reason = error if isinstance(error, archive.ForgedFileError) else "is damaged or no checkpoint"
+        expected = "a checkpoint written by train.py holds tensors and plain values only, uncompressed"
+        raise UserError(f"{path}: refused, since it {reason}; {expected}") from error
     metadata = checkpoint.get(METADATA_KEY) if isinstance(checkpoint, dict) else None
     if not (isinstance(metadata, dict) and metadata.keys() >= {"model", "class_names", "data"}):
         raise UserError(f"{path}: not a checkpoint written by train.py (it has no {METADATA_KEY!r} entry)")
-    if problem := _misshapen(checkpoint, metadata):
+    if problem := _metadata_error(checkpoint, metadata):
         raise UserError(f"{path}: refused, since {problem}")
-    content: dict[str, Any] = checkpoint
-    return content
+    return cast("dict[str, Any]", checkpoint)
 
 
 def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Classifier:
@@ -71,14 +64,11 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
             names a class that is not from this package or `torch.nn`.
     """
     checkpoint = read_checkpoint(path)
-    metadata = checkpoint[METADATA_KEY]
-    parts: list[nn.Module] = []
+    metadata, weights = checkpoint[METADATA_KEY], checkpoint["state_dict"]
     try:
-        with torch.device("meta"):  # allocates nothing
-            build_model(metadata["model"], parts)
-        _check_size(parts, checkpoint["state_dict"].values())
+        _check_size(metadata["model"], weights.values())
         classifier = Classifier(build_model(metadata["model"]), metadata["class_names"], metadata=metadata)
-        classifier.load_state_dict(checkpoint["state_dict"])
+        classifier.load_state_dict(weights)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a constructor can fail in many ways
@@ -100,18 +90,17 @@ def build_model(config: Mapping[str, Any], parts: list[nn.Module] | None = None)
             `MAX_ENTRIES` entries.
         Exception: a constructor refuses its arguments.
     """
-    for number, key in enumerate(_keys(config)):
-        if number == MAX_ENTRIES:
-            raise UserError(f"refused, since its configuration has more than {MAX_ENTRIES} entries")
-        if "device" in str(key):
-            raise UserError(NO_DEVICE)
+    keys = list(_keys(config))
+    if len(keys) > MAX_ENTRIES:
+        raise UserError(f"refused, since its configuration has more than {MAX_ENTRIES} entries")
+    _check_names(keys)
     model = _build(config, [] if parts is None else parts)
     if not isinstance(model, nn.Module):
         raise UserError("its configuration does not describe a network")
     return model
 
 
-def _misshapen(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+def _metadata_error(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """Return what in a checkpoint is not of the form that all users of it rely on, if anything is."""
     model, names, data = metadata["model"], metadata["class_names"], metadata["data"]
     if not isinstance(model, dict) or not isinstance(checkpoint.get("state_dict"), dict):
@@ -133,12 +122,15 @@ def _misshapen(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> st
     return "" if type(checkpoint.get("epoch")) is int else "it does not say how long it was trained"
 
 
-def _check_size(parts: Iterable[nn.Module], weights: Iterable[Any]) -> None:
-    """Compare the size of modules on the device "meta" with that of the weights for them.
+def _check_size(config: Mapping[str, Any], weights: Iterable[Any]) -> None:
+    """Compare the size of a network, built on the device "meta" and thus without memory, with that of its weights.
 
     Raises:
-        ValueError: the modules would take far more memory.
+        ValueError: the network would take far more memory.
     """
+    parts: list[nn.Module] = []
+    with torch.device("meta"):
+        build_model(config, parts)
     tensors = {tensor for part in parts for tensor in (*part.parameters(), *part.buffers())}
     needed = sum(tensor.nbytes for tensor in tensors)
     stored = sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
@@ -146,12 +138,17 @@ def _check_size(parts: Iterable[nn.Module], weights: Iterable[Any]) -> None:
         raise ValueError(f"the network would take {needed:,} bytes, its weights in the file have {stored:,}")
 
 
-def _keys(config: object) -> Iterator[Any]:
-    """Yield the key of each entry of nested dicts and lists; None in a list."""
+def _keys(config: object) -> Iterator[str]:
+    """Yield the key of each entry of nested dicts and lists; the index in a list."""
     if isinstance(config, Mapping | list | tuple):
-        for key, value in config.items() if isinstance(config, Mapping) else ((None, value) for value in config):
-            yield key
+        for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+            yield str(key)
             yield from _keys(value)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    if any("device" in name for name in names):
+        raise UserError("refused, since its configuration names a device")
 
 
 def _build(config: Any, parts: list[nn.Module]) -> Any:
@@ -167,8 +164,7 @@ def _build(config: Any, parts: list[nn.Module]) -> Any:
     positional, is_partial = values.pop("_args_", ()), values.pop("_partial_", False)
     bind = signature(network).bind_partial if is_partial else signature(network).bind
     bound = bind(*positional, **values)
-    if any("device" in name for name in bound.arguments):  # given by its position
-        raise UserError(NO_DEVICE)
+    _check_names(bound.arguments)  # those given by position too
     args, kwargs = _build(bound.args, parts), _build(bound.kwargs, parts)
     if is_partial:
         return partial(network, *args, **kwargs)
@@ -183,17 +179,11 @@ def _network_class(target: object) -> type[nn.Module]:
         UserError: there is none in `TRUSTED_PACKAGES`, or it is `REPEATING`.
     """
     module, _, name = str(target).rpartition(".")
-    found = None
-    if _is_trusted(module):
-        with suppress(ImportError, AttributeError):
-            found = getattr(import_module(module), name)
-    if (
-        isinstance(found, type)
-        and issubclass(found, nn.Module)
-        and not issubclass(found, REPEATING)
-        and _is_trusted(found.__module__)
-    ):
-        return found
+    with suppress(ImportError, AttributeError):
+        found: Any = getattr(import_module(module), name) if _is_trusted(module) else None
+        is_network = isinstance(found, type) and issubclass(found, nn.Module) and _is_trusted(found.__module__)
+        if is_network and not issubclass(found, REPEATING):
+            return cast("type[nn.Module]", found)
     raise UserError(
         f"refused, since its configuration names {target!r}: only network classes from "
         f"{' and '.join(TRUSTED_PACKAGES)} are built from a checkpoint"

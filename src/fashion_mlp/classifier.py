@@ -125,7 +125,9 @@ class Classifier(LightningModule):
 
     @override
     def on_train_start(self) -> None:
-        self.augmented_steps = self._augmented_steps()
+        off_last = self.augment.off_last
+        augmented_steps = round((1 - off_last) * self.total_steps()) if off_last else math.inf
+        self.augmented_steps = augmented_steps if self.augment.is_on else 0
         self.began = time.perf_counter() - self._seconds_before
 
     @override
@@ -190,8 +192,8 @@ class Classifier(LightningModule):
     def go_on(self, progress: Mapping[str, Any]) -> None:
         """Begin with what `progress` has returned."""
         self.samples_seen = progress["samples_seen"]
-        self.validated_epochs = progress.get("validated_epochs", 0)  # not in a checkpoint of an earlier version
-        self.learning_rates = list(progress.get("learning_rates", self.learning_rates))
+        self.validated_epochs = progress["validated_epochs"]
+        self.learning_rates = list(progress["learning_rates"])
         self.train_metrics.go_on(progress["train_metrics"])
         self._seconds_before = progress["seconds"]
         self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
@@ -247,8 +249,3 @@ class Classifier(LightningModule):
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
             logger.save()
-
-    def _augmented_steps(self) -> float:
-        if not self.augment.is_on:
-            return 0
-        return round((1 - self.augment.off_last) * self.total_steps()) if self.augment.off_last else math.inf

@@ -13,9 +13,6 @@ from fashion_mlp.data.choice import SOURCES
 from fashion_mlp.errors import UserError
 from fashion_mlp.models import TTA, Ensemble
 
-VALIDATION_SPLIT = {"fashion_mnist": ("val_size", "split_seed"), "synthetic": ("val_size", "split_seed")}
-"""Arguments, by option of `data`, that decide which training images validate, and nothing about the test images."""
-
 
 def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
     """Load the checkpoints of an ensemble, in evaluation mode.
@@ -31,7 +28,7 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
     """
     members = [load_classifier(path, device) for path in paths]
     first = _nature(members[0])
-    for path, member in zip(paths[1:], members[1:], strict=True):
+    for path, member in zip(paths, members, strict=True):
         nature = _nature(member)
         for name in first | nature:
             if nature.get(name) != first.get(name):
@@ -39,8 +36,7 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
                     f"{path}: its {name} differs from that of {paths[0]}; an ensemble's checkpoints were trained "
                     "on the same data"
                 )
-    if tta:
-        for path, member in zip(paths, members, strict=True):
+        if tta:
             member.model = _with_views(path, member)
     return members
 
@@ -69,9 +65,12 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
 def _nature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
-    left_out: tuple[str, ...] = VALIDATION_SPLIT.get(data["option"], ())
-    if data["arguments"].get(f"test_{SOURCES.get(data['option'])}"):
-        left_out = ("split_seed", "test_size", "files")
+    # What decides which training images validate says nothing about the test images, unless these are split off too.
+    left_out = ["val_size"]
+    if data["option"] not in SOURCES:
+        left_out += ["split_seed"]
+    elif data["arguments"].get(f"test_{SOURCES[data['option']]}"):
+        left_out += ["split_seed", "test_size", "files"]
     arguments = {
         f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
         for name, value in data["arguments"].items()

@@ -61,6 +61,8 @@ def summarize(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "f1": multiclass_f1_score(predictions, labels, num_classes, average="none"),
     }
     matrix = confusion_matrix(outcome, num_classes)
+    wrong = matrix.clone().fill_diagonal_(0)
+    confusions = sorted(wrong.nonzero().tolist(), key=lambda pair: -int(wrong[tuple(pair)]))
     return {
         "accuracy": accuracy,
         "accuracy_standard_error": (accuracy * (1 - accuracy) / count) ** 0.5,
@@ -76,7 +78,7 @@ def summarize(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         },
         "confusions": [
             {"true": class_names[true], "predicted": class_names[predicted], "count": int(matrix[true, predicted])}
-            for true, predicted in _most_confused(matrix)
+            for true, predicted in confusions
         ],
     }
 
@@ -87,26 +89,20 @@ def confusion_matrix(outcome: Outcome, num_classes: int) -> Tensor:
     return matrix
 
 
-class Reliability(NamedTuple):
-    """What came of answers given with like confidence, in `CALIBRATION_BINS` bins of equal width from 0 to 1.
+def reliability(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a reliability diagram shows (Guo et al., 2017, arXiv 1706.04599).
 
-    Each of its parts is `[CALIBRATION_BINS]`: mean confidence and accuracy, 0 to 1 and NaN in an empty bin, and counts.
+    Returns:
+        Mean confidence and accuracy, 0 to 1 and NaN in an empty bin, and the number of answers, all
+        `[CALIBRATION_BINS]`: of the answers in each of as many bins of confidence, of equal width from 0 to 1.
     """
-
-    confidence: Tensor
-    accuracy: Tensor
-    counts: Tensor
-
-
-def reliability(outcome: Outcome) -> Reliability:
-    """Return what a reliability diagram shows (Guo et al., 2017, arXiv 1706.04599)."""
     confidences, predictions = outcome.logits.softmax(1).max(1)
     upper_edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
     bins = torch.bucketize(confidences, upper_edges)
     counts = torch.bincount(bins, minlength=CALIBRATION_BINS)
     confidence = torch.bincount(bins, confidences, CALIBRATION_BINS) / counts
     accuracy = torch.bincount(bins, (predictions == outcome.labels).float(), CALIBRATION_BINS) / counts
-    return Reliability(confidence, accuracy, counts)
+    return confidence, accuracy, counts
 
 
 def most_confident_mistakes(outcome: Outcome, count: int) -> Tensor:
@@ -115,10 +111,3 @@ def most_confident_mistakes(outcome: Outcome, count: int) -> Tensor:
     probabilities[predictions == outcome.labels] = -1
     order = probabilities.argsort(descending=True, stable=True)
     return order[: min(count, int((predictions != outcome.labels).sum()))]
-
-
-def _most_confused(matrix: Tensor) -> list[tuple[int, int]]:
-    wrong = matrix.clone().fill_diagonal_(0)
-    pairs = wrong.nonzero()
-    order = wrong[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
-    return [(true, predicted) for true, predicted in pairs[order].tolist()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.classifier import Classifier
@@ -20,6 +20,8 @@ from fashion_mlp.models.pixels import PixelNormalization
 
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
 """Each format, and how its files end."""
+ANY_BATCH = ({0: torch.export.Dim("batch")},)
+"""The dimensions of the one argument that are not fixed."""
 
 
 class Agreement(NamedTuple):
@@ -59,6 +61,10 @@ def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", l
 def export_onnx(classifier: Classifier, path: Path) -> None:
     """Write an ONNX file with the input `images`, uint8 `[N, C, H, W]`, and the output `logits`.
 
+    Args:
+        classifier: in evaluation mode.
+        path: where to write.
+
     Raises:
         UserError: the extra `onnx` is not installed.
     """
@@ -68,13 +74,13 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
     except ModuleNotFoundError as error:
         raise UserError("--format onnx: needs python -m pip install -e '.[onnx]'") from error
     program = torch.onnx.export(
-        _Network(classifier.model).eval(),
-        (_example(classifier),),
+        classifier.model,
+        _example(classifier),
         dynamo=True,
         verbose=False,
         input_names=["images"],
         output_names=["logits"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        dynamic_shapes=ANY_BATCH,
     )
     assert program is not None
     with replacing(path) as file:
@@ -82,9 +88,8 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
 
 
 def export_program(classifier: Classifier, path: Path) -> None:
-    """Write a `torch.export` program, which runs without this package."""
-    shapes = {"images": {0: torch.export.Dim("batch")}}
-    program = torch.export.export(_Network(classifier.model).eval(), (_example(classifier),), dynamic_shapes=shapes)
+    """Write a classifier in evaluation mode as a `torch.export` program, which runs without this package."""
+    program = torch.export.export(classifier.model, _example(classifier), dynamic_shapes=ANY_BATCH)
     content = BytesIO()
     torch.export.save(program, content)
     with replacing(path) as file:
@@ -131,18 +136,6 @@ def _onnxruntime() -> Any:
     return import_module("onnxruntime")
 
 
-class _Network(nn.Module):
-    """The network alone, whose argument has a name for the exported files to keep."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
-        return logits
-
-
-def _example(classifier: Classifier) -> Tensor:
-    """Return a batch of two: with one image, its size would be taken for fixed."""
-    return torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8)
+def _example(classifier: Classifier) -> tuple[Tensor]:
+    """Return the argument of an example call, a batch of two: with one image, its size would be taken for fixed."""
+    return (torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8),)

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted, StopRequest
-from fashion_mlp.run_directory import LAST, PREVIOUS, relative_to_cwd
+from fashion_mlp.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 from fashion_mlp.workers import REMEDY, explain_death
 
 log = logging.getLogger(__name__)
@@ -64,45 +64,31 @@ def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        raise UserError(
-            f"{_file(error) or run_dir}: {error.strerror}; {REMEDIES[error.errno]}{_how_to_go_on(run_dir)}"
-        ) from error
+        path = os.fsdecode(error.filename or run_dir)  # bytes from TensorBoard
+        raise UserError(f"{path}: {error.strerror}; {REMEDIES[error.errno]}{_resume_hint(run_dir)}") from error
     except (Interrupted, RuntimeError) as error:
-        explanation = explain_death(error)
-        if explanation and stop.signum is not None:  # the signal has ended the workers too
-            raise Interrupted(stop.signum, f"interrupted{_how_to_go_on(run_dir)}") from error
-        if explanation:
-            hint = _how_to_go_on(run_dir)
-            raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
+        explanation, hint = explain_death(error), _resume_hint(run_dir)
         # Lightning fails to clean up after a signal that arrives while it starts a loader.
-        interrupted = error.__context__ if isinstance(error, RuntimeError) else error
-        if not isinstance(interrupted, Interrupted):
+        interrupted = error if isinstance(error, Interrupted) else error.__context__
+        if explanation and stop.signum is not None:  # the signal has ended the workers too
+            interrupted = Interrupted(stop.signum)
+        if isinstance(interrupted, Interrupted):
+            raise Interrupted(interrupted.signum, f"{interrupted.message or 'interrupted'}{hint}") from error
+        if not explanation:
             raise
-        message = f"{interrupted.message or 'interrupted'}{_how_to_go_on(run_dir)}"
-        raise Interrupted(interrupted.signum, message) from error
+        raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
     finally:
         threading.excepthook = before
 
 
-def _file(error: BaseException | None) -> str | None:
-    """Return the file of an error, or of the one that it came upon while that was dealt with."""
-    while error is not None:
-        if isinstance(error, OSError) and error.filename:
-            return os.fsdecode(error.filename)  # bytes from TensorBoard
-        error = error.__context__
-    return None
-
-
 def _without_traceback(arguments: threading.ExceptHookArgs) -> None:
-    is_told = isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in REMEDIES
-    if not is_told:
+    if not (isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in REMEDIES):
         threading.__excepthook__(arguments)
 
 
-def _how_to_go_on(run_dir: Path) -> str:
+def _resume_hint(run_dir: Path) -> str:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return ""  # the sweep says how to resume all of its jobs
-    folder = run_dir / "checkpoints"
-    if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+    if not any((run_dir / CHECKPOINTS / name).exists() for name in (LAST, PREVIOUS)):
         return ""
     return f"; go on with: python train.py resume={shlex.quote(str(relative_to_cwd(run_dir)))}"

@@ -1,6 +1,5 @@
 """Pictures of images, predictions and confusions, in colours that colour-blind readers tell apart."""
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -13,8 +12,6 @@ from torchvision.transforms.v2 import functional
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.terminal import printable
-
-log = logging.getLogger(__name__)
 
 RIGHT, WRONG = "black", "#c1272d"
 """Of a title; its words tell a mistake too, since colour alone would not."""
@@ -32,8 +29,6 @@ MAX_TICKS = 50
 THUMBNAIL = 256
 """Pixels a side of an image in a grid at most, where it is about 120 pixels wide."""
 STAGES = {"train": "training", "val": "validation"}
-_missing: set[str] = set()
-"""Matplotlib's warnings of characters that were reported."""
 COLORS = {"train": "#0072b2", "val": "#d55e00"}
 """Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well."""
 
@@ -112,14 +107,13 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
     width, height = size + 2.6, size + 1.6  # inches, with room for the names and the scale
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((1.5 / width, 1.4 / height, size / width, size / height))
+    axis.set(xlabel="predicted class", ylabel="true class")
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     shown = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
     ticks = range(0, len(class_names), -(-len(class_names) // MAX_TICKS))
     names = [short(class_names[tick]) for tick in ticks]
     axis.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axis.set_yticks(ticks, names, parse_math=False)
-    axis.set_xlabel("predicted class")
-    axis.set_ylabel("true class")
     for row in range(len(class_names) if len(class_names) <= MAX_COUNTED else 0):
         for column in matrix[row].nonzero().flatten().tolist():
             # Black on the light half of the colour map, white on the dark half.
@@ -188,8 +182,7 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
             if points := [(epoch, value) for epoch, value in values if value is not None]:
                 places, heights = zip(*points, strict=True)
                 axes.plot(places, heights, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(name)
+        axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
@@ -211,11 +204,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _write(figure: Figure, file: IO[bytes], **options: Any) -> None:
-    """Render a figure; report the characters that its font lacks in one line, once, and not one by one."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    """Render a figure; characters that its font lacks are shown as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         figure.savefig(file, dpi=DPI, **options)
-    missing = {str(warning.message) for warning in caught if "missing from font" in str(warning.message)}
-    if new := missing - _missing:
-        _missing.update(new)
-        log.warning(f"{len(new)} characters of names are shown as boxes: Matplotlib's font does not have them")

@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: a run saves, says how to go on with it, and ends with the status that a shell expects."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SIGPIPE = 13
 """Its number, which Windows does not know."""
 EXIT_HOOKS: list[Callable[[], None]] = []
-"""What `exit_on_signal` calls before it ends the process, the last one first."""
+"""What is called before the process ends, by a signal or otherwise, the last one first."""
 
 
 class Interrupted(SystemExit):
@@ -42,10 +43,16 @@ def exit_on_signal(signum: int, frame: FrameType | None) -> None:
     that it must restore.
     """
     erase_line()
-    for hook in reversed(EXIT_HOOKS):
-        hook()
+    run_exit_hooks()
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
+
+
+@atexit.register
+def run_exit_hooks() -> None:
+    """Call what is in `EXIT_HOOKS`, once."""
+    while EXIT_HOOKS:
+        EXIT_HOOKS.pop()()
 
 
 def erase_line() -> None:

@@ -28,14 +28,11 @@ class EpochMetrics(nn.Module):
         num_classes = len(class_names)
         self.loss = MeanMetric()
         self.scores = MetricCollection({"acc": MulticlassAccuracy(num_classes, average="micro")})
-        self.class_acc: MulticlassAccuracy | None = None
         if detailed:
-            self.scores.add_metrics({"f1_macro": MulticlassF1Score(num_classes, average="macro")})
-            self.class_acc = MulticlassAccuracy(num_classes, average="none")
-        self._losses: list[Tensor] = []
+            self.scores["f1_macro"] = MulticlassF1Score(num_classes, average="macro")
+            self.scores["acc_by_class"] = MulticlassAccuracy(num_classes, average="none")
+        self._kept: dict[str, list[Tensor]] = {"losses": [], "predictions": [], "labels": []}
         self._sizes: list[int] = []
-        self._predictions: list[Tensor] = []
-        self._labels: list[Tensor] = []
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor, batch_size: int | None = None) -> None:
         """Take in a batch, or several.
@@ -47,15 +44,15 @@ class EpochMetrics(nn.Module):
             batch_size: samples a batch, of which the last may have fewer; by default it is one batch.
         """
         full, rest = divmod(len(labels), batch_size or len(labels))
-        self._losses.append(losses.detach().reshape(-1))
         self._sizes += [batch_size or len(labels)] * full + [rest] * (rest > 0)
-        self._predictions.append(logits.detach().argmax(1))
-        self._labels.append(labels)
+        self._kept["losses"].append(losses.detach().reshape(-1))
+        self._kept["predictions"].append(logits.detach().argmax(1))
+        self._kept["labels"].append(labels)
 
     @property
     def losses(self) -> Tensor:
         """The losses taken in since the last `compute`, by this process, `[batches]`."""
-        return torch.cat(self._losses)
+        return torch.cat(self._kept["losses"])
 
     @property
     def num_samples(self) -> int:
@@ -64,39 +61,30 @@ class EpochMetrics(nn.Module):
 
     def unfinished(self) -> dict[str, Any]:
         """Return what was taken in since the last `compute`, as plain values and tensors, for a checkpoint."""
-        tensors = {name: torch.cat(kept) for name, kept in self._tensors().items() if kept}
+        tensors = {name: torch.cat(kept) for name, kept in self._kept.items() if kept}
         return {**tensors, "sizes": list(self._sizes)}
 
     def go_on(self, unfinished: Mapping[str, Any]) -> None:
         """Begin with what `unfinished` has returned."""
-        for name, kept in self._tensors().items():
+        for name, kept in self._kept.items():
             kept[:] = [unfinished[name].to(self.loss.device)] if name in unfinished else []
         self._sizes = list(unfinished["sizes"])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, and start anew."""
         values = self.so_far()
-        for kept in (self._losses, self._sizes, self._predictions, self._labels):
-            kept.clear()
+        self.go_on({"sizes": []})
         return values
 
     def so_far(self) -> dict[str, Tensor]:
         """Return the metrics by name, over all processes, of what was taken in since the last `compute`."""
         losses = self.losses
         sizes = torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)
-        predictions, labels = torch.cat(self._predictions), torch.cat(self._labels)
         self.loss.update(losses, sizes)
-        self.scores.update(predictions, labels)
+        self.scores.update(torch.cat(self._kept["predictions"]), torch.cat(self._kept["labels"]))
         values = {"loss": self.loss.compute(), **self.scores.compute()}
         self.loss.reset()
         self.scores.reset()
-        if self.class_acc is not None:
-            self.class_acc.update(predictions, labels)
-            values |= {
-                f"acc/{name}": value for name, value in zip(self.class_names, self.class_acc.compute(), strict=True)
-            }
-            self.class_acc.reset()
+        by_class = values.pop("acc_by_class", ())
+        values |= {f"acc/{name}": value for name, value in zip(self.class_names, by_class, strict=False)}
         return {f"{self.stage}/{name}": value for name, value in values.items()}
-
-    def _tensors(self) -> dict[str, list[Tensor]]:
-        return {"losses": self._losses, "predictions": self._predictions, "labels": self._labels}

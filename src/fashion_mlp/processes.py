@@ -77,9 +77,5 @@ def is_left_running() -> bool:
 
     It must not end before the first, which torchrun would end in turn, perhaps before it has told why.
     """
-    deadline = time.monotonic() + GRACE
-    while time.monotonic() < deadline:
-        if os.getppid() != PARENT:
-            return False
-        time.sleep(0.05)
-    return True
+    time.sleep(GRACE)
+    return os.getppid() == PARENT

@@ -1,7 +1,6 @@
 """What a run says of itself: before it starts, at its end, and in `metrics.json`."""
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -37,14 +36,12 @@ def announcement(
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
-    batches = f"batches of {datamodule.batch_size}"
-    if trainer.world_size > 1:
-        batches = f"{trainer.world_size} x {batches}"
+    batches = f"{trainer.world_size} x batches" if trainer.world_size > 1 else "batches"
     length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
     lines = {
         "data": f"{datamodule.name}: {sizes['train']:,} images to train on, {sizes['val']:,} to validate",
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
-        "training": f"{_name(classifier.make_optimizer)}, {batches}, {length}, seed {seed}",
+        "training": f"{_name(classifier.make_optimizer)}, {batches} of {datamodule.batch_size}, {length}, seed {seed}",
         "device": device_name(trainer),
         "folder": str(relative_to_cwd(run_dir)),
     }
@@ -111,7 +108,7 @@ def versions() -> dict[str, str]:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write `metrics.json` atomically: its presence says that the run is complete."""
+    """Write `metrics.json` atomically."""
     with replacing(path) as file:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
         file.write((to_json(rounded) + "\n").encode())
@@ -119,15 +116,7 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
 
 def to_json(values: Any) -> str:
     """Return plain values as JSON, which has neither NaN nor infinity: they become null."""
-    return json.dumps(_finite(values), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), indent=2)
 
 
 def _name(factory: Any) -> str:

@@ -1,9 +1,10 @@
 """The directory of a run: created for one run, locked while it is in use, removed if the run does not start."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
@@ -23,21 +24,8 @@ LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 
 
-class _NewDirectory(NamedTuple):
-    """What this process has created for a run that has not started.
-
-    Args:
-        outputs: what the run writes before it starts and what was not there before.
-        parents: the run directory and its parents, as far as they are new, innermost first.
-        lock: held.
-    """
-
-    outputs: list[Path]
-    parents: list[Path]
-    lock: FileLock
-
-
-_not_started: dict[Path, _NewDirectory] = {}
+_not_started: dict[Path, list[Path]] = {}
+"""The directories of runs that have not started, each locked, with what was created for it: innermost first."""
 
 
 class RunDirectory(Callback):
@@ -80,18 +68,13 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
         return
     parents = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     new = [run_dir / name for name in (*outputs, CHECKPOINTS, LOCK) if not (run_dir / name).exists()]
-    lock = FileLock(run_dir / LOCK, is_singleton=True)
-    with _write_errors_explained(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, run_dir)
-        _not_started[run_dir] = _NewDirectory(new, parents, lock)
-        try:
-            (run_dir / CHECKPOINTS).mkdir()
-        except OSError as error:
-            _remove(run_dir)
-            if isinstance(error, FileExistsError):
-                raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
-            raise
+    _acquire(run_dir)
+    _not_started[run_dir] = [*new, *parents]
+    try:
+        (run_dir / CHECKPOINTS).mkdir()
+    except FileExistsError as error:
+        _remove(run_dir)
+        raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
 
 
 @contextmanager
@@ -109,8 +92,8 @@ def removed_unless_started() -> Iterator[None]:
 
 def keep(run_dir: Path) -> None:
     """Keep the directory of a run that starts, whatever happens to it."""
-    if new := _not_started.pop(run_dir, None):
-        new.lock.release()
+    if _not_started.pop(run_dir, None) is not None:
+        _lock_of(run_dir).release()
 
 
 @contextmanager
@@ -120,15 +103,11 @@ def lock(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: another process works there, or the directory is not writable.
     """
-    # Within a process the same lock is acquired several times: by a job of a sweep and by its run.
-    lock = FileLock(run_dir / LOCK, is_singleton=True)
-    with _write_errors_explained(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, run_dir)
+    _acquire(run_dir)
     try:
         yield
     finally:
-        lock.release()
+        _lock_of(run_dir).release()
 
 
 def remove_written(paths: Iterable[Path]) -> None:
@@ -144,6 +123,11 @@ def start_over(run_dir: Path) -> None:
         (run_dir / CHECKPOINTS / name).unlink(missing_ok=True)
 
 
+def command(overrides: Sequence[str]) -> str:
+    """Return a command line to paste into a shell."""
+    return shlex.join(["python", "train.py", *overrides])
+
+
 def hydra_quote(path: Path) -> str:
     """Quote a path as a value for Hydra's override parser."""
     escaped = str(path).replace("'", "\\'")
@@ -157,19 +141,20 @@ def relative_to_cwd(path: Path) -> Path:
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-@contextmanager
-def _write_errors_explained(run_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
+def _lock_of(run_dir: Path) -> FileLock:
+    # A singleton, which a process may acquire several times: for a job of a sweep and for its run.
+    return FileLock(run_dir / LOCK, is_singleton=True)
 
 
-def _acquire(lock: FileLock, run_dir: Path) -> None:
+def _acquire(run_dir: Path) -> None:
+    """Create and lock a run directory."""
     try:
-        lock.acquire(timeout=0)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _lock_of(run_dir).acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{run_dir}: in use by another process") from error
+    except OSError as error:
+        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
 
 
 def taken(shown: str | Path) -> str:
@@ -184,8 +169,6 @@ def _remove_not_started() -> None:
 
 def _remove(run_dir: Path) -> None:
     """Remove what was created for a run that did not start; a failure to do so must not hide why it did not."""
-    new = _not_started.pop(run_dir, None)
-    if new is None:
-        return
-    new.lock.release()
-    remove_written((*new.outputs, *new.parents))
+    created = _not_started.pop(run_dir)
+    _lock_of(run_dir).release()
+    remove_written(created)

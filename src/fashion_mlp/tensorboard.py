@@ -35,7 +35,7 @@ LAYOUT = {
 }
 """Charts of the tab CUSTOM SCALARS, each over several tags."""
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
-RUN_KEYS = ("seed", "label_smoothing")
+KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
 SAMPLES = 32
 """Training images shown."""
@@ -53,11 +53,10 @@ def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Mod
         model: the network.
         images: the first training images, as the network gets them, uint8 `[N, C, H, W]`.
     """
-    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
     for logger in loggers:
         logger.log_hyperparams(hyperparameters(config))
-    for board in boards:
-        _describe(board, config, model, images)
+        if isinstance(logger, TensorBoardLogger):
+            _describe(logger, config, model, images)
     with ended(loggers):
         yield
 
@@ -65,17 +64,17 @@ def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Mod
 @contextmanager
 def ended(loggers: Iterable[Logger]) -> Iterator[None]:
     """Tell each logger at the end whether the run came to it."""
-    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
     status = api_pb2.STATUS_FAILURE
     try:
         yield
         status = api_pb2.STATUS_SUCCESS
     finally:
-        _write(boards, _session_end(status))
-        for board in boards:
-            board.experiment.close()
+        end = SessionEndInfo(status=status, end_time_secs=time.time())
         for logger in loggers:
-            if isinstance(logger, WandbLogger):  # else the next job of a sweep would write into this run
+            if isinstance(logger, TensorBoardLogger):
+                _write(logger, _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+                logger.experiment.close()
+            elif isinstance(logger, WandbLogger):  # else the next job of a sweep would write into this run
                 logger.experiment.finish(exit_code=int(status != api_pb2.STATUS_SUCCESS))
 
 
@@ -86,12 +85,10 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
         part = config[group] or {}
         values[group] = str(part.get("_target_", "none")).rpartition(".")[2]
         values |= {f"{group}.{key}": _plain(value) for key, value in part.items() if not key.startswith("_")}
-    values |= {key: config[key] for key in RUN_KEYS}
-    values["data.batch_size"] = _plain(config["data"].get("batch_size"))
+    selected = OmegaConf.create(dict(config))
+    values |= {key: _plain(OmegaConf.select(selected, key)) for key in KEYS}
     augment = config["data"].get("augment", {})
-    values |= {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
-    values["trainer.max_epochs"] = _plain(config["trainer"]["max_epochs"])
-    return values
+    return values | {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
 
 
 def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
@@ -108,7 +105,7 @@ def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Mod
         hparam_infos=_columns(config),
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
     )
-    _write([board], _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
+    _write(board, _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
 
 
 def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
@@ -142,22 +139,15 @@ def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
     return [api_pb2.HParamInfo(name=name, differs=name in typed) for name in names]
 
 
-def _session_end(status: int) -> Summary:
-    return _hparams(
-        metadata.SESSION_END_INFO_TAG, session_end_info=SessionEndInfo(status=status, end_time_secs=time.time())
-    )
-
-
 def _hparams(tag: str, **content: Any) -> Summary:
     """Return a message to HPARAMS for which TensorBoard has no function that works without TensorFlow."""
     about = metadata.create_summary_metadata(HParamsPluginData(**content))
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
-def _write(boards: Iterable[TensorBoardLogger], *summaries: Summary) -> None:
-    for board in boards:
-        for each in summaries:
-            board.experiment._get_file_writer().add_summary(each)
+def _write(board: TensorBoardLogger, *summaries: Summary) -> None:
+    for summary in summaries:
+        board.experiment._get_file_writer().add_summary(summary)
 
 
 def _plain(value: Any) -> str | float | bool:

@@ -164,10 +164,11 @@ def _train(
                 "checkpoint": chosen and str(_relative(chosen, run_dir)),
                 **report.versions(),
             }
-            report.write_metrics(run_dir / "metrics.json", metrics)
+            report.write_metrics(run_dir / "metrics.json", metrics | {"complete": False})
             for callback in callbacks:
                 if isinstance(callback, FinalFigures):
                     callback.save_figures(trainer, classifier)
+            report.write_metrics(run_dir / "metrics.json", metrics | {"complete": True})
     if trainer.is_global_zero:
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
         log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))

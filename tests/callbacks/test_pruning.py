@@ -12,7 +12,7 @@ from tests.conftest import Compose
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.search.running_trial import RunningTrial  # noqa: E402
+from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
 from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study  # noqa: E402
 
 
@@ -63,7 +63,8 @@ def test_a_run_ends_when_it_is_worse_than_those_before(
 
 def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, study: Any) -> None:
     fill(study, 0.5)
-    trial = RunningTrial(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    trial.find_trial()
     trial.report(3, 0.9)
     trial.report(1, 0.4)
     assert trial.is_hopeless(1)
@@ -72,7 +73,8 @@ def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, s
 
 def test_a_run_that_is_left_over_from_a_killed_search_ends(tmp_path: Path, study: Any) -> None:
     fill(study, 0.5)
-    trial = RunningTrial(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
+    trial.find_trial()
     study._storage.set_trial_user_attr(study.trials[5]._trial_id, ATTEMPT, 2)
     with pytest.raises(UserError, match="another process has taken it up again"):
         trial.report(1, 0.4)

@@ -22,9 +22,9 @@ from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
+from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
 from fashion_mlp.search import search, study  # noqa: E402
-from fashion_mlp.search.loop import batches  # noqa: E402
-from fashion_mlp.search.running_trial import RunningTrial  # noqa: E402
+from fashion_mlp.search.loop import consecutive  # noqa: E402
 
 Result = float | BaseException
 
@@ -193,7 +193,8 @@ def test_a_pruned_trial_is_recorded_as_such_and_never_the_best(
     def given_up(number: int) -> Result:
         if number != 1:
             return value(number)
-        trial = RunningTrial(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
+        trial = Pruning(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
+        trial.find_trial()
         trial.report(2, 0.99)
         trial.mark_pruned()
         return 0.99
@@ -218,8 +219,8 @@ def test_trials_at_a_time_differ(run: Callable[..., Jobs]) -> None:
 
 def test_a_batch_has_consecutive_numbers() -> None:
     numbers = [0, 1, 2, 4, 5]
-    found = batches([SimpleNamespace(number=number) for number in numbers], 2)  # type: ignore[misc]
-    assert [[trial.number for trial in batch] for batch in found] == [[0, 1], [2], [4, 5]]
+    found = consecutive([SimpleNamespace(number=number) for number in numbers])  # type: ignore[misc]
+    assert [[trial.number for trial in batch] for batch in found] == [[0, 1, 2], [4, 5]]
 
 
 def test_two_searches_at_once_are_refused(run: Callable[..., Jobs], tmp_path: Path) -> None:

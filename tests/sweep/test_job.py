@@ -24,7 +24,7 @@ def hydra_cfg(sweeper: str = "basic") -> HydraConf:
     """Return what a job is told of itself by Hydra."""
     content = {
         "overrides": {"task": OVERRIDES},
-        "sweep": {"dir": "sweep"},
+        "job": {"num": 3},
         "runtime": {"choices": {"hydra/sweeper": sweeper}},
     }
     return cast("HydraConf", OmegaConf.create(content))
@@ -44,7 +44,7 @@ def never(cfg: DictConfig) -> float:
 
 
 def leave(cfg: DictConfig, **metrics: object) -> None:
-    Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, **metrics}))
+    Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, "complete": True, **metrics}))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], 
 def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictConfig) -> None:
     path = Path(cfg.run_dir, "metrics.json")
     metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
+    metrics["complete"] = True
     write_metrics(path, metrics)
     assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
     assert math.isnan(run_job(cfg, HYDRA, never))

@@ -130,7 +130,7 @@ def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> Non
         FileLock(folder / ".lock"),  # for which the jobs wait
         subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process,
     ):
-        wait_for(sweep / "1" / "checkpoints", process)
+        wait_for(sweep / "1" / ".lock", process)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         workers = [pid for pid in children if b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(int(workers[0]), signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp
     with FileLock(folder / ".lock"):
         command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
-            wait_for(sweep / "1" / "checkpoints", process)
+            wait_for(sweep / "1" / ".lock", process)
             process.kill()
     before = finished(sweep)
     assert before.keys() == {"0"}

@@ -1,37 +1,19 @@
 """What a run shows or guards, one file each."""
 
-from fashion_mlp.callbacks.best_checkpoint import BestCheckpoint
-from fashion_mlp.callbacks.curves import Curves
-from fashion_mlp.callbacks.ema import ExponentialMovingAverage, ema
-from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation
-from fashion_mlp.callbacks.epoch_lines import EpochLines
-from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures
-from fashion_mlp.callbacks.final_figures import FinalFigures
-from fashion_mlp.callbacks.gradient_norm import GradientNorm, gradient_norm
-from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint
-from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss
-from fashion_mlp.callbacks.prediction_picture import PredictionPicture
-from fashion_mlp.callbacks.progress import progress_bar
-from fashion_mlp.callbacks.stopwatch import Stopwatch
-from fashion_mlp.callbacks.throughput import Throughput
-from fashion_mlp.callbacks.weight_histograms import WeightHistograms
-
-__all__ = [
-    "BestCheckpoint",
-    "Curves",
-    "EpochEvaluation",
-    "EpochLines",
-    "EvaluationPictures",
-    "ExponentialMovingAverage",
-    "FinalFigures",
-    "GradientNorm",
-    "LastCheckpoint",
-    "NonFiniteLoss",
-    "PredictionPicture",
-    "Stopwatch",
-    "Throughput",
-    "WeightHistograms",
-    "ema",
-    "gradient_norm",
-    "progress_bar",
-]
+from fashion_mlp.callbacks.best_checkpoint import BestCheckpoint as BestCheckpoint
+from fashion_mlp.callbacks.curves import Curves as Curves
+from fashion_mlp.callbacks.ema import ExponentialMovingAverage as ExponentialMovingAverage
+from fashion_mlp.callbacks.ema import ema as ema
+from fashion_mlp.callbacks.epoch_evaluation import EpochEvaluation as EpochEvaluation
+from fashion_mlp.callbacks.epoch_lines import EpochLines as EpochLines
+from fashion_mlp.callbacks.evaluation_pictures import EvaluationPictures as EvaluationPictures
+from fashion_mlp.callbacks.final_figures import FinalFigures as FinalFigures
+from fashion_mlp.callbacks.gradient_norm import GradientNorm as GradientNorm
+from fashion_mlp.callbacks.gradient_norm import gradient_norm as gradient_norm
+from fashion_mlp.callbacks.last_checkpoint import LastCheckpoint as LastCheckpoint
+from fashion_mlp.callbacks.non_finite_loss import NonFiniteLoss as NonFiniteLoss
+from fashion_mlp.callbacks.prediction_picture import PredictionPicture as PredictionPicture
+from fashion_mlp.callbacks.progress import progress_bar as progress_bar
+from fashion_mlp.callbacks.stopwatch import Stopwatch as Stopwatch
+from fashion_mlp.callbacks.throughput import Throughput as Throughput
+from fashion_mlp.callbacks.weight_histograms import WeightHistograms as WeightHistograms

@@ -1,49 +1,39 @@
 """One line an epoch, on the terminal and in the run's log."""
 
 import logging
-import time
-from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from typing_extensions import override
 
+from fashion_mlp.callbacks.epoch_timer import EpochTimer
 from fashion_mlp.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
 
-class EpochLines(Callback):
+class EpochLines(EpochTimer):
     """Log loss and accuracy of each epoch, the learning rate of its last step, and its seconds, in one line.
 
     Metrics of validation are left out after an epoch without one.
     """
 
     def __init__(self) -> None:
-        self._started = 0.0
-        self._seconds_before = 0.0
+        super().__init__()
         self._shown = 0
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         self._shown = trainer.current_epoch
-        self._started = time.perf_counter() - self._seconds_before
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(trainer, pl_module)
-        self._started = time.perf_counter()
+        super().on_train_epoch_start(trainer, pl_module)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(trainer, pl_module)
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": time.perf_counter() - self._started}
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._seconds_before = state_dict["seconds"]
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -59,5 +49,5 @@ class EpochLines(Callback):
                 name = stage.replace("_", " ")
                 parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
         parts.append(f"lr {pl_module.learning_rates[-1]:.2e}")
-        parts.append(f"{time.perf_counter() - self._started:.1f} s")
+        parts.append(f"{self.seconds:.1f} s")
         log.info("   ".join(parts))

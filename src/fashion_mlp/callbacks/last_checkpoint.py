@@ -45,6 +45,7 @@ class LastCheckpoint(Checkpoint):
         self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
     ) -> None:
         self.dirpath = Path(dirpath)
+        self.path = self.dirpath / LAST
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
         self.stop = StopRequest()
@@ -55,11 +56,6 @@ class LastCheckpoint(Checkpoint):
         self._charts: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.dirpath / LAST
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,8 +74,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > self._saved_step:
             self._save(trainer)
-        if self._agreed(trainer, self.stop.signum is not None):
-            self._give_in(trainer)
+        self._raise_if_asked(trainer)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -89,18 +84,15 @@ class LastCheckpoint(Checkpoint):
             return
         if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
             return
-        is_asked = self.stop.signum is not None
-        if self._agreed(trainer, is_asked or self._is_due(trainer)):
+        if _any_process(trainer, self.stop.signum is not None or self._is_due(trainer)):
             self._save(trainer)
-            if self._agreed(trainer, is_asked):
-                self._give_in(trainer)
+            self._raise_if_asked(trainer)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
         self.stop.is_deferred = False
-        if self._agreed(trainer, self.stop.signum is not None):
-            self._give_in(trainer)
+        self._raise_if_asked(trainer)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -153,10 +145,6 @@ class LastCheckpoint(Checkpoint):
             or (self.every_n_seconds is not None and seconds >= self.every_n_seconds)
         )
 
-    def _agreed(self, trainer: Trainer, decision: bool) -> bool:
-        """Return whether any of the processes has decided so: they save and end together."""
-        return trainer.strategy.reduce_boolean_decision(decision, all=False) if trainer.world_size > 1 else decision
-
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
             return
@@ -173,16 +161,22 @@ class LastCheckpoint(Checkpoint):
             written.replace(self.path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def _give_in(self, trainer: Trainer) -> None:
-        signum = self.stop.signum or signal.SIGTERM  # another process was asked
-        raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
+    def _raise_if_asked(self, trainer: Trainer) -> None:
+        if _any_process(trainer, self.stop.signum is not None):
+            signum = self.stop.signum or signal.SIGTERM  # another process was asked
+            raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
+
+
+def _any_process(trainer: Trainer, decision: bool) -> bool:
+    """Return whether any of the processes has decided so: they save and end together."""
+    return trainer.strategy.reduce_boolean_decision(decision, all=False)
 
 
 def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
-    values = [value]
-    if trainer.world_size > 1:
-        values = [None] * trainer.world_size
-        torch.distributed.all_gather_object(values, value)
+    if trainer.world_size == 1:
+        return [value]
+    values = [None] * trainer.world_size
+    torch.distributed.all_gather_object(values, value)
     return values
 
 
@@ -214,17 +208,17 @@ def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:
 
     Without its best checkpoint the state is dropped: the best one of the remaining epochs is kept then.
     """
-    state, folder = states[callback.state_key], Path(str(callback.dirpath))
+    old, new = Path(states[callback.state_key]["dirpath"]), Path(str(callback.dirpath))
 
-    def relocated(path: str) -> str:
-        old = Path(state["dirpath"])
-        return str(folder / Path(path).relative_to(old)) if path and Path(path).is_relative_to(old) else path
+    def relocated(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {relocated(key): relocated(item) for key, item in value.items()}
+        is_inside = isinstance(value, str) and Path(value).is_relative_to(old)
+        return str(new / Path(value).relative_to(old)) if is_inside else value
 
-    new = {key: relocated(value) if key.endswith("_path") else value for key, value in state.items()}
-    new["best_k_models"] = {relocated(path): score for path, score in state["best_k_models"].items()}
-    states[callback.state_key] = {**new, "dirpath": str(folder)}
-    if new["best_model_path"] and not Path(new["best_model_path"]).exists():
-        log.warning(f"{new['best_model_path']}: missing; the best checkpoint is chosen among the remaining epochs")
+    state = states[callback.state_key] = relocated(states[callback.state_key])
+    if state["best_model_path"] and not Path(state["best_model_path"]).exists():
+        log.warning(f"{state['best_model_path']}: missing; the best checkpoint is chosen among the remaining epochs")
         del states[callback.state_key]
 
 

@@ -38,12 +38,7 @@ class NonFiniteLoss(Callback):
 
     @override
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         is_due = (batch_idx + 1) % self.every_n_batches == 0 or trainer.is_last_batch
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):

@@ -14,7 +14,7 @@ from fashion_mlp.faults import warn_on_failure
 
 
 class PredictionPicture(FinalFigures):
-    """Saves the first test images with predicted and true classes.
+    """Save the first test images with predicted and true classes.
 
     Args:
         path: the picture file to write.
@@ -28,13 +28,7 @@ class PredictionPicture(FinalFigures):
 
     @override
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         if batch_idx == 0:
             images, labels = (part[: self.count].cpu() for part in batch)

@@ -6,7 +6,7 @@ from multiprocessing import parent_process
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
@@ -69,22 +69,12 @@ class _Bar(TQDMProgressBar):
         return bar
 
 
-class _NoBar(ProgressBar):
-    """Shows nothing: Lightning would add a bar of its own where none is given."""
-
-    @override
-    def disable(self) -> None:
-        pass
-
-    @override
-    def enable(self) -> None:
-        pass
-
-
-def progress_bar(refresh_rate: int = 10) -> Callback:
+def progress_bar(refresh_rate: int = 10) -> TQDMProgressBar:
     """Return a bar for a terminal; none where output is redirected or shared, as by parallel jobs of a sweep.
 
     Args:
         refresh_rate: how often in a second it is redrawn at most.
     """
-    return _Bar(refresh_rate) if sys.stdout.isatty() and parent_process() is None else _NoBar()
+    if sys.stdout.isatty() and parent_process() is None:
+        return _Bar(refresh_rate)
+    return TQDMProgressBar(refresh_rate=0)  # which shows nothing; without it Lightning would add a bar

@@ -7,7 +7,7 @@ from fashion_mlp.config.data_overrides import compose_data
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and describe the data."""
-    cfg = compose_data(arguments.overrides)  # a mistake is reported before torch is loaded
+    cfg = compose_data(arguments.words)  # a mistake is reported before torch is loaded
     from fashion_mlp import figures, report
     from fashion_mlp.commands.options import check_file, save, say, say_json
     from fashion_mlp.training import build

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fashion_mlp.checkpoint import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.commands.options import chosen_device, say, test_data
+from fashion_mlp.commands.options import chosen_device, is_about_data, say, test_data
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.errors import UserError
 
@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     device = chosen_device(arguments.device)
-    paths = [Path(word) for word in arguments.checkpoints if not _is_about_data(word)]
-    overrides = [word for word in arguments.checkpoints if _is_about_data(word)]
+    paths = [Path(word) for word in arguments.words if not is_about_data(word)]
+    overrides = [word for word in arguments.words if is_about_data(word)]
     if not paths:
         raise UserError("CKPT: name a checkpoint to try")
     classifiers = dict(zip(names_of(paths), (load_classifier(path, device) for path in paths), strict=True))
@@ -47,10 +47,6 @@ def names_of(paths: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise UserError("CKPT: the same checkpoint is named twice")
-
-
-def _is_about_data(word: str) -> bool:
-    return word.startswith(("data=", "data."))
 
 
 def _at_hand(classifiers: Mapping[str, Classifier], overrides: list[str]) -> dict[str, ImageDataModule]:

@@ -12,22 +12,13 @@ from fashion_mlp.errors import UserError
 from fashion_mlp.run_directory import remove_written
 
 SUFFIX = ".fashion-mlp"
-WRITTEN = (
-    "projector_config.pbtxt",
-    "00000/test/metadata.tsv",
-    "00000/test/sprite.png",
-    "00000/test/tensors.tsv",
-    "00000/test",
-    "00000",
-)
-"""What `SummaryWriter.add_embedding` writes for the tag "test" at step 0."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
     check_folder(arguments.output)
     classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
-    dataset = test_data(classifier, arguments.overrides).parts["test"]
+    dataset = test_data(classifier, arguments.words).parts["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
     truths = [classifier.class_names[label] for label in labels.tolist()]
@@ -55,7 +46,9 @@ def _remove_earlier(place: Path) -> None:
     own = [*place.glob(f"events.out.tfevents.*{SUFFIX}")]
     if not own and place.is_dir() and any(place.iterdir()):
         raise UserError(f"{place}: holds other files. Choose another --output")
-    remove_written([*own, *map(place.joinpath, WRITTEN)])
+    # What `SummaryWriter.add_embedding` writes for the tag "test" at step 0.
+    tensors = place / "00000" / "test"
+    remove_written([*own, place / "projector_config.pbtxt", *tensors.glob("*.*"), tensors, tensors.parent])
 
 
 def _run_folder(checkpoint: Path) -> Path:

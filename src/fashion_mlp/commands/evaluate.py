@@ -9,7 +9,7 @@ from fashion_mlp.commands.options import check_folder, load_named, progress, sav
 from fashion_mlp.data.dataset import ImageDataset
 from fashion_mlp.models import TTA
 
-COMPARED = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
+COMPARED = ("checkpoint", "accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
 """What is told of each member of an ensemble."""
 
 
@@ -17,27 +17,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure a checkpoint, or an ensemble of several, on test images."""
     check_folder(arguments.plots)
     paths, members, overrides = load_named(arguments)
-    classifier = members[0]
-    datamodule = test_data(classifier, overrides)
+    class_names = members[0].class_names
+    datamodule = test_data(members[0], overrides)
     outcomes = [evaluation.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
-    outcome = evaluation.averaged(outcomes) if len(members) > 1 else outcomes[0]
-    views = [member.model.num_views if isinstance(member.model, TTA) else 1 for member in members]
-    facts: dict[str, Any] = {"data": datamodule.name, "views": max(views)}
+    summaries = [
+        {"checkpoint": str(path), **evaluation.summarize(outcome, class_names)}
+        for path, outcome in zip(paths, outcomes, strict=True)
+    ]
+    outcome, summary = outcomes[0], summaries[0]
     if len(members) > 1:
-        of_each = [evaluation.summarize(answers, classifier.class_names) for answers in outcomes]
-        facts["members"] = [
-            {"checkpoint": str(path), "views": count} | {name: of_one[name] for name in COMPARED}
-            for path, count, of_one in zip(paths, views, of_each, strict=True)
-        ]
-    else:
-        facts["checkpoint"] = str(arguments.checkpoint)
-    summary = facts | evaluation.summarize(outcome, classifier.class_names)
+        outcome = evaluation.averaged(outcomes)
+        summary = evaluation.summarize(outcome, class_names)
+        summary["members"] = [{name: alone[name] for name in COMPARED} for alone in summaries]
+    views = max(member.model.num_views if isinstance(member.model, TTA) else 1 for member in members)
+    summary |= {"data": datamodule.name, "views": views}
     if arguments.json:
         say_json(summary)
     else:
         _print_summary(summary)
     if arguments.plots:
-        _save_plots(outcome, classifier.class_names, datamodule.parts["test"], arguments)
+        _save_plots(outcome, class_names, datamodule.parts["test"], arguments)
     return 0
 
 
@@ -59,8 +58,7 @@ def _save_plots(
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
-    counts = sorted({member["views"] for member in summary.get("members", [summary])})
-    views = f", {' or '.join(map(str, counts))} views of each" if counts != [1] else ""
+    views = f", up to {summary['views']} views of each" if summary["views"] > 1 else ""
     say(f"{summary['images']:,} test images of {summary['data']}{views}")
     if "members" in summary:
         _print_members(summary["members"])
@@ -82,7 +80,8 @@ def _print_members(members: Sequence[Mapping[str, Any]]) -> None:
     width = max(len(member["checkpoint"]) for member in members)
     say(f"\n{'each alone':<{width}}  accuracy  standard error    loss  calibration error")
     for member in members:
-        accuracy, error = member["accuracy"], member["accuracy_standard_error"]
-        rest = f"{member['loss']:>6.4f}  {member['calibration_error']:>17.4f}"
-        say(f"{member['checkpoint']:<{width}}  {accuracy:>8.4f}  {error:>14.4f}  {rest}")
+        say(
+            f"{member['checkpoint']:<{width}}  {member['accuracy']:>8.4f}  {member['accuracy_standard_error']:>14.4f}"
+            f"  {member['loss']:>6.4f}  {member['calibration_error']:>17.4f}"
+        )
     say(f"\nensemble of {len(members)}, the mean of their probabilities")

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {path}: must end in {exporting.FORMATS[arguments.format]}")
     check_file(path, [path.suffix])
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    datamodule = test_data(classifier, arguments.overrides)
+    datamodule = test_data(classifier, arguments.words)
     with writable(path):
         if arguments.format == "onnx":
             exporting.export_onnx(classifier, path)

@@ -47,6 +47,11 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def is_about_data(word: str) -> bool:
+    """Return whether a word of a command line is an override of the data."""
+    return word.startswith(("data=", "data."))
+
+
 def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifier], list[str]]:
     """Load the checkpoint, and the further ones among the words after it, which are told by their ending.
 
@@ -56,10 +61,10 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     Raises:
         UserError: one cannot be used, or they make no ensemble.
     """
-    named = [word for word in arguments.more if word.endswith(".ckpt") and not word.startswith(("data.", "data="))]
+    named = [word for word in arguments.words if word.endswith(".ckpt") and not is_about_data(word)]
     paths = [arguments.checkpoint, *map(Path, named)]
     members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
-    return paths, members, [word for word in arguments.more if word not in named]
+    return paths, members, [word for word in arguments.words if word not in named]
 
 
 def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
@@ -158,8 +163,7 @@ def writable(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise UserError(f"{path}: cannot be written ({reason or error})") from error
+        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
 
 
 def check_file(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,31 +30,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("IMAGE: is required: pictures to classify; or take test images with --test-samples N")
     if arguments.plot:
         raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
-    answers: list[dict[str, Any]] = []
-    seen: list[torch.Tensor] = []
-    failures = 0
-    paths = find_pictures(words)
+    return _predict_pictures(classifier, words, arguments)
+
+
+def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments: argparse.Namespace) -> int:
+    paths = find_pictures(patterns)
     if arguments.show and arguments.show.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"--show {arguments.show}: is one of the pictures to classify. Choose another file")
+    answers: list[dict[str, Any]] = []
+    seen: list[torch.Tensor] = []
+    titles: list[str] = []
     for path in progress(paths, "classifying"):
         try:
             image = prepare(path, classifier)
         except UserError as error:
-            failures += 1
             answers.append({"image": str(path), "error": str(error)})
             continue
+        answer = _answer(classifier, classifier.predict(image.unsqueeze(0)).probabilities[0])
+        answers.append({"image": str(path), **answer})
         seen.append(image)
-        probabilities = classifier.predict(image.unsqueeze(0)).probabilities[0]
-        answers.append({"image": str(path), **_answer(classifier, probabilities)})
+        titles.append(f"{figures.short(path.name)}\n{figures.short(answer['class'])} {answer['probability']:.0%}")
     _print_answers(answers, as_json=arguments.json)
     if arguments.show and seen:
-        shown = [answer for answer in answers if "error" not in answer]
-        titles = [
-            f"{figures.short(Path(answer['image']).name)}\n{figures.short(answer['class'])} {answer['probability']:.0%}"
-            for answer in shown
-        ]
         save(figures.image_grid(torch.stack(seen), titles), arguments.show, quiet=arguments.json)
-    return 1 if failures else 0
+    return 1 if len(seen) < len(paths) else 0
 
 
 def _predict_test_samples(classifier: Classifier, overrides: Sequence[str], arguments: argparse.Namespace) -> int:

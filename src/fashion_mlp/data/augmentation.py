@@ -1,6 +1,7 @@
 """Augmentation of whole batches on their device, with random numbers of its own for each image."""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -14,6 +15,7 @@ ERASED_ASPECT = (0.3, 3.3)
 """Likewise height by width of what it covers."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Random changes to the images of a minibatch, in this order; each is off at 0, and then draws nothing.
 
@@ -34,20 +36,11 @@ class Augmentation:
         off_last: the part of the run at its end, less than 1, in which images stay as they are.
     """
 
-    def __init__(
-        self,
-        *,
-        flip: float = 0.0,
-        shift: int = 0,
-        erasing: float = 0.0,
-        mixup: float = 0.0,
-        off_last: float = 0.0,
-    ) -> None:
-        self.flip = flip
-        self.shift = shift
-        self.erasing = erasing
-        self.mixup = mixup
-        self.off_last = off_last
+    flip: float = 0.0
+    shift: int = 0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    off_last: float = 0.0
 
     @property
     def is_on(self) -> bool:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fashion_mlp.errors import UserError
+
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels as tensors, or the part of them that `indices` names.
@@ -52,6 +54,25 @@ def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """
     images, labels = batch
     return images.share_memory_(), labels.share_memory_()  # type: ignore[no-untyped-call]
+
+
+def held_out_count(key: str, part: float, count: int) -> int:
+    """Return how many of `count` images a key of the data holds out.
+
+    Args:
+        key: its name, for the error message.
+        part: its value: a number of images, or if less than 1 the part of them.
+        count: the number of images to divide.
+
+    Raises:
+        UserError: that is none of them, or all.
+    """
+    size = round(part * count) if part < 1 else int(part)
+    if size == 0:
+        raise UserError(f"data.{key}={part}: is less than one image of {count}")
+    if size >= count:
+        raise UserError(f"data.{key}={part}: must be less than the {count} images to divide")
+    return size
 
 
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -56,12 +56,7 @@ class FashionMNISTDataModule(ImageDataModule):
     @property
     @override
     def identity(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "option": self.option,
-            "arguments": {"split_seed": self.split_seed, "val_size": self.val_size},
-            "sha256": {file.name: file.sha256 for file in FILES},
-        }
+        return super().identity | {"sha256": {file.name: file.sha256 for file in FILES}}
 
     @override
     def prepare_data(self) -> None:

@@ -1,6 +1,5 @@
 """Files that are verified before use, and fetched again from mirrors where they are missing or damaged."""
 
-import gzip
 import hashlib
 import logging
 import zlib
@@ -9,14 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
-from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any
 from urllib.request import urlopen
 
 from filelock import FileLock
 from tqdm import tqdm
-from typing_extensions import override
 
 from fashion_mlp.atomic import replacing
 from fashion_mlp.errors import UserError
@@ -24,6 +20,8 @@ from fashion_mlp.errors import UserError
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+GZIP = zlib.MAX_WBITS | 16
+"""How zlib calls the format."""
 
 
 class BadSourceError(Exception):
@@ -46,11 +44,7 @@ class DataFile:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -98,19 +92,20 @@ def ensure_files(folder: Path, files: tuple[DataFile, ...], mirrors: tuple[str, 
             if not file.is_intact(folder):
                 if (folder / file.name).exists():
                     log.warning("%s is damaged (its SHA-256 is wrong): fetching it again", folder / file.name)
-                _fetch(folder, file, mirrors, timeout)
+                _restore(folder, file, mirrors, timeout)
 
 
-def _fetch(folder: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
-    archive = f"{file.name}.gz"
-    sources = [str(folder / archive)] if (folder / archive).is_file() else []
-    sources += [mirror + archive for mirror in mirrors]
+def _restore(folder: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
+    archive = folder / f"{file.name}.gz"
+    sources = [archive.absolute().as_uri()] if archive.is_file() else []
+    sources += [mirror + archive.name for mirror in mirrors]
     failures: list[str] = []
     for source in sources:
         try:
-            with _open(source, timeout) as stream, replacing(folder / file.name) as target:
-                _unpack(stream, target, file)
-        except (OSError, HTTPException, EOFError, zlib.error, ValueError, BadSourceError) as error:
+            content = _fetch(source, file, timeout)
+            with replacing(folder / file.name) as target:
+                target.write(content)
+        except (OSError, HTTPException, zlib.error, ValueError, BadSourceError) as error:
             failures.append(f"{source}: {getattr(error, 'reason', None) or error or type(error).__name__}")
         else:
             for failure in failures:
@@ -126,47 +121,23 @@ def _fetch(folder: Path, file: DataFile, mirrors: Sequence[str], timeout: float)
     )
 
 
-@contextmanager
-def _open(source: str, timeout: float) -> Iterator[IO[bytes]]:
-    if "://" not in source:
-        with Path(source).open("rb") as stream:
-            yield stream
-        return
+def _fetch(source: str, file: DataFile, timeout: float) -> bytes:
+    """Fetch a file and unpack it, however much it holds: read and unpack no more than the file can take.
+
+    Raises:
+        BadSourceError: it is another file.
+    """
+    archive, limit = bytearray(), 2 * file.size + CHUNK_BYTES
     with urlopen(source, timeout=timeout) as response:
         size = int(response.headers.get("Content-Length") or 0) or None
-        name = source.rpartition("/")[2]
         # disable=None: no bar where stderr is not a terminal.
-        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "desc": name, "disable": None}
-        with tqdm.wrapattr(response, "read", total=size, **options) as stream:
-            yield stream
-
-
-class _Limited(RawIOBase):
-    """A stream of so many bytes at most: an archive may go on for ever and unpack to nothing."""
-
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self.stream = stream
-        self.left = limit
-
-    @override
-    def read(self, size: int = -1) -> bytes:
-        if self.left <= 0:
-            raise BadSourceError("not the file that was expected (its archive does not end)")
-        content = self.stream.read(min(size, self.left) if size >= 0 else self.left)
-        self.left -= len(content)
-        return content
-
-
-def _unpack(stream: IO[bytes], target: IO[bytes], file: DataFile) -> None:
-    """Unpack a gzip stream, however much it holds: neither writing nor reading more than the file can take."""
-    digest = hashlib.sha256()
-    left = file.size
-    with gzip.GzipFile(fileobj=_Limited(stream, 2 * file.size + CHUNK_BYTES)) as unpacked:
-        while chunk := unpacked.read(min(CHUNK_BYTES, left + 1)):
-            left -= len(chunk)
-            if left < 0:
-                break
-            digest.update(chunk)
-            target.write(chunk)
-    if left != 0 or digest.hexdigest() != file.sha256:
+        with tqdm(desc=f"{file.name}.gz", total=size, unit="B", unit_scale=True, disable=None) as progress:
+            while chunk := response.read(CHUNK_BYTES):
+                archive += chunk
+                progress.update(len(chunk))
+                if len(archive) > limit:
+                    raise BadSourceError("not the file that was expected (its archive does not end)")
+    content = zlib.decompressobj(GZIP).decompress(archive, max_length=file.size + 1)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
         raise BadSourceError("not the file that was expected (its SHA-256 is wrong)")
+    return content

@@ -1,10 +1,9 @@
 """The reader's own images: a CSV of file names and labels, and a folder."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from io import StringIO
-from os.path import normpath
+from os.path import isfile, normpath
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import override
 
-from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
-from fashion_mlp.data.pictures import Mode, read_picture, resize
+from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.pictures import Mode
 from fashion_mlp.errors import MANY, UserError
 
 MAX_BYTES = 100_000_000
 """Of a CSV: more than a million rows."""
 LONGEST_NUMBER = 9
 """Digits of a label that is a number."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the CSV."""
-
-    line: int
-    name: str
-    label: str
-
-
-class Problems:
-    """What is wrong with a CSV: the first `MANY` that were found, by line, and how many there are."""
-
-    def __init__(self) -> None:
-        self.told: dict[int, str] = {}
-        self.count = 0
-
-    def note(self, line: int, problem: str) -> None:
-        """Take in the problem of a line."""
-        self.count += 1
-        if len(self.told) < MANY:
-            self.told[line] = problem
 
 
 class CSVImageDataset(Dataset[tuple[Any, Any]]):
@@ -76,24 +52,8 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
     ) -> None:
         self.transform = transform
         self.target_transform = target_transform
-        path = Path(annotations_file)
-        problems = Problems()
-        rows = list(_rows(path, Path(img_dir), problems))
-        self.class_names = tuple(class_names or _classes([row.label for row in rows]))
-        labels, images = [], []
-        for row in rows:
-            try:
-                labels.append(_label(row.label, self.class_names))
-                images.append(resize(_read(Path(img_dir) / row.name, mode), image_size))
-            except UserError as error:
-                problems.note(row.line, str(error))
-        if problems.count:
-            _refuse(path, problems)
-        if not rows:
-            raise UserError(f"{path}: lists no images")
-        self.paths = [Path(img_dir) / row.name for row in rows]
-        self.images = torch.stack(images)
-        self.labels = torch.tensor(labels)
+        labelled = read_csv(Path(annotations_file), Path(img_dir), mode, image_size, class_names)
+        self.images, self.labels, self.class_names, self.paths = labelled
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,52 +88,59 @@ class ImageCSVDataModule(OwnImagesDataModule):
         test_annotations_file: str | None = None,
         **arguments: Any,
     ) -> None:
-        files = {"train": annotations_file, "val": val_annotations_file, "test": test_annotations_file}
-        super().__init__(sources=files, **arguments)
-        self.img_dir = img_dir
-
-    @property
-    @override
-    def identity(self) -> dict[str, Any]:
-        files = {
-            "annotations_file": self.sources["train"],
-            "val_annotations_file": self.sources["val"],
-            "test_annotations_file": self.sources["test"],
-            "img_dir": self.img_dir,
+        sources = {
+            "annotations_file": annotations_file,
+            "val_annotations_file": val_annotations_file,
+            "test_annotations_file": test_annotations_file,
+            "img_dir": img_dir,
         }
-        return self.described({name: value for name, value in files.items() if value is not None})
+        super().__init__("annotations_file", sources, **arguments)
+        self.img_dir = Path(img_dir)
 
     @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
-        dataset = CSVImageDataset(
-            source, self.img_dir, image_size=self.image_size, mode=self.mode, class_names=class_names
-        )
-        return Labelled(dataset.images, dataset.labels, dataset.class_names, dataset.paths)
+        return read_csv(Path(source), self.img_dir, self.mode, self.image_size, class_names)
 
 
-def _rows(path: Path, img_dir: Path, problems: Problems) -> Iterator[Row]:
-    """Yield the rows that can be used, and note what is wrong with the others."""
-    first_lines: dict[str, int] = {}
+def read_csv(
+    csv_file: Path, img_dir: Path, mode: Mode, size: tuple[int, int], class_names: Sequence[str] | None
+) -> Labelled:
+    """Read the images that a CSV lists; see `CSVImageDataset`."""
+    paths: list[Path] = []
+    labels: list[str] = []
+    images: list[Tensor] = []
+    lines: dict[str, int] = {}
+    problems: list[str] = []
+    count = 0
     # One line at a time, so that an open quotation mark cannot take in the lines below it.
-    for line, text in enumerate(StringIO(_text(path)), start=1):
+    for line, text in enumerate(StringIO(_text(csv_file)), start=1):
         try:
-            cells = next(csv.reader([text], strict=True))
-        except csv.Error as error:
-            problems.note(line, f"is not valid CSV ({error}); a cell in quotation marks must end on its line")
-            continue
-        name, label = ([cell.strip() for cell in cells] + ["", ""])[:2]
-        if line == 1 and not Path(name).suffix and not _is_file(img_dir / name):
-            continue  # the header
-        image = normpath(name)  # so that many names for one image are not many images
-        if not name or not label:
-            problems.note(line, "is empty" if not name and not label else "lacks a file name or a label")
-        elif Path(image).is_absolute() or Path(image).parts[:1] == ("..",):
-            problems.note(line, f"{name} is outside data.img_dir; name images by their place in it")
-        elif image in first_lines:
-            problems.note(line, f"{name} is listed on line {first_lines[image]} already")
+            name, label = _cells(text)
+            path = img_dir / name
+            is_there = isfile(path)  # noqa: PTH113, since Path.is_file raises of a name that no file can have
+            if line == 1 and not path.suffix and not is_there:
+                continue  # the header
+            _check_row(name, label)
+            if (first := lines.setdefault(normpath(name), line)) != line:
+                raise UserError(f"{name} is listed on line {first} already")
+            if class_names:
+                _class_index(label, class_names)
+            if not is_there:
+                raise UserError(f"{path} is missing")
+            images.append(read_image(path, mode, size))
+        except UserError as error:
+            count += 1
+            if count <= MANY:  # a file of nothing else would fill the memory
+                problems.append(f"{csv_file} line {line}: {error}")
         else:
-            first_lines[image] = line
-            yield Row(line, name, label)
+            paths.append(path)
+            labels.append(label)
+    if problems:
+        raise UserError(*problems, more=count - len(problems))
+    if not lines:
+        raise UserError(f"{csv_file}: lists no images")
+    names = tuple(class_names or _class_names(set(labels)))
+    return Labelled(torch.stack(images), torch.tensor([_class_index(label, names) for label in labels]), names, paths)
 
 
 def _text(path: Path) -> str:
@@ -189,40 +156,37 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: is not UTF-8 text, so no CSV") from error
 
 
-def _classes(labels: Sequence[str]) -> list[str]:
-    """Return the labels that occur, in order of number if all are numbers, else of name."""
-    found = set(labels)
-    return sorted(found, key=int) if all(map(_is_number, found)) else sorted(found)
+def _cells(text: str) -> tuple[str, str]:
+    """Return the file name and the label of a line; what it lacks is empty."""
+    try:
+        cells = next(csv.reader([text], strict=True))
+    except csv.Error as error:
+        raise UserError(f"is not valid CSV ({error}); a cell in quotation marks must end on its line") from error
+    name, label, *_ = (*(cell.strip() for cell in cells), "", "")
+    return name, label
+
+
+def _check_row(name: str, label: str) -> None:
+    if not name and not label:
+        raise UserError("is empty")
+    if not name or not label:
+        raise UserError("lacks a file name or a label")
+    if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
+        raise UserError(f"{name} is outside data.img_dir; name images by their place in it")
+
+
+def _class_names(labels: Collection[str]) -> list[str]:
+    """Return labels in order of number if all are numbers, else of name."""
+    return sorted(labels, key=int if all(map(_is_number, labels)) else None)
 
 
 def _is_number(label: str) -> bool:
     return label.isdecimal() and len(label) <= LONGEST_NUMBER
 
 
-def _label(text: str, class_names: Sequence[str]) -> int:
-    if text in class_names:
-        return class_names.index(text)
-    if _is_number(text) and int(text) < len(class_names):
-        return int(text)
-    raise UserError(f"label {text!r} is none of {', '.join(class_names)}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _read(path: Path, mode: Mode) -> Tensor:
-    if not _is_file(path):
-        raise UserError(f"{path} is missing")
-    try:
-        return read_picture(path, mode)
-    except UserError as error:
-        raise UserError(f"{path} {error}") from error
-
-
-def _refuse(path: Path, problems: Problems) -> None:
-    told = [f"{path} line {line}: {problem}" for line, problem in sorted(problems.told.items())]
-    raise UserError(*told, more=problems.count - len(told))
+def _class_index(label: str, class_names: Sequence[str]) -> int:
+    if label in class_names:
+        return class_names.index(label)
+    if _is_number(label) and int(label) < len(class_names):
+        return int(label)
+    raise UserError(f"label {label!r} is none of {', '.join(class_names)}")

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule
-from fashion_mlp.data.pictures import SUFFIXES, left_out, read_picture, resize, why_left_out
+from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.pictures import SUFFIXES, left_out, why_left_out
 from fashion_mlp.errors import UserError
 from fashion_mlp.processes import is_first
 
@@ -33,13 +33,8 @@ class ImageFolderDataModule(OwnImagesDataModule):
     def __init__(
         self, img_dir: str, val_img_dir: str | None = None, test_img_dir: str | None = None, **arguments: Any
     ) -> None:
-        super().__init__(sources={"train": img_dir, "val": val_img_dir, "test": test_img_dir}, **arguments)
-
-    @property
-    @override
-    def identity(self) -> dict[str, Any]:
-        names = {"train": "img_dir", "val": "val_img_dir", "test": "test_img_dir"}
-        return self.described({names[split]: folder for split, folder in self.sources.items() if folder is not None})
+        sources = {"img_dir": img_dir, "val_img_dir": val_img_dir, "test_img_dir": test_img_dir}
+        super().__init__("img_dir", sources, **arguments)
 
     @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
@@ -50,16 +45,16 @@ class ImageFolderDataModule(OwnImagesDataModule):
         images = []
         for path, _ in samples:
             try:
-                images.append(resize(read_picture(Path(path), self.mode), self.image_size))
+                images.append(read_image(path, self.mode, self.image_size))
             except UserError as error:
-                problems.append(f"{path} {error}")
+                problems.append(str(error))
         if problems:
             raise UserError(*problems)
         labels = torch.tensor([names.index(name) for _, name in samples])
-        return Labelled(torch.stack(images), labels, names, [Path(path) for path, _ in samples])
+        return Labelled(torch.stack(images), labels, names, [path for path, _ in samples])
 
 
-def _find_samples(source: str) -> list[tuple[str, str]]:
+def _find_samples(source: str) -> list[tuple[Path, str]]:
     """Return the path and class of each image, each file once, in the order of torchvision's `ImageFolder`.
 
     One line says how many files were left out: hidden ones, files that are no images or outside of the classes'
@@ -69,7 +64,7 @@ def _find_samples(source: str) -> list[tuple[str, str]]:
         UserError: a folder cannot be read, a class has no images, or an image is in two classes, by a symbolic link.
     """
     reasons: Counter[str] = Counter()
-    files: dict[str, list[str]] = {}
+    files: dict[str, list[Path]] = {}
     try:
         for entry in os.scandir(source):
             if entry.is_dir() and not entry.name.startswith("."):
@@ -79,12 +74,12 @@ def _find_samples(source: str) -> list[tuple[str, str]]:
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     problems = [] if files else [f"{source}: has no folders; expected one for each class, as in {source}/boot/1.png"]
-    samples: dict[str, tuple[str, str]] = {}
+    samples: dict[Path, tuple[Path, str]] = {}
     for name in sorted(files):
         if not files[name]:
             problems.append(f"{source}/{name}: has no images ({', '.join(SUFFIXES)})")
         for path in files[name]:
-            first, other = samples.setdefault(os.path.realpath(path), (path, name))
+            first, other = samples.setdefault(path.resolve(), (path, name))
             if name != other:
                 problems.append(f"{path}: is the same file as {first}, which is in another class; remove one of them")
             elif path != first:
@@ -96,7 +91,7 @@ def _find_samples(source: str) -> list[tuple[str, str]]:
     return list(samples.values())
 
 
-def _image_files(folder: str, reasons: Counter[str]) -> list[str]:
+def _image_files(folder: str, reasons: Counter[str]) -> list[Path]:
     """Return the images in the folder of a class and below it, and count by reason what is left out.
 
     Symbolic links to folders are followed, but no folder is entered twice, and none that contains the class's folder:
@@ -105,11 +100,10 @@ def _image_files(folder: str, reasons: Counter[str]) -> list[str]:
     Raises:
         OSError: a folder cannot be read.
     """
-    above = (*Path(folder).absolute().parents, *Path(folder).resolve().parents)
-    entered = {os.path.realpath(place) for place in above}
-    found: list[str] = []
+    entered = {place.resolve() for place in (*Path(folder).absolute().parents, *Path(folder).resolve().parents)}
+    found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        real = os.path.realpath(place)
+        real = Path(place).resolve()
         if real in entered:
             folders.clear()
             continue
@@ -120,8 +114,8 @@ def _image_files(folder: str, reasons: Counter[str]) -> list[str]:
             if reason := why_left_out(name):
                 reasons[reason] += 1
             else:
-                found.append(f"{place}/{name}")
-    return sorted(found, key=os.path.split)
+                found.append(Path(place, name))
+    return sorted(found, key=lambda path: (str(path.parent), path.name))
 
 
 def _raise(error: OSError) -> None:

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, as_is, in_shared_memory, stratified_split
+from fashion_mlp.data.dataset import ImageDataset, as_is, held_out_count, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
-from fashion_mlp.errors import UserError
 from fashion_mlp.workers import largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
@@ -72,6 +71,8 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
+        self.arguments: dict[str, Any] = {}
+        """Those of a subclass that decide what the set holds."""
         self.has_own_val = False
         """Whether validation images come from elsewhere than the training set."""
         self.batches_per_fetch = 1
@@ -89,9 +90,10 @@ class ImageDataModule(LightningDataModule):
         self.batches_per_fetch = max(1, min(batches, limit // (self.batch_size * prod(self.image_shape))))
 
     @property
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Plain values that tell this set from any other; a checkpoint carries them."""
+        split = {"split_seed": self.split_seed, "val_size": self.val_size}
+        return {"name": self.name, "option": self.option, "arguments": self.arguments | split}
 
     @abstractmethod
     def read_split(self, split: str) -> Batch:
@@ -116,31 +118,17 @@ class ImageDataModule(LightningDataModule):
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
         if stage == "fit" and "train" not in self.parts:
             images, labels = self.read_split("train")
-            train, val = stratified_split(labels, self._val_count(len(labels)), self.split_seed)
-            self.parts["train"] = ImageDataset(images, labels, self._fraction(train, labels))
-            if self.has_own_val:
-                self.parts["val"] = ImageDataset(*self.read_split("val"))
-            else:
-                self.parts["val"] = ImageDataset(images, labels, val)
+            is_split = self.val_size > 0 and not self.has_own_val
+            val_count = held_out_count("val_size", self.val_size, len(labels)) if is_split else 0
+            train, val = stratified_split(labels, val_count, self.split_seed)
+            if self.train_fraction < 1:
+                count = held_out_count("train_fraction", self.train_fraction, len(train))
+                train = train[stratified_split(labels[train], count, self.split_seed)[1]]
+            self.parts["train"] = ImageDataset(images, labels, train)
+            own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
+            self.parts["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.read_split("test"))
-
-    def _val_count(self, count: int) -> int:
-        if self.has_own_val:
-            return 0
-        size = round(self.val_size * count) if self.val_size < 1 else int(self.val_size)
-        if size >= count:
-            raise UserError(f"data.val_size={self.val_size}: must be less than the {count} training images")
-        if size == 0 and self.val_size > 0:
-            raise UserError(f"data.val_size={self.val_size}: is less than one image of {count}; 0 is for none")
-        return size
-
-    def _fraction(self, train: Tensor, labels: Tensor) -> Tensor:
-        size = round(self.train_fraction * len(train))
-        if size == 0:
-            raise UserError(f"data.train_fraction={self.train_fraction}: is less than one image of {len(train)}")
-        _, used = stratified_split(labels[train], size, self.split_seed)
-        return train[used]
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images as a network gets them, augmented; moves no random numbers."""

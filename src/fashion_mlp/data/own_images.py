@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from fashion_mlp.data.dataset import stratified_split
+from fashion_mlp.data.dataset import held_out_count, stratified_split
 from fashion_mlp.data.module import Batch, ImageDataModule
-from fashion_mlp.data.pictures import Mode
+from fashion_mlp.data.pictures import Mode, read_picture, resize
 from fashion_mlp.errors import UserError
 
 MAX_CLASSES = 10_000
 """A confusion matrix has the square of them."""
+
+PREFIXES = {"train": "", "val": "val_", "test": "test_"}
+"""Of the argument that names a split's source."""
 
 
 class Labelled(NamedTuple):
@@ -26,6 +29,10 @@ class Labelled(NamedTuple):
     labels: Tensor
     class_names: tuple[str, ...]
     paths: Sequence[Path]
+
+    def file_ids(self) -> dict[tuple[int, int], Path]:
+        """Return the files by device and inode, which are the same under whatever name."""
+        return {(status.st_dev, status.st_ino): path for path, status in ((path, path.stat()) for path in self.paths)}
 
     def fingerprint(self) -> str:
         """Return a checksum of the names, classes and sizes of the files: the same wherever their folder is."""
@@ -38,7 +45,9 @@ class OwnImagesDataModule(ImageDataModule):
     """Images from sources of the reader's own: one for training, and perhaps others for validation and test.
 
     Args:
-        sources: what to read for "train", "val" and "test"; None takes a part of the training images.
+        source_key: the argument that names the source of the training images; those for validation and test have
+            `val_` and `test_` before it.
+        sources: the arguments that say what to read; None for one that takes a part of the training images.
         image_size: height and width that all images are brought to.
         mode: "gray" for one channel, "rgb" for three.
         test_size: images, or if less than 1 the part of them, that are held out for the test, stratified by class,
@@ -50,6 +59,7 @@ class OwnImagesDataModule(ImageDataModule):
 
     def __init__(
         self,
+        source_key: str,
         sources: Mapping[str, str | None],
         image_size: Sequence[int] = (28, 28),
         mode: Mode = "gray",
@@ -59,14 +69,16 @@ class OwnImagesDataModule(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(val_size=val_size, **loading)
-        self.sources = dict(sources)
+        given = {name: value for name, value in sources.items() if value is not None}
+        self.arguments = {**given, "image_size": list(image_size), "mode": mode, "test_size": test_size}
+        self.sources = {split: sources[f"{prefix}{source_key}"] for split, prefix in PREFIXES.items()}
         self.image_size = (image_size[0], image_size[1])
         self.mode = mode
         self.test_size = test_size
-        self.has_own_val = sources["val"] is not None
+        self.has_own_val = self.sources["val"] is not None
         self.image_shape = (1 if mode == "gray" else 3, *self.image_size)
         self.given_class_names = tuple(class_names) if class_names else None
-        self.name = f"own images ({Path(str(sources['train'])).name})"
+        self.name = f"own images ({Path(str(self.sources['train'])).name})"
         self._read: dict[str, Labelled] = {}
 
     @abstractmethod
@@ -77,17 +89,10 @@ class OwnImagesDataModule(ImageDataModule):
             UserError: something in it cannot be used.
         """
 
-    def described(self, sources: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the identity of the set: its sources, and the arguments that decide what is made of them."""
-        arguments = {
-            **sources,
-            "image_size": list(self.image_size),
-            "mode": self.mode,
-            "test_size": self.test_size,
-            "split_seed": self.split_seed,
-        }
-        files = self.labelled("train").fingerprint()
-        return {"name": self.name, "option": self.option, "arguments": arguments, "files": files}
+    @property
+    @override
+    def identity(self) -> dict[str, Any]:
+        return super().identity | {"files": self.labelled("train").fingerprint()}
 
     @override
     def class_counts(self) -> dict[str, int]:
@@ -106,15 +111,10 @@ class OwnImagesDataModule(ImageDataModule):
         if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
             return self.labelled(split)[:2]
         whole = self.labelled("train")
-        kept, held_out = stratified_split(whole.labels, self._held_out(len(whole.labels)), self.split_seed)
+        count = held_out_count("test_size", self.test_size, len(whole.labels))
+        kept, held_out = stratified_split(whole.labels, count, self.split_seed)
         chosen = held_out if split == "test" else kept
         return whole.images[chosen], whole.labels[chosen]
-
-    def _held_out(self, count: int) -> int:
-        size = round(self.test_size * count) if self.test_size < 1 else int(self.test_size)
-        if not 0 < size < count:
-            raise UserError(f"data.test_size={self.test_size}: leaves nothing to train or test of {count} images")
-        return size
 
     def labelled(self, split: str) -> Labelled:
         """Return what the source of a split holds, which is read once.
@@ -123,29 +123,34 @@ class OwnImagesDataModule(ImageDataModule):
             UserError: something in it cannot be used, or is in the source of another split too.
         """
         if split not in self._read:
-            names = self.given_class_names if split == "train" else self.class_names
-            found = self.read_source(str(self.sources[split]), names)
+            source = str(self.sources[split])
+            found = self.read_source(source, self.given_class_names if split == "train" else self.class_names)
             count = len(found.class_names)
             if count < 2:
-                raise UserError(f"{self.sources[split]}: all images are of one class; there is nothing to tell apart")
+                raise UserError(f"{source}: all images are of one class; there is nothing to tell apart")
             if count > MAX_CLASSES:
-                raise UserError(f"{self.sources[split]}: has {count:,} classes, more than {MAX_CLASSES:,}")
+                raise UserError(f"{source}: has {count:,} classes, more than {MAX_CLASSES:,}")
             for other, read in self._read.items():
-                if shared := _shared(found, read):
+                known = read.file_ids()
+                if shared := [path for file_id, path in found.file_ids().items() if file_id in known]:
                     raise UserError(
-                        f"{self.sources[split]}: {len(shared)} of its images are in {self.sources[other]} too, such as "
+                        f"{source}: {len(shared)} of its images are in {self.sources[other]} too, such as "
                         f"{shared[0]}; each image must be in one split only"
                     )
             self._read[split] = found
         return self._read[split]
 
 
-def _shared(some: Labelled, others: Labelled) -> list[Path]:
-    """Return the files of one source that are in another too, under whatever name."""
-    known = {_file_id(path) for path in others.paths}
-    return [path for path in some.paths if _file_id(path) in known]
+def read_image(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
+    """Read an image of the reader's own, and bring it to the height and width of the others.
 
+    Returns:
+        uint8 `[C, H, W]`.
 
-def _file_id(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return resize(read_picture(path, mode), size)
+    except UserError as error:
+        raise UserError(f"{path} {error}") from error

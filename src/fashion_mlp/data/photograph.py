@@ -44,12 +44,9 @@ def as_fashion_mnist(photograph: Tensor) -> Tensor:
     # An odd pixel goes to the top and the left, as it does in the dataset.
     top, left = (SIZE - size[0] + 1) // 2, (SIZE - size[1] + 1) // 2
     squared = pad(fitted, (left, SIZE - size[1] - left, top, SIZE - size[0] - top))
-    return _sharpen(squared).round().clamp(0, 255).to(torch.uint8)
-
-
-def _sharpen(image: Tensor) -> Tensor:
-    blurred: Tensor = functional.gaussian_blur(image, kernel_size=[5, 5], sigma=[1.0, 1.0])
-    return image + SHARPNESS * (image - blurred)
+    blurred = functional.gaussian_blur(squared, kernel_size=[5, 5], sigma=[1.0, 1.0])
+    sharpened: Tensor = squared + SHARPNESS * (squared - blurred)
+    return sharpened.round().clamp(0, 255).to(torch.uint8)
 
 
 def _background(photograph: Tensor) -> float:

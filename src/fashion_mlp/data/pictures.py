@@ -111,8 +111,6 @@ def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None)
 
 def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring a picture, uint8 `[C, H, W]`, to a height and width; one of that size stays as it is."""
-    if tuple(picture.shape[1:]) == size:
-        return picture
     resized: Tensor = functional.resize(picture, list(size), antialias=True)
     return resized
 

@@ -43,21 +43,10 @@ class SyntheticDataModule(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(val_size=val_size, **loading)
+        self.arguments = {"train_size": train_size, "test_size": test_size, "seed": seed}
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
         self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
-
-    @property
-    @override
-    def identity(self) -> dict[str, Any]:
-        arguments = {
-            "train_size": self.sizes["train"],
-            "test_size": self.sizes["test"],
-            "seed": self.seed,
-            "split_seed": self.split_seed,
-            "val_size": self.val_size,
-        }
-        return {"name": self.name, "option": self.option, "arguments": arguments}
 
     @override
     def prepare_data(self) -> None:
@@ -73,9 +62,8 @@ class SyntheticDataModule(ImageDataModule):
                 return
             for number, (split, size) in enumerate(self.sizes.items()):
                 write_split(self.folder, split, *draw_garments(size, seed=2 * self.seed + number))
-            # Written last: its presence says that the files are complete.
             with replacing(self.folder / CHECKSUMS) as file:
-                file.writelines(f"{sha256_of(self.folder / name)}  {name}\n".encode() for name in self._names())
+                file.write(self._checksums())
 
     @override
     def num_test_images(self) -> int:
@@ -85,16 +73,13 @@ class SyntheticDataModule(ImageDataModule):
     def read_split(self, split: str) -> tuple[Tensor, Tensor]:
         return read_split(self.folder, split)
 
-    def _names(self) -> list[str]:
-        return [name for split in self.sizes for name in (image_file(split), label_file(split))]
+    def _checksums(self) -> bytes:
+        """Return what `sha256sum` prints of the files."""
+        names = [name for split in self.sizes for name in (image_file(split), label_file(split))]
+        return "".join(f"{sha256_of(self.folder / name)}  {name}\n" for name in names).encode()
 
     def _is_intact(self) -> bool:
-        sums = self.folder / CHECKSUMS
-        if not sums.is_file():
+        try:
+            return self._checksums() == (self.folder / CHECKSUMS).read_bytes()
+        except OSError:  # no such file, or a part of its path is one
             return False
-        lines = sums.read_text(errors="replace").splitlines()
-        recorded = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        return all(
-            (self.folder / name).is_file() and recorded.get(name) == sha256_of(self.folder / name)
-            for name in self._names()
-        )

@@ -1,5 +1,6 @@
 """The part of the page with the answers: for each classifier its name, what it saw, how long it took, and bars."""
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -9,7 +10,7 @@ import gradio as gr
 from gradio.components import Component
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.demo.answers import Answer, answer_file, answer_image, as_data_url
+from fashion_mlp.demo.answers import Answer, answer_file, answer_image, as_png
 from fashion_mlp.demo.known_images import KnownImage
 from fashion_mlp.errors import UserError
 
@@ -49,25 +50,22 @@ class AnswerColumn:
 
     def to_known_image(self, known: KnownImage) -> list[str]:
         """Return message and cards for an image of a dataset."""
-        answers = {name: answer_image(known.image, classifier) for name, classifier in self.classifiers.items()}
-        return [
-            _message(f"Picked from the test images: {known.caption}"),
-            *(_card(name, answer) for name, answer in answers.items()),
-        ]
+        cards = (_card(name, answer_image(known.image, classifier)) for name, classifier in self.classifiers.items())
+        return [_message(f"Picked from the test images: {known.caption}"), *cards]
 
 
 def render_file(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for the content of a picture file."""
     try:
-        answers = {name: answer_file(content, classifier) for name, classifier in classifiers.items()}
+        cards = [_card(name, answer_file(content, classifier)) for name, classifier in classifiers.items()]
     except UserError as error:
-        return [_message(f"The file {error}.", is_refusal=True), *map(_empty_card, classifiers)]
-    return [_message(""), *(_card(name, answer) for name, answer in answers.items())]
+        return [_message(f"The file {error}.", role="alert"), *map(_empty_card, classifiers)]
+    return [_message(""), *cards]
 
 
-def _message(text: str, *, is_refusal: bool = False) -> str:
+def _message(text: str, role: str = "status") -> str:
     """Return a line that a screen reader speaks when it changes."""
-    return f'<p role="{"alert" if is_refusal else "status"}">{escape(text)}</p>'
+    return f'<p role="{role}">{escape(text)}</p>'
 
 
 def _empty_card(name: str) -> str:
@@ -77,6 +75,7 @@ def _empty_card(name: str) -> str:
 def _card(name: str, answer: Answer) -> str:
     ranked = sorted(answer.probabilities.items(), key=lambda entry: -entry[1])
     _, height, width = answer.image.shape
+    picture = b64encode(as_png(answer.image)).decode()
     bars = "".join(
         f'<tr><th scope="row">{escape(class_name)}</th>'
         f'<td class="bar"><div style="width: {probability:.2%}"></div></td><td>{probability:.1%}</td></tr>'
@@ -84,7 +83,7 @@ def _card(name: str, answer: Answer) -> str:
     )
     return (
         f'<section class="card"><p class="name">{escape(name)}</p>'
-        f'<div class="best"><img src="{as_data_url(answer.image)}" alt="What the model sees">'
+        f'<div class="best"><img src="data:image/png;base64,{picture}" alt="What the model sees">'
         f"<div><h2>{escape(ranked[0][0])}</h2><p>{ranked[0][1]:.1%} sure</p>"
         f'<p class="hint">seen as {height} x {width} pixels, answered in {answer.milliseconds:.1f} ms</p></div></div>'
         f'<table aria-label="Probabilities of {escape(name)}">{bars}</table></section>'

@@ -1,6 +1,5 @@
 """Pictures to answers, without a page: what `fashion-mlp predict` computes, timed and ready to be shown."""
 
-import base64
 import time
 from io import BytesIO
 from typing import NamedTuple
@@ -38,11 +37,6 @@ def answer_image(image: Tensor, classifier: Classifier) -> Answer:
     if image.shape != tuple(classifier.metadata["model"]["image_shape"]):
         return answer_file(as_png(image), classifier)
     return _answer(image, classifier, time.perf_counter())
-
-
-def as_data_url(image: Tensor) -> str:
-    """Return an image, uint8 `[C, H, W]`, as a PNG in a `data:` URL."""
-    return f"data:image/png;base64,{base64.b64encode(as_png(image)).decode()}"
 
 
 def as_png(image: Tensor) -> bytes:

@@ -1,5 +1,5 @@
 """`sweep=optuna`: a search for the best configuration. Needs the extra `sweep`."""
 
-from fashion_mlp.search.beginning import search
+from fashion_mlp.search.loop import search
 
 __all__ = ["search"]

@@ -34,7 +34,6 @@ class Space:
         self.distributions = {
             key: distribution(override) for key, override in by_key.items() if override.is_sweep_override()
         }
-        self.fixed = [str(override.input_line) for override in by_key.values() if not override.is_sweep_override()]
         self.text = {key: str(override.input_line) for key, override in by_key.items()}
         """Each override as it was typed, by its key."""
         self._prefixes = {key: by_key[key].get_key_element() for key in self.distributions}
@@ -51,7 +50,8 @@ class Space:
 
     def overrides(self, params: Mapping[str, Any], *, sweep: bool = True) -> list[str]:
         """Return all overrides of a trial; without `sweep=...` they are those of a run of its own."""
-        return [text for text in self.fixed if sweep or not text.startswith("sweep=")] + self.searched(params)
+        fixed = [text for key, text in self.text.items() if key not in self.distributions and (sweep or key != "sweep")]
+        return fixed + self.searched(params)
 
     def searched(self, params: Mapping[str, Any]) -> list[str]:
         """Return the overrides of a trial's own."""

@@ -1,7 +1,6 @@
 """Optuna's record of a search, in an SQLite file."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from fashion_mlp.errors import UserError
-from fashion_mlp.monitoring import OBJECTIVES, metric_direction
 
-SQLITE = "sqlite:///"
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "median": MedianPruner,
     "hyperband": HyperbandPruner,
@@ -60,19 +57,8 @@ class RepeatableSampler(TPESampler):
         return TPESampler(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
-def database(storage: str) -> Path:
-    """Return the file of a storage.
-
-    Raises:
-        UserError: it is none in SQLite: how a search goes on after a stop relies on being the only one at work on it.
-    """
-    if not storage.startswith(SQLITE) or storage == SQLITE:
-        raise UserError(f"hydra.sweeper.storage={storage}: must be {SQLITE} and the path of a file")
-    return Path(storage.removeprefix(SQLITE))
-
-
 def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
-    """Open a study, or begin it.
+    """Open a study of the validation accuracy, or create it.
 
     Raises:
         UserError: the file is no database, or cannot be opened.
@@ -82,16 +68,9 @@ def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
         return optuna.create_study(
             storage=storage,
             study_name=name,
-            direction="maximize" if metric_direction(OBJECTIVES[0]) == "max" else "minimize",
+            direction="maximize",
             pruner=PRUNERS[pruner](),
             load_if_exists=True,
         )
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened: {str(error).splitlines()[0]}") from error
-
-
-def trial_id(study: optuna.Study, number: int) -> int:
-    """Return what the storage calls a trial."""
-    storage = study._storage
-    study_id = storage.get_study_id_from_name(study.study_name)
-    return storage.get_trial_id_from_study_id_trial_number(study_id, number)

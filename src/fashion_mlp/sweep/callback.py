@@ -1,6 +1,5 @@
 """What Hydra does for us before the first job of a multirun and after the last."""
 
-import atexit
 import inspect
 import logging
 import signal
@@ -23,7 +22,7 @@ from fashion_mlp.interruption import EXIT_HOOKS
 from fashion_mlp.processes import is_first
 from fashion_mlp.run_directory import lock, resolve
 from fashion_mlp.sweep.job import is_search
-from fashion_mlp.sweep.leaderboard import SEED, differing, ranked, table, write_csv
+from fashion_mlp.sweep.leaderboard import ranked, table, write_csv
 from fashion_mlp.sweep.records import jobs_in
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,6 @@ class Leaderboard(Callback):
         done = sum(not job.error for job in jobs)
         kept = f": {done} of its jobs {'is' if done == 1 else 'are'} done already" if done else ""
         self.folder = folder
-        atexit.register(self.print_resume_hint)
         EXIT_HOOKS.append(self.print_resume_hint)
         log.info(f"sweep     {folder}{kept}")
 
@@ -65,7 +63,6 @@ class Leaderboard(Callback):
         self.lock.close()
         if is_search(config.hydra) or not is_first():
             return
-        atexit.unregister(self.print_resume_hint)
         EXIT_HOOKS.remove(self.print_resume_hint)
         folder = Path(config.hydra.sweep.dir)
         jobs = jobs_in(folder, _pattern(config))
@@ -73,9 +70,9 @@ class Leaderboard(Callback):
             return
         write_csv(folder / FILE, jobs)
         log.info(f"\n{table(jobs)}")
-        entries = ranked(jobs, [key for key in differing(jobs) if key != SEED])
-        if entries and (checkpoint := entries[0].best.metrics.get("checkpoint")):
-            log.info(f"best        {entries[0].best.folder / checkpoint}")
+        groups = ranked(jobs)
+        if groups and (checkpoint := groups[0][0].metrics.get("checkpoint")):
+            log.info(f"best        {groups[0][0].folder / checkpoint}")
         log.info(f"all         {folder / FILE}")
         failed = sum(bool(job.error) for job in jobs)
         if failed:
@@ -96,10 +93,11 @@ class Leaderboard(Callback):
         def explained(*args: Any, **kwargs: Any) -> Any:
             try:
                 return launch(*args, **kwargs)
+            except CompactHydraException:
+                raise
             except Exception as error:
-                if isinstance(error, CompactHydraException):
-                    raise
-                atexit.unregister(self.print_resume_hint)
+                if self.print_resume_hint in EXIT_HOOKS:
+                    EXIT_HOOKS.remove(self.print_resume_hint)
                 reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
                 with told_in_one_line():
                     raise UserError(f"hydra/launcher={name}: {reason}; to run what is missing: {again}") from error

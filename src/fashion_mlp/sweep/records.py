@@ -62,10 +62,11 @@ def objective_in(metrics: Mapping[str, Any]) -> str:
 
 
 def result_in(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete run; None if `metrics.json` is missing or damaged."""
+    """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
     metrics = _read(folder / METRICS) or {}
     is_whole = (
-        type(metrics.get("epochs")) is int
+        metrics.get("complete") is True
+        and type(metrics.get("epochs")) is int
         and isinstance(metrics.get("overrides"), list)
         and isinstance(metrics.get(objective_in(metrics)), int | float)
     )
@@ -98,7 +99,7 @@ def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
         metrics, failure = result_in(folder), _read(folder / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):
-            overrides = dict(map(_key_and_value, record["overrides"]))
+            overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}
             error = "" if metrics else str(record.get("error"))
             jobs.append(JobRecord(folder, str(folder.relative_to(sweep_dir)), overrides, metrics or {}, error))
     return jobs
@@ -117,8 +118,3 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _in_order(folder: Path) -> tuple[int, str]:
     return int(folder.name) if folder.name.isdecimal() else -1, str(folder)
-
-
-def _key_and_value(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key, value
