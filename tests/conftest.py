@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from fashion_mlp.config.callback import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.explain import COMPOSITION_ERRORS, explain
+from fashion_mlp.config.explain import explain
 
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
 settings.register_profile(
@@ -112,7 +112,7 @@ def check(argv: Sequence[str]) -> None:
             mode = GlobalHydra.instance().hydra.get_mode("train", args.overrides)  # type: ignore[union-attr]
             is_sweep = args.multirun or mode == RunMode.MULTIRUN
             cfg = None if is_sweep else compose("train", overrides=args.overrides, return_hydra_config=True)
-        except COMPOSITION_ERRORS:
+        except Exception:
             raise_problems(explain(args.overrides, multirun=args.multirun))
             raise
         if cfg is None:

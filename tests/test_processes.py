@@ -158,7 +158,7 @@ def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(":")[1] for line in lines] == [" optimizer.lrr=3", " trainer.devices=1 trainer.num_nodes=1"]
-    assert lines[1].endswith("use trainer=ddp trainer.devices=2 trainer.num_nodes=1")
+    assert lines[1].endswith("Type trainer=ddp trainer.devices=2 trainer.num_nodes=1")
     assert not list(tmp_path.iterdir())
 
 

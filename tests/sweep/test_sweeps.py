@@ -193,10 +193,12 @@ def begun(sweep: Path, data_root: Path) -> list[str]:
     """Pretend that the first job of two was completed, which spares its imports; return the command line."""
     values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last of a key counts
     typed = [f"{key}={value}" for key, value in values.items()]
-    metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0, "epochs": 1}
+    metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")
     (sweep / "0").mkdir()
-    (sweep / "0" / "metrics.json").write_text(json.dumps({**metrics, "overrides": [*typed, "seed=0"]}))
+    (sweep / "0" / "metrics.json").write_text(
+        json.dumps({**metrics, "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
+    )
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 

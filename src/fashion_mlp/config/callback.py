@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.explain import COMPOSITION_ERRORS, explain
+from fashion_mlp.config.explain import explain
 from fashion_mlp.config.messages import shown
 from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.errors import UserError, told_in_one_line
@@ -71,7 +71,7 @@ def composition_explained(argv: Sequence[str]) -> Iterator[None]:
     os.environ[FULL_ERROR] = "1"
     try:
         yield
-    except COMPOSITION_ERRORS as error:
+    except Exception as error:  # Hydra raises errors of many types, and prints those of the run itself
         if isinstance(error, UserError):
             raise
         lines = [] if args.config_path else _explain(args)

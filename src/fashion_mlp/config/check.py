@@ -31,7 +31,6 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     """
     unusable: Problems = {}
     values = _values(cfg, unusable)
-    values.pop("hydra", None)
     found = {**unusable}
     for key, part in _parts(values):
         found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
@@ -44,7 +43,8 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
 
 
 def _values(node: DictConfig, problems: Problems, prefix: str = "") -> dict[str, Any]:
-    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems) for name in node}
+    names = [str(name) for name in node if prefix or name != "hydra"]
+    values = {name: _value(node, name, f"{prefix}{name}", problems) for name in names}
     return {name: value for name, value in values.items() if value is not UNKNOWN}
 
 

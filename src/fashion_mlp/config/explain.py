@@ -13,11 +13,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from fashion_mlp.config.check import find_problems, section_problems
 from fashion_mlp.config.command_line import MAX_VALUES, parse_overrides, values
@@ -31,7 +29,6 @@ SEVERAL = ("logger",)
 """Groups of which several options are combined, as in logger=[tensorboard,csv]."""
 OPTIONAL = ("experiment", "sweep")
 """Groups whose option may be null."""
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
 def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = "train") -> list[str]:
@@ -57,7 +54,7 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
     for combination in product(*chosen):
         try:
             cfg = compose(config_name, overrides=list(combination), return_hydra_config=True)
-        except COMPOSITION_ERRORS as error:
+        except Exception as error:  # Hydra raises errors of many types
             problems.append(f"{' '.join(combination) or config_name}: {' '.join(str(error).split())}")
         else:
             problems += _composed_problems(cfg, choices, settings, multirun=multirun)
