@@ -205,7 +205,7 @@ def test_the_processes_that_were_started_are_those_of_the_configuration(environm
     environment.setenv("SLURM_JOB_NAME", "train")
     check([])  # in an allocation, which srun has not entered
     environment.setenv("SLURM_STEP_ID", "0")
-    assert "srun has started 4 x 2 processes; use trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
+    assert "srun has started 4 x 2 processes. Type trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
     check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"])
     check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"])
     environment.setenv("SLURM_JOB_NAME", "interactive")

@@ -54,12 +54,8 @@ def test_another_launcher_takes_the_place_of_the_first(tmp_path: Path) -> None:
 def test_folders_and_names_of_configurations_are_restored(tmp_path: Path) -> None:
     sources = [{"provider": "command-line", "path": "/elsewhere"}]
     folder = begun(tmp_path / "sweep", runtime={"config_sources": sources}, job={"config_name": "mine"})
-    assert expand_resume(["-m", f"resume_sweep={folder}"])[1:5] == [
-        "--config-dir",
-        "/elsewhere",
-        "--config-name",
-        "mine",
-    ]
+    command = expand_resume(["-m", f"resume_sweep={folder}"])
+    assert command[1:5] == ["--config-name", "mine", "--config-dir", "/elsewhere"]
 
 
 @pytest.mark.parametrize("typed", ["", "seed=1", "-m seed=1,2", "resume_sweep=null", "--cfg job resume_sweep=x"])

@@ -66,6 +66,8 @@ def composition_explained(argv: Sequence[str]) -> Iterator[None]:
         UserError: with a line for each cause.
     """
     args = parse_flags(argv)
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        raise UserError(f"--config-dir {args.config_dir}: no such directory")
     if (args.cfg or args.info) and not args.config_path:
         raise_problems(_explain(args))
     os.environ[FULL_ERROR] = "1"

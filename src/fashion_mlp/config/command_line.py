@@ -5,7 +5,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -39,11 +38,8 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
         name, _, value = text.partition("=")
         if text == "--":
             break
-        if (
-            name.startswith("-")
-            and name not in known
-            and not any(flag.startswith(name) for flag in known if name[1:2] == "-")
-        ):
+        is_prefix = name.startswith("--") and any(flag.startswith(name) for flag in known)
+        if name.startswith("-") and name not in known and not is_prefix:
             similar = get_close_matches(name, FLAGS, n=1, cutoff=0.75)
             key = f"a key has no dashes. Type {name.lstrip('-')}={value or '...'}"
             raise UserError(f"{text}: no such flag; {f'did you mean {similar[0]}?' if similar else key}")
@@ -54,8 +50,6 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
         raise UserError(f"{' '.join(f'--{flag}' for flag in commands)}: only one of these at a time")
     if args.resolve and not (args.cfg or args.help):
         raise UserError("--resolve: only with --cfg or --help. Type --cfg job --resolve")
-    if args.config_dir and not Path(args.config_dir).is_dir():
-        raise UserError(f"--config-dir {args.config_dir}: no such directory")
     if args.shell_completion and not any(text.startswith(COMPLETIONS) for text in args.overrides):
         raise UserError("--shell-completion: no action. Type install=bash, uninstall=bash or query=bash")
     if args.experimental_rerun:
