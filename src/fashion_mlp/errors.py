@@ -48,13 +48,11 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if not isinstance(error, UserError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()  # Hydra would turn an error in a callback into a warning
             sys.exit(1)
         if not (processes.is_first() or processes.is_left_running()):
             sys.exit(1)
-        if not isinstance(error, UserError):
-            raise
         sys.exit(f"error: {error}")
     except Interrupted as interrupted:
         if interrupted.message and processes.is_first():

@@ -43,9 +43,10 @@ class CheckConfig(Callback):
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
-        overrides = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
         with told_in_one_line():
-            lines = explain(overrides, multirun=True, config_name=config.hydra.job.config_name)
+            overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+            texts = [*overrides["hydra"], *overrides["task"]]
+            lines = explain(texts, multirun=True, config_name=config.hydra.job.config_name)
             raise_problems([*directory_problems(config, "hydra.sweep.dir"), *lines])
 
 

@@ -36,15 +36,16 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
         found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
     found.update(section_problems(RunConfig, values, multirun=multirun))
     if found:
-        return [line for key, line in found.items() if _reference(cfg, key) not in found]
+        # A value that only refers to an invalid one is not a second mistake.
+        return [line for key, line in found.items() if _reference(cfg, key) not in found] or list(found.values())
     with suppress(TypeError):  # a value that is known only in the run is text here
         return list(RunConfig.model_construct(**values).cross_conflicts())
     return []
 
 
 def _values(node: DictConfig, problems: Problems, prefix: str = "") -> dict[str, Any]:
-    names = [str(name) for name in node if prefix or name != "hydra"]
-    values = {name: _value(node, name, f"{prefix}{name}", problems) for name in names}
+    names = [name for name in node if prefix or name != "hydra"]
+    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems) for name in names}
     return {name: value for name, value in values.items() if value is not UNKNOWN}
 
 
@@ -95,7 +96,7 @@ def section_problems(
         for entry in error.errors(include_url=False):
             if entry["type"] == "conflict":
                 problems |= {f"{prefix}{line}": f"{prefix}{line}" for line in entry["ctx"]["lines"]}
-            elif entry["type"] != "missing":
+            elif entry["type"] != "missing" or schema is RunConfig:
                 key, line = _explanation(schema, values, prefix, entry["loc"], entry["type"])
                 problems.setdefault(key, line)
         return {key: line for key, line in problems.items() if line}
@@ -108,7 +109,7 @@ def _explanation(
     """Return the key of an invalid value, and the message; a union gives several errors for one key."""
     name, *inner = map(str, place)
     fields = {field.alias or key: field for key, field in schema.model_fields.items()}
-    value, hint = values[name], getattr(fields.get(name), "annotation", None)
+    value, hint = values.get(name), getattr(fields.get(name), "annotation", None)
     text = str(value) if isinstance(value, float) else shown(value)
     if inner and isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, dict):
         return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
@@ -116,6 +117,8 @@ def _explanation(
         key = f"{prefix}{name}.{inner[0]}"
         return key, f"{key}={shown(value[inner[0]])}: invalid value. Expected null, or keys among them _target_"
     key = f"{prefix}{name}"
+    if kind == "missing":
+        return key, f"{key}: missing value. Type {key}=..."
     if kind == "extra_forbidden":
         return key, f"{key}={text}: no such key{nearest(name, fields, prefix=prefix)}"
     if "${" in text:

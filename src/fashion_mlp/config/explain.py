@@ -74,8 +74,9 @@ def _composed_problems(
         sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
         yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
     typed = {setting.key_or_group for setting in settings}
-    params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
-    added = [f"{key}={text}" for key, text in params.items() if key not in {*typed, *cfg.hydra.runtime.choices}]
+    params = OmegaConf.select(cfg, "hydra.sweeper.params")
+    named = {*typed, *cfg.hydra.runtime.choices}
+    added = [f"{key}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
         if override.is_sweep_override() and not multirun:

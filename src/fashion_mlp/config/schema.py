@@ -331,9 +331,9 @@ class RunConfig(Section):
     data: PartConfig
     model: PartConfig
     optimizer: PartConfig
-    scheduler: PartConfig | None = None
-    callbacks: Parts | None = None
-    logger: Parts | None = None
+    scheduler: PartConfig | None
+    callbacks: Parts | None
+    logger: Parts
     trainer: PartConfig
     seed: Seed
     label_smoothing: BelowOne
