@@ -48,12 +48,13 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, UserError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
-            traceback.print_exc()  # Hydra would turn an error in a callback into a warning
+        is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        if not (is_full or processes.is_first() or processes.is_left_running()):
             sys.exit(1)
-        if not (processes.is_first() or processes.is_left_running()):
-            sys.exit(1)
-        sys.exit(f"error: {error}")
+        if isinstance(error, UserError) and not is_full:
+            sys.exit(f"error: {error}")
+        traceback.print_exc()
+        sys.exit(1)  # Hydra would turn an error in a callback into a warning
     except Interrupted as interrupted:
         if interrupted.message and processes.is_first():
             erase_line()

@@ -76,7 +76,7 @@ def _composed_problems(
     typed = {setting.key_or_group for setting in settings}
     params = OmegaConf.select(cfg, "hydra.sweeper.params")
     named = {*typed, *cfg.hydra.runtime.choices}
-    added = [f"{key}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
+    added = [f"{key!s}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
         if override.is_sweep_override() and not multirun:
