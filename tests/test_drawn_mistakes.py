@@ -117,9 +117,9 @@ def build_parts(argv: list[str]) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[*argv, "run_dir=run"] if "run_dir" not in argv[-1] else argv)
     weights = [torch.nn.Parameter(torch.zeros(1))]
-    optimizer = build("optimizer", cfg)(weights)
+    optimizer = build("optimizer", cfg, _partial_=True)(weights)
     if cfg.scheduler:
-        build("scheduler", cfg)(optimizer, 100)
+        build("scheduler", cfg, _partial_=True)(optimizer, 100)
     build("data", cfg)
     build_trainer(cfg, StopRequest(), has_validation=True)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)

@@ -17,6 +17,7 @@ from fashion_mlp.config.schema import RunConfig
 
 Problems = dict[str, str]
 """Messages by the key that they are about."""
+NUMBER = r"[-+]?[\d.]+(e[-+]?\d+)?"
 UNKNOWN = "${}"
 """In place of a value that is missing; an interpolation is not checked."""
 
@@ -109,7 +110,8 @@ def _explanation(
     """Return the key of an invalid value, and the message; a union gives several errors for one key."""
     name, *inner = map(str, place)
     fields = {field.alias or key: field for key, field in schema.model_fields.items()}
-    value, hint = values.get(name), getattr(fields.get(name), "annotation", None)
+    value: Any = values.get(name)
+    hint = getattr(fields.get(name), "annotation", None)
     text = str(value) if isinstance(value, float) else shown(value)
     if inner and isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, dict):
         return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
@@ -124,9 +126,19 @@ def _explanation(
     if "${" in text:
         return key, ""
     expected = describe(fields[name])
-    similar = get_close_matches(str(value), re.findall(r"[\w/.-]+", expected), n=1) if isinstance(value, str) else []
-    suggestion = f"; did you mean {similar[0]}?" if similar else "; is a shell variable empty?" if value == "" else ""
-    return key, f"{key}={text}: invalid value. Expected {expected}{suggestion}"
+    return key, f"{key}={text}: invalid value. Expected {expected}{_suggestion(value, expected)}"
+
+
+def _suggestion(value: Any, expected: str) -> str:
+    if not isinstance(value, str):
+        return ""
+    if not value:
+        return "; is a shell variable empty?"
+    if re.fullmatch(NUMBER, value):
+        return ", not text; ${oc.decode:${oc.env:NAME}} reads one from the environment"
+    choices = [choice for choice in re.split(", | or ", expected) if " " not in choice]
+    similar = get_close_matches(value, choices, n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def _reference(cfg: DictConfig, key: str) -> str | None:
