@@ -272,7 +272,7 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
         (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
-        (["-m"], "resume=a: resumes a single run, without -m"),
+        (["-m"], "resume=a: resumes a single run. Type it without -m"),
         (["data.num_workers=-1"], "data.num_workers=-1: invalid value. Expected an integer of at least 0"),
     ):
         done = run_as_typed("resume=a", *overrides)
@@ -299,17 +299,17 @@ def test_values_that_referred_to_others_are_resumed(
 ) -> None:
     """Numbers from the environment stay as they were, whatever has become of it."""
     assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
-    for name, value in (("LR", "0.01"), ("WIDTH", "8"), ("DATA", "elsewhere")):
+    for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
         monkeypatch.setenv(name, value)
     numbers = (
         "optimizer.lr=${oc.decode:${oc.env:LR}}",
-        "model.hidden_sizes=[${oc.decode:${oc.env:WIDTH}}]",
+        "model.hidden_sizes=${oc.decode:${oc.env:WIDTHS}}",
         "data.shuffle_seed=${seed}",
     )
     sigterm_at(11)
     assert run_here("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
     monkeypatch.delenv("LR")
-    monkeypatch.setenv("WIDTH", "16")
+    monkeypatch.setenv("WIDTHS", "[16]")
     monkeypatch.delenv("DATA")
     before = Path("a/.hydra/config.yaml").read_text()
     done = run_as_typed("resume=a")
@@ -329,7 +329,7 @@ def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     assert "resume=empty: no record of a run" in run_as_typed("resume=empty").stderr
     (tmp_path / "empty/multirun.yaml").touch()
-    assert "resume=empty: holds a sweep. Resume it with resume_sweep=empty" in run_as_typed("resume=empty").stderr
+    assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_as_typed("resume=empty").stderr
 
 
 def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: Run) -> None:
