@@ -302,8 +302,8 @@ def test_values_that_referred_to_others_are_resumed(
     for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
         monkeypatch.setenv(name, value)
     numbers = (
-        "optimizer.lr=${oc.decode:${oc.env:LR}}",
-        "model.hidden_sizes=${oc.decode:${oc.env:WIDTHS}}",
+        "optimizer.lr='${oc.decode:${oc.env:LR}}'",
+        "model.hidden_sizes='${oc.decode:${oc.env:WIDTHS}}'",
         "data.shuffle_seed=${seed}",
     )
     sigterm_at(11)
