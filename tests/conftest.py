@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from fashion_mlp.config.callback import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.explain import explain
+from fashion_mlp.config.explain import check_options, explain
 
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
 settings.register_profile(
@@ -118,7 +118,8 @@ def check(argv: Sequence[str]) -> None:
         if cfg is None:
             raise_problems(explain(args.overrides, multirun=args.multirun))
         else:
-            raise_problems([*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
+            _, _, lines = check_options(args.overrides)
+            raise_problems(lines or [*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
 
 
 @pytest.fixture

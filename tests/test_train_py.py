@@ -182,3 +182,22 @@ def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_pat
         "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
+
+
+def test_an_optimizer_of_torch_is_one_file(run_here: Run) -> None:
+    folder = Path("mine/optimizer")
+    folder.mkdir(parents=True)
+    (folder / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")
+    arguments = "--config-dir", "mine", "optimizer=nadam", "logger=none", "callbacks=lean"
+    done = run_here(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "NAdam at 0.002" in done.stdout
+    for override, message in (
+        ("optimizer.lr=-1", "optimizer: ValueError: Invalid learning rate: -1"),
+        ("+optimizer.momentum=0.9", "optimizer: TypeError: NAdam.__init__() got an unexpected keyword argument"),
+        ("optimizer.lrr=1", "optimizer.lrr=1: no such key; did you mean optimizer.lr?"),
+    ):
+        done = run_here(*arguments, override)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {message}")
+        assert len(done.stderr.splitlines()) == 1

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.explain import explain
+from fashion_mlp.config.explain import check_options, explain
 from fashion_mlp.config.messages import shown
 from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.errors import UserError, told_in_one_line
@@ -38,16 +38,20 @@ class CheckConfig(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
         with told_in_one_line():
-            raise_problems([*directory_problems(config, "hydra.run.dir"), *find_problems(config)])
+            _, _, lines = check_options(_overrides(config))
+            raise_problems(lines or [*directory_problems(config, "hydra.run.dir"), *find_problems(config)])
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
         with told_in_one_line():
-            overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
-            texts = [*overrides["hydra"], *overrides["task"]]
-            lines = explain(texts, multirun=True, config_name=config.hydra.job.config_name)
+            lines = explain(_overrides(config), multirun=True, config_name=config.hydra.job.config_name)
             raise_problems([*directory_problems(config, "hydra.sweep.dir"), *lines])
+
+
+def _overrides(config: DictConfig) -> list[str]:
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    return [*overrides["hydra"], *overrides["task"]]
 
 
 def raise_problems(lines: Sequence[str]) -> None:

@@ -17,7 +17,6 @@ from fashion_mlp.monitoring import MONITORED, metric_direction
 
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""
-STATE_DIR = "${run_dir}/checkpoints"
 RESERVED = ("last", "new", "previous")
 """Names of the files that `LastCheckpoint` writes."""
 USE_EMA = "use callbacks.ema.decay=0.999"
@@ -187,13 +186,20 @@ def _template_problems(filename: str) -> Iterator[str]:
 
 
 def callback_conflicts(
-    key: str, part: dict[str, Any], trainer: dict[str, Any], callbacks: dict[str, Any], *, has_validation: bool
+    key: str,
+    part: dict[str, Any],
+    run_dir: str,
+    trainer: dict[str, Any],
+    callbacks: dict[str, Any],
+    *,
+    has_validation: bool,
 ) -> Iterator[str]:
     """Yield a line for each argument of a callback that does not go with the rest of the configuration.
 
     Args:
         key: of the callback, `callbacks.NAME`.
         part: its configuration.
+        run_dir: the directory of the run.
         trainer: the arguments of the Trainer.
         callbacks: the configurations of all callbacks, by name.
         has_validation: whether images are held out for validation.
@@ -204,8 +210,8 @@ def callback_conflicts(
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
     if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and callbacks.get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
-    if kind == "LastCheckpoint" and part["dirpath"] != STATE_DIR:
-        yield f"{key}.dirpath={part['dirpath']}: resume= reads {STATE_DIR}. Remove it"
+    if kind == "LastCheckpoint" and part["dirpath"] not in ("${run_dir}/checkpoints", f"{run_dir}/checkpoints"):
+        yield f"{key}.dirpath={part['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
     if monitor.startswith("val/") and not has_validation and key != "callbacks.best_checkpoint":  # left out then
         yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
     is_once_an_epoch = trainer.get("val_check_interval") in (None, 1.0)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from fashion_mlp.config import trainer  # noqa: F401, a schema
-from fashion_mlp.config.fields import Section, describe
+from fashion_mlp.config.fields import LARGEST, SMALLEST, Section, describe
 from fashion_mlp.config.messages import nearest, shown
 from fashion_mlp.config.schema import RunConfig
 
@@ -36,12 +35,11 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     for key, part in _parts(values):
         found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
     found.update(section_problems(RunConfig, values, multirun=multirun))
-    if found:
-        # A value that only refers to an invalid one is not a second mistake.
-        return [line for key, line in found.items() if _reference(cfg, key) not in found] or list(found.values())
-    with suppress(TypeError):  # a value that is known only in the run is text here
-        return list(RunConfig.model_construct(**values).cross_conflicts())
-    return []
+    if any(found.values()):
+        # A value that refers to an invalid one is not a second mistake.
+        found = {key: line for key, line in found.items() if line}
+        return [line for key, line in found.items() if not _refers_to(cfg, key, found)] or list(found.values())
+    return [] if found else list(RunConfig.model_construct(**values).cross_conflicts())
 
 
 def _values(node: DictConfig, problems: Problems, prefix: str = "") -> dict[str, Any]:
@@ -82,7 +80,7 @@ def _parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, d
 def section_problems(
     schema: type[Section], values: Mapping[str, Any], prefix: str = "", *, multirun: bool = False
 ) -> Problems:
-    """Return the mistakes in a part of a configuration.
+    """Return the mistakes in a part of a configuration; an empty message for a value that is known only in the run.
 
     Args:
         schema: of the part.
@@ -97,10 +95,10 @@ def section_problems(
         for entry in error.errors(include_url=False):
             if entry["type"] == "conflict":
                 problems |= {f"{prefix}{line}": f"{prefix}{line}" for line in entry["ctx"]["lines"]}
-            elif entry["type"] != "missing" or schema is RunConfig:
+            elif entry["type"] != "missing" or schema.is_complete:
                 key, line = _explanation(schema, values, prefix, entry["loc"], entry["type"])
                 problems.setdefault(key, line)
-        return {key: line for key, line in problems.items() if line}
+        return problems
     return {}
 
 
@@ -117,7 +115,7 @@ def _explanation(
         return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
     if inner and name in ("callbacks", "logger"):
         key = f"{prefix}{name}.{inner[0]}"
-        return key, f"{key}={shown(value[inner[0]])}: invalid value. Expected null, or keys among them _target_"
+        return key, f"{key}={shown(value[inner[0]])}: invalid value. Expected null, or an object with a _target_"
     key = f"{prefix}{name}"
     if kind == "missing":
         return key, f"{key}: missing value. Type {key}=..."
@@ -130,6 +128,11 @@ def _explanation(
 
 
 def _suggestion(value: Any, expected: str) -> str:
+    if isinstance(value, int | float) and expected.startswith("the path"):
+        return f"; type ./{value}"
+    if isinstance(value, int | float) and value:
+        is_fitting = abs(value) < 2**63 if isinstance(value, int) else SMALLEST <= abs(value) <= LARGEST
+        return "" if is_fitting else f", of {'64' if isinstance(value, int) else '32'} bits"
     if not isinstance(value, str):
         return ""
     if not value:
@@ -141,14 +144,14 @@ def _suggestion(value: Any, expected: str) -> str:
     return f"; did you mean {similar[0]}?" if similar else ""
 
 
-def _reference(cfg: DictConfig, key: str) -> str | None:
-    """Return the key that the value of a key refers to, as `data.shuffle_seed: ${seed}` does."""
+def _refers_to(cfg: DictConfig, key: str, others: Iterable[str]) -> bool:
+    """Return True if the value of a key refers to another one of some keys, as `data.shuffle_seed: ${seed}` does."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, DictConfig) and name in node and OmegaConf.is_interpolation(node, name):
-        raw: Any = OmegaConf.to_container(node, resolve=False)
-        return str(raw[name]).strip("${}")
-    return None
+    if not (isinstance(node, DictConfig) and name in node and OmegaConf.is_interpolation(node, name)):
+        return False
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    return any(re.search(rf"\${{{re.escape(other)}\b", raw[name]) for other in others if other != key)
 
 
 def _subclasses(parent: type[Section]) -> Iterable[type[Section]]:

@@ -94,7 +94,7 @@ def parse_overrides(texts: Sequence[str], loader: ConfigLoader) -> tuple[list[Ov
 
 def _parsed(parser: OverridesParser, text: str) -> Override | None:
     try:
-        override = parser.parse_override(text)
+        (override,) = parser.parse_overrides([text])
         values(override)
     except (HydraException, ValueError, RecursionError):  # of Python: numbers too long, brackets too deep
         return None
@@ -134,18 +134,13 @@ def _reason(parser: OverridesParser, text: str) -> str:
         return (
             f"no value. Type {text}=..." if re.fullmatch(r"[\w./]+", text) else "cannot be parsed. Expected key=value"
         )
-    repairs = (
-        f"{text}]",
-        f"{key.strip()}={value.strip()}",
-        f"{key}='{value}'" if "=" in value else text,
-        text.strip("'\""),
-    )
-    for repaired in repairs:
+    quoted = f"{key}='{value}'" if "/" in value else text  # a path, such as epoch=1-step=20.ckpt
+    for repaired in (f"{text}]", f"{key.strip()}={value.strip()}", quoted, text.strip("'\"")):
         if repaired != text and _parsed(parser, repaired) is not None:
             return f"cannot be parsed; did you mean {shlex.quote(repaired)}?"
     if re.fullmatch(r"\w+\(.*\)", value):
         try:
-            values(parser.parse_override(text))
+            values(*parser.parse_overrides([text]))
         except (HydraException, ValueError) as error:
             return f"cannot be parsed: {' '.join(str(error).split()).rpartition(' while evaluating ')[2]}"
     return f"{UNPARSED}; quote the whole for the shell, and type lists as [a,b]"

@@ -39,10 +39,24 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
         multirun: whether `-m` was typed.
         config_name: the primary config.
     """
+    choices, settings, problems = check_options(texts)
+    chosen = [[f"{choice.get_key_element()}={shown(value)}" for value in values(choice)] for choice in choices]
+    for combination in product(*chosen):
+        try:
+            cfg = compose(config_name, overrides=list(combination), return_hydra_config=True)
+        except Exception as error:  # Hydra raises errors of many types
+            reason = " ".join(str(error).split()).partition(" Config search path")[0]
+            problems.append(f"{' '.join(combination) or config_name}: {reason}")
+        else:
+            problems += _composed_problems(cfg, choices, settings, multirun=multirun)
+    return list(dict.fromkeys(problems))
+
+
+def check_options(texts: Sequence[str]) -> tuple[list[Override], list[Override], list[str]]:
+    """Return the overrides that choose valid options, those of single keys, and a line for each mistake."""
     loader = GlobalHydra.instance().config_loader()
     overrides, problems = parse_overrides(texts, loader)
-    choices: list[Override] = []
-    settings: list[Override] = []
+    choices, settings = [], []
     for override in overrides:
         if not (options := _options(override.key_or_group, loader)):
             settings.append(override)
@@ -50,15 +64,7 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
             problems += lines
         else:
             choices.append(override)
-    chosen = [[f"{choice.get_key_element()}={shown(value)}" for value in values(choice)] for choice in choices]
-    for combination in product(*chosen):
-        try:
-            cfg = compose(config_name, overrides=list(combination), return_hydra_config=True)
-        except Exception as error:  # Hydra raises errors of many types
-            problems.append(f"{' '.join(combination) or config_name}: {' '.join(str(error).split())}")
-        else:
-            problems += _composed_problems(cfg, choices, settings, multirun=multirun)
-    return list(dict.fromkeys(problems))
+    return choices, settings, problems
 
 
 def _composed_problems(
@@ -132,6 +138,8 @@ def _group_problems(override: Override, options: Sequence[str]) -> Iterator[str]
     elif group == "sweep" and override.is_sweep_override():
         yield f"{text}: several options. Expected one"
     else:
+        if not values(override):
+            yield f"{text}: no such option (available: {', '.join(options)})"
         for chosen in values(override):
             names = chosen if isinstance(chosen, list) and group in SEVERAL else [chosen]
             if not names or len(set(map(shown, names))) < len(names):

@@ -10,13 +10,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+SMALLEST, LARGEST = 1.2e-38, 3.4e38
+"""Absolute values that float32 holds with full precision."""
+
 
 class Expected(str):
     """Metadata of a type: its description in an error message, if its bounds do not say it."""
 
 
 def _fits_float32(value: float) -> float:
-    if value and not 1.2e-38 <= abs(value) <= 3.4e38:
+    if value and not SMALLEST <= abs(value) <= LARGEST:
         raise ValueError  # in torch it would become 0 or infinity
     return value
 
@@ -41,9 +44,9 @@ Probability = Annotated[Float, Ge(0), Le(1)]
 BelowOne = Annotated[Float, Ge(0), Lt(1)]
 Fraction = Annotated[Float, Gt(0), Le(1)]
 Text = Annotated[str, Field(min_length=1)]
-Directory = Annotated[Text, Expected("the path of a directory (./1 for a number)")]
-File = Annotated[Text, Expected("the path of a file (./1 for a number)")]
-PartConfig = Annotated[dict[str, Any], Expected("keys in braces, among them _target_")]
+Directory = Annotated[Text, Expected("the path of a directory")]
+File = Annotated[Text, Expected("the path of a file")]
+PartConfig = Annotated[dict[str, Any], Expected("an object with a _target_")]
 
 
 class Section(BaseModel):
@@ -51,10 +54,12 @@ class Section(BaseModel):
 
     Attributes:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
+        is_complete: whether each key needs a value, and not only the arguments without a default.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
     targets: ClassVar[tuple[str, ...]] = ()
+    is_complete: ClassVar[bool] = False
 
     target: Text = Field(default="", alias="_target_")
 
@@ -79,7 +84,13 @@ def describe(field: FieldInfo) -> str:
 
 
 _BOUNDS: dict[type, str] = {Ge: "of at least", Gt: "greater than", Le: "at most", Lt: "less than"}
-_NAMES: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", NoneType: "null"}
+_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    dict: "keys in braces",
+    float: "a number",
+    int: "an integer",
+    NoneType: "null",
+}
 
 
 def _alternatives(hint: Any, marks: Iterable[Any] = ()) -> Iterator[str]:
@@ -99,7 +110,9 @@ def _alternatives(hint: Any, marks: Iterable[Any] = ()) -> Iterator[str]:
         length = "".join(f" of {'' if mark.max_length else 'at least '}{mark.min_length}" for mark in lengths)
         yield f"a list in brackets{length}, each {_joined(_alternatives(arguments[0]))}"
     else:
-        yield " ".join([_NAMES.get(hint, "text"), " and ".join(_bounds(marks))]).strip()
+        is_section = isinstance(hint, type) and issubclass(hint, Section)
+        name = "keys in braces" if is_section else _NAMES.get(origin or hint, "text")
+        yield " ".join([name, " and ".join(_bounds(marks))]).strip()
 
 
 def _bounds(marks: Iterable[Any]) -> Iterator[str]:

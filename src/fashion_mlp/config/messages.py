@@ -43,8 +43,8 @@ def nearest_key(key: str, cfg: DictConfig) -> str:
     by_name = {other.rpartition(".")[2]: other for other in reversed(keys)}
     similar = get_close_matches(key, keys, n=1, cutoff=0.75)
     if not similar and "." not in key:
-        similar = [by_name[other] for other in get_close_matches(name, by_name, n=1)]
-    return f"; did you mean {similar[0]}?" if similar else hint
+        similar = [by_name[other] for other in ([name] if name in by_name else get_close_matches(name, by_name, n=2))]
+    return f"; did you mean {' or '.join(similar)}?" if similar else hint
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -312,6 +312,8 @@ class LayersConfig(Section):
 class CheckpointConfig(Section):
     """When `last.ckpt` is written within an epoch; null for never."""
 
+    is_complete = True
+
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
 
@@ -327,6 +329,8 @@ Parts = dict[str, Annotated[dict[str, Any], AfterValidator(_has_target)] | None]
 
 class RunConfig(Section):
     """The whole configuration of a run."""
+
+    is_complete = True
 
     data: PartConfig
     model: PartConfig
@@ -352,6 +356,11 @@ class RunConfig(Section):
         sources = ("val_annotations_file", "val_img_dir")
         return self.data.get("val_size") != 0 or any(self.data.get(name) for name in sources)
 
+    @property
+    def augment(self) -> dict[str, Any]:
+        """The arguments of the augmentation, if the data have one."""
+        return self.data.get("augment") or {}
+
     def cross_conflicts(self) -> Iterator[str]:
         """Yield a line for each value that cannot be combined with one of another section; each section is valid."""
         trainer, optimizer, scheduler = self.trainer, self.optimizer, self.scheduler or {}
@@ -359,9 +368,9 @@ class RunConfig(Section):
             yield from missing_path("ckpt_path", self.ckpt_path, is_file=True)
         if "${" not in self.run_dir and (obstacle := find_obstacle(Path(self.run_dir))):
             yield f"run_dir={self.run_dir}: {obstacle}"
-        augment, sides = self.data.get("augment", {}), self.data.get("image_size", [28, 28])
-        if augment.get("shift", 0) >= min(sides):
-            yield f"data.augment.shift={augment['shift']}: too large. Expected less than the sides {shown(sides)}"
+        shift, sides = self.augment.get("shift", 0), self.data.get("image_size", [28, 28])
+        if isinstance(sides, list) and shift >= min(sides):
+            yield f"data.augment.shift={shift}: too large. Expected less than the sides {shown(sides)}"
         precision = str(trainer.get("precision"))
         if optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
             yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
@@ -383,15 +392,15 @@ class RunConfig(Section):
             present = [f"~callbacks.{part}" for part in parts if callbacks.get(part)]
             if trainer.get(name) is False and present:
                 yield f"trainer.{name}=false: a callback does this. Type {' '.join(present)} instead"
-        if "min_lr" in scheduler and "lr" in optimizer and scheduler["min_lr"] > optimizer["lr"]:
-            lr = shown(optimizer["lr"])
-            yield f"scheduler.min_lr={shown(scheduler['min_lr'])}: too large. Expected at most optimizer.lr={lr}"
+        lr, min_lr = optimizer.get("lr"), scheduler.get("min_lr")
+        if isinstance(lr, float | int) and isinstance(min_lr, float | int) and min_lr > lr:
+            yield f"scheduler.min_lr={shown(min_lr)}: too large. Expected at most optimizer.lr={shown(lr)}"
         yield from self._schedule_conflicts(str(scheduler.get("monitor")))
         for name, part in callbacks.items():
             if part and self.resume is None:
                 has_validation = self.has_validation
                 yield from callback_conflicts(
-                    f"callbacks.{name}", part, trainer, callbacks, has_validation=has_validation
+                    f"callbacks.{name}", part, self.run_dir, trainer, callbacks, has_validation=has_validation
                 )
 
     def _schedule_conflicts(self, monitor: str) -> Iterator[str]:
@@ -403,7 +412,7 @@ class RunConfig(Section):
         is_endless = epochs == -1 or (epochs is None and trainer.get("max_time") is not None)
         planned = [
             *(["a schedule"] if self.scheduler and "monitor" not in self.scheduler else []),
-            *(["data.augment.off_last"] if self.data.get("augment", {}).get("off_last") else []),
+            *(["data.augment.off_last"] if self.augment.get("off_last") else []),
         ]
         if planned and is_endless and trainer.get("max_steps") == -1:
             yield f"trainer.max_epochs={shown(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"

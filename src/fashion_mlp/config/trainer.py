@@ -80,6 +80,7 @@ class TrainerConfig(Section):
     """
 
     targets = ("lightning.Trainer",)
+    is_complete = True
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     strategy: Strategy

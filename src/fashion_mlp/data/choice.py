@@ -45,7 +45,8 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
     ]
     if "augment" in arguments:
         problems.append("data.augment: only for train.py. Remove it")
-    problems += section_problems(SCHEMAS[f"fashion_mlp.data.{module.__name__}"], arguments, "data.").values()
+    if schema := SCHEMAS.get(f"fashion_mlp.data.{module.__name__}"):
+        problems += section_problems(schema, arguments, "data.").values()
     if problems:
         raise UserError(*problems)
     return module(**arguments)
