@@ -24,7 +24,7 @@ def hydra_cfg(sweeper: str = "basic") -> HydraConf:
     """Return what a job is told of itself by Hydra."""
     content = {
         "overrides": {"task": OVERRIDES},
-        "job": {"num": 3},
+        "sweep": {"dir": "sweep"},
         "runtime": {"choices": {"hydra/sweeper": sweeper}},
     }
     return cast("HydraConf", OmegaConf.create(content))

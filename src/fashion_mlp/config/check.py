@@ -31,10 +31,11 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     """
     unusable: Problems = {}
     values = _values(cfg, unusable)
-    found = {**unusable}
+    found: Problems = {}
     for key, part in _parts(values):
         found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
     found.update(section_problems(RunConfig, values, multirun=multirun))
+    found.update(unusable)
     if any(found.values()):
         # A value that refers to an invalid one is not a second mistake.
         found = {key: line for key, line in found.items() if line}
@@ -128,10 +129,10 @@ def _explanation(
 
 
 def _suggestion(value: Any, expected: str) -> str:
-    if isinstance(value, int | float) and expected.startswith("the path"):
-        return f"; type ./{value}"
-    if isinstance(value, int | float) and value:
-        is_fitting = abs(value) < 2**63 if isinstance(value, int) else SMALLEST <= abs(value) <= LARGEST
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if expected.startswith("the path"):
+            return f"; type ./{value}"
+        is_fitting = abs(value) < 2**63 if isinstance(value, int) else not value or SMALLEST <= abs(value) <= LARGEST
         return "" if is_fitting else f", of {'64' if isinstance(value, int) else '32'} bits"
     if not isinstance(value, str):
         return ""

@@ -140,7 +140,7 @@ def _reason(parser: OverridesParser, text: str) -> str:
             return f"cannot be parsed; did you mean {shlex.quote(repaired)}?"
     if re.fullmatch(r"\w+\(.*\)", value):
         try:
-            values(*parser.parse_overrides([text]))
+            values(parser.parse_override(text))
         except (HydraException, ValueError) as error:
             return f"cannot be parsed: {' '.join(str(error).split()).rpartition(' while evaluating ')[2]}"
     return f"{UNPARSED}; quote the whole for the shell, and type lists as [a,b]"

@@ -58,12 +58,15 @@ def check_options(texts: Sequence[str]) -> tuple[list[Override], list[Override],
     overrides, problems = parse_overrides(texts, loader)
     choices, settings = [], []
     for override in overrides:
-        if not (options := _options(override.key_or_group, loader)):
-            settings.append(override)
-        elif lines := list(_group_problems(override, options)):
+        key, text = override.key_or_group, override.input_line
+        if options := _options(key, loader):
+            lines = list(_group_problems(override, options))
             problems += lines
+            choices += [] if lines else [override]
+        elif override.is_delete() and not key.startswith(REMOVABLE):
+            problems.append(f"{text}: required. Callbacks and loggers can be removed, such as ~callbacks.curves")
         else:
-            choices.append(override)
+            settings.append(override)
     return choices, settings, problems
 
 
@@ -142,13 +145,14 @@ def _group_problems(override: Override, options: Sequence[str]) -> Iterator[str]
             yield f"{text}: no such option (available: {', '.join(options)})"
         for chosen in values(override):
             names = chosen if isinstance(chosen, list) and group in SEVERAL else [chosen]
-            if not names or len(set(map(shown, names))) < len(names):
+            if isinstance(chosen, list) and group not in SEVERAL:
+                yield f"{group}={shown(chosen)}: several options. Expected one; a sweep is typed -m {group}=a,b"
+            elif not names or len(set(map(shown, names))) < len(names):
                 yield f"{group}={shown(chosen)}: invalid value. Expected different options; for none type {group}=none"
-            for name in names:
-                if name not in options and not (name is None and group in OPTIONAL):
-                    yield f"{group}={shown(chosen)}: no such option{nearest(shown(name), options)}"
-                elif group == "hydra/launcher" and (reason := why_not(str(name))):
-                    yield reason
+            elif unknown := [name for name in names if name not in [*options, *([None] if group in OPTIONAL else [])]]:
+                yield f"{group}={shown(chosen)}: no such option{nearest(shown(unknown[0]), options)}"
+            elif group == "hydra/launcher" and (reason := why_not(str(chosen))):
+                yield reason
 
 
 def _sweep_problems(override: Override, *, is_search: bool) -> Iterator[str]:
@@ -173,9 +177,7 @@ def _apply(override: Override, cfg: DictConfig, value: Any) -> Iterator[str]:
     if override.package is not None or (not exists and not override.is_add()):
         yield f"{text}: no such key{nearest_key(key, cfg)}"
     elif override.is_delete():
-        if not key.startswith(REMOVABLE):
-            yield f"{text}: required. Callbacks and loggers can be removed, such as ~callbacks.curves"
-        elif value is not None:
+        if value is not None:
             yield f"{text}: removed without a value. Type ~{key}"
         else:
             parent, _, name = key.rpartition(".")

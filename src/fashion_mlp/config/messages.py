@@ -42,7 +42,7 @@ def nearest_key(key: str, cfg: DictConfig) -> str:
     keys = [other for other in _keys(cfg) if other not in (key, "hydra") and other.startswith("hydra.") == is_hydra]
     by_name = {other.rpartition(".")[2]: other for other in reversed(keys)}
     similar = get_close_matches(key, keys, n=1, cutoff=0.75)
-    if not similar and "." not in key:
+    if not similar and "." not in key and not is_hydra:
         similar = [by_name[other] for other in ([name] if name in by_name else get_close_matches(name, by_name, n=2))]
     return f"; did you mean {' or '.join(similar)}?" if similar else hint
 

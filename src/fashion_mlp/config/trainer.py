@@ -127,6 +127,8 @@ class TrainerConfig(Section):
         for name, remedy in NOT_ZERO.items():
             if getattr(self, name) == 0:
                 yield f"{name}=0: {remedy}"
+        if self.accelerator == "cpu" and str(self.precision).startswith("16"):
+            yield f"precision={self.precision}: needs a GPU. Type trainer.precision=bf16-mixed"
         if self.sync_batchnorm and self.accelerator == "cpu":
             yield "sync_batchnorm=true: works on GPUs only. Type trainer.sync_batchnorm=false"
         cores, devices = os.cpu_count() or 1, self._num_devices()
