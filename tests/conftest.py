@@ -100,8 +100,11 @@ def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fashion_mlp.config.explain.compose", composed_once)
 
 
-def check(argv: Sequence[str]) -> None:
+def check(argv: Sequence[str]) -> DictConfig | None:
     """Check a command line as `train.py` does, without running it.
+
+    Returns:
+        The configuration of a single run; None for a sweep.
 
     Raises:
         UserError: with a line for each mistake.
@@ -109,17 +112,20 @@ def check(argv: Sequence[str]) -> None:
     args = parse_flags(argv)
     with initialize_hydra(args.config_dir):
         try:
-            mode = GlobalHydra.instance().hydra.get_mode("train", args.overrides)  # type: ignore[union-attr]
-            is_sweep = args.multirun or mode == RunMode.MULTIRUN
-            cfg = None if is_sweep else compose("train", overrides=args.overrides, return_hydra_config=True)
+            cfg = compose("train", overrides=args.overrides, return_hydra_config=True)
         except Exception:
             raise_problems(explain(args.overrides, multirun=args.multirun))
-            raise
-        if cfg is None:
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            if not args.multirun and hydra.get_mode("train", args.overrides) == RunMode.RUN:
+                raise
+            return None
+        if args.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
             raise_problems(explain(args.overrides, multirun=args.multirun))
-        else:
-            _, _, lines = check_options(args.overrides)
-            raise_problems(lines or [*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
+            return None
+        _, _, lines = check_options(args.overrides)
+        raise_problems(lines or [*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
+        return cfg
 
 
 @pytest.fixture

@@ -94,10 +94,10 @@ def test_a_value_is_accepted_or_refused_by_name(
 ) -> None:
     argv, key = drawn
     try:
-        check(argv)
+        cfg = check(argv)
         event("accepted")
-        if argv[0] != "-m":
-            build_parts(argv)
+        if cfg is not None:
+            build_parts(cfg)
     except UserError as refused:
         told = str(refused)
         event("refused")
@@ -112,10 +112,10 @@ def names(told: str, key: str) -> bool:
     return any(".".join(parts[:length]) in told for length in range(1, len(parts) + 1))
 
 
-def build_parts(argv: list[str]) -> None:
+def build_parts(cfg: DictConfig) -> None:
     """Build what a run is made of, as far as it is small."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[*argv, "run_dir=run"] if "run_dir" not in argv[-1] else argv)
+    if OmegaConf.is_interpolation(cfg, "run_dir"):
+        cfg.run_dir = "run"
     weights = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = build("optimizer", cfg, _partial_=True)(weights)
     if cfg.scheduler:
