@@ -35,6 +35,7 @@ OVERRIDABLE = (
     "trainer.max_epochs",
 )
 """Keys that a resumed run may change: they do not change the weights after a given number of epochs."""
+ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
 """Overrides that depend on the directory."""
@@ -204,18 +205,25 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
             yield from _max_epochs_problems(before, now, current)
         elif key not in OVERRIDABLE and by_override:
             yield f"{by_override[-1]}: would change the course of the run; resume takes {', '.join(OVERRIDABLE)} only"
+        elif ABSENT in (before, now):
+            last = directory / "checkpoints" / "last.ckpt"
+            yield (
+                f"resume={directory}: recorded by another version, since only one of two configurations has {key}. Start "
+                f"a new run with its weights: ckpt_path={last} ckpt_part=weights"
+            )
         elif key not in OVERRIDABLE:
             yield f"{key}={shown(now)}: {directory} was started with {shown(before)}. Type {key}={shown(before)}"
 
 
 def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield each key whose values differ, with both; a missing value is None."""
+    """Yield each key whose values differ, with both; `ABSENT` for a key that one of two configurations lacks."""
     if not (isinstance(recorded, dict) and isinstance(current, dict)):
         if recorded != current:
             yield key, recorded, current
         return
     for name in {**recorded, **current}:
-        yield from _differences(recorded.get(name), current.get(name), f"{key}.{name}" if key else str(name))
+        before, now = recorded.get(name, ABSENT), current.get(name, ABSENT)
+        yield from _differences(before, now, f"{key}.{name}" if key else str(name))
 
 
 def _max_epochs_problems(before: Any, now: Any, current: Mapping[str, Any]) -> Iterator[str]:
