@@ -161,7 +161,7 @@ def test_data_says_what_to_do_without_the_configuration(
     said = fashion("data", "data=synthetic")
     assert (said.status, said.err) == (
         1,
-        f"error: {tmp_path}/conf: no such directory. Type python -m pip install -e . in the directory of the project",
+        f"error: {tmp_path}/conf: no such directory. Type python -m pip install -e . in that of the project",
     )
     assert fashion("evaluate", checkpoint, root, "--json").json["images"] == 200  # a checkpoint knows its data
 
@@ -396,17 +396,17 @@ def test_from_python(checkpoint: Path, root: str) -> None:
     [
         (["evaluate", "gone.ckpt"], "gone.ckpt: no such checkpoint"),
         (["evaluate", "CKPT", "gone.ckpt", "--tta"], "gone.ckpt: no such checkpoint"),
-        (["evaluate", "CKPT", "optimizer=sgd"], "optimizer=sgd: only data=OPTION and data.KEY=VALUE"),
+        (["evaluate", "CKPT", "optimizer=sgd"], "optimizer=sgd: not supported here. Expected data=OPTION"),
         (["evaluate", "CKPT", "data=image_cvs"], "data=image_cvs: no such option; did you mean image_csv?"),
-        (["evaluate", "CKPT", "data.rot=x"], "data.rot: no such key; did you mean data.root?"),
-        (["evaluate", "CKPT", "data.batch_size=0"], "data.batch_size=0: must be at least 1"),
-        (["evaluate", "CKPT", "data.batch_size=x"], "data.batch_size=x: must be an integer"),
-        (["evaluate", "CKPT", "data.batch_size"], "data.batch_size: cannot be read"),
+        (["evaluate", "CKPT", "data.rot=x"], "data.rot=x: no such key; did you mean data.root?"),
+        (["evaluate", "CKPT", "data.batch_size=0"], "data.batch_size=0: invalid value. Expected an integer"),
+        (["evaluate", "CKPT", "data.batch_size=x"], "data.batch_size=x: invalid value. Expected an integer"),
+        (["evaluate", "CKPT", "data.batch_size"], "data.batch_size: cannot be parsed"),
         (["predict", "CKPT"], "IMAGE: is required: pictures to classify"),
         (["predict", "CKPT", "gone.png"], "gone.png: no such picture"),
         (["predict", "CKPT", ".", "--plot", "x.png"], "--plot: goes with --test-samples"),
         (["export", "CKPT", "ROOT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: must end in .onnx"),
-        (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x: /dev/null is a file; name a folder"),
+        (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x: /dev/null is a file. Expected"),
         (["data", "data=synthetic", "ROOT", "data.train_size=600", "data.test_size=200", "data.val_size=100",
           "--plot", "x.what"], "x.what: must end in .jpg"),
         (["evaluate", "CKPT", "--device", "cuda"], "--device cuda: this machine has none"),

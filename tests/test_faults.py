@@ -1,6 +1,7 @@
 """A fault of the disk is told with its file, as it is typed; the death of a process with what to do."""
 
 import errno
+import multiprocessing
 import signal
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_the_death_of_a_process_is_told_with_the_way_on(tmp_path: Path, message:
     told = DEATHS[message].format(hint=rf"; go on with: python train.py resume={tmp_path}")
     with pytest.raises(UserError, match=f"^{told}$"), faults_explained(tmp_path, StopRequest()):
         raise RuntimeError(message)
+
+
+def test_a_connection_to_a_dead_worker_is_its_death(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"), faults_explained(tmp_path, StopRequest()):
+        ours.recv()
+    with pytest.raises(ConnectionError), faults_explained(tmp_path, StopRequest()):
+        raise ConnectionError("of a logger")
 
 
 def test_a_signal_to_all_processes_is_an_interruption(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_the_processes_that_were_started_are_those_of_the_configuration(environm
     check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"])
     environment.setenv("SLURM_JOB_NAME", "interactive")
     check([])
-    assert "trainer.num_nodes=2: start the run on each machine by torchrun or srun" in told("trainer.num_nodes=2")
+    assert "trainer.num_nodes=2: started on one only. Use torchrun or srun" in told("trainer.num_nodes=2")
     environment.setenv("NODE_RANK", "0")
     check(["trainer.num_nodes=2"])
 

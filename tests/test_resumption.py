@@ -502,7 +502,9 @@ def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: Ru
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "smoothing: 0.0"))
     done = run_as_typed("resume=a")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: resume=a: recorded by another version, since only one of two configurations has")
+    assert done.stderr.startswith(
+        "error: resume=a: recorded by another version, since only one of two configurations has"
+    )
     assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_part=weights\n")
 
 

@@ -129,8 +129,9 @@ def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path
         ]
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     history = state["callbacks"]["Curves"]["history"]
-    assert [f"{value:.4f}" if value else "" for value in history["val/loss"]] == [row[3] for row in shown]
-    assert [f"{value:.4f}" for value in history["train/acc"]] == [row[2] for row in shown]
+    losses = [metrics.get("val/loss") for metrics in history.values()]
+    assert [f"{loss:.4f}" if loss else "" for loss in losses] == [row[3] for row in shown]
+    assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [row[2] for row in shown]
 
 
 def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
-from fashion_mlp.workers import REMEDY, explain_death
+from fashion_mlp.workers import DEATHS, REMEDY, explain_death
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,7 @@ def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
     threading.excepthook = _without_traceback  # TensorBoard's writer meets a full disk in a thread of its own
     try:
         yield
-    except OSError as error:
-        if error.errno not in REMEDIES:
-            raise
-        path = os.fsdecode(error.filename or run_dir)  # bytes from TensorBoard
-        raise UserError(f"{path}: {error.strerror}; {REMEDIES[error.errno]}{_resume_hint(run_dir)}") from error
-    except (Interrupted, RuntimeError) as error:
+    except (Interrupted, *DEATHS) as error:
         explanation, hint = explain_death(error), _resume_hint(run_dir)
         # Lightning fails to clean up after a signal that arrives while it starts a loader.
         interrupted = error if isinstance(error, Interrupted) else error.__context__
@@ -77,6 +72,11 @@ def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
         if not explanation:
             raise
         raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        path = os.fsdecode(error.filename or run_dir)  # bytes from TensorBoard
+        raise UserError(f"{path}: {error.strerror}; {REMEDIES[error.errno]}{_resume_hint(run_dir)}") from error
     finally:
         threading.excepthook = before
 

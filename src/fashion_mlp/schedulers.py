@@ -52,6 +52,7 @@ def onecycle(
         div_factor: peak over initial rate.
         final_div_factor: initial over final rate.
     """
+    pct_start = float(pct_start)  # PyTorch refuses the integer 0
     if pct_start * total_steps == 1:  # a rise of no length, by which PyTorch would divide
         pct_start *= 1 - 1e-9
     scheduler = OneCycleLR(

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ PREFETCHED = 2
 HELD = 2
 """Batches that the main process holds: the current one, and the next, which Lightning prefetches."""
 REMEDY = "data.num_workers=0"
+DEATHS = (RuntimeError, ConnectionError, EOFError)
+"""Errors that the death of a worker raises: of torch, and of the connection through which it shares memory."""
 
 
 def largest_batch(count: int, processes: int = 1) -> int:
@@ -50,6 +53,9 @@ def explain_death(error: BaseException) -> str:
     reason = (str(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
     if reason.startswith(("DataLoader worker (pid", "Pin memory thread exited")):
         return f"data.num_workers: a process that fetches batches died ({reason}). Set {REMEDY}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, ConnectionError | EOFError) and any("multiprocessing" in frame.filename for frame in frames):
+        return f"data.num_workers: a process that fetches batches died ({type(error).__name__}). Set {REMEDY}"
     if "unable to allocate shared memory" in str(error):
         return f"data.num_workers: {SHARED_MEMORY} is full. Set {REMEDY}"
     if "/gloo/" in reason and reason.endswith("by peer"):
@@ -62,7 +68,7 @@ def worker_deaths_explained() -> Iterator[None]:
     """Raise `UserError` in place of torch's error about a worker that died."""
     try:
         yield
-    except RuntimeError as error:
+    except DEATHS as error:
         if explanation := explain_death(error):
             raise UserError(explanation) from error
         raise

@@ -163,5 +163,5 @@ def test_each_key_reaches_it(compose_small: Compose) -> None:
 
 
 def test_nothing_is_augmented_where_nothing_is_learned() -> None:
-    with pytest.raises(UserError, match=r"^data\.augment: no such key"):
+    with pytest.raises(UserError, match=r"^data\.augment: only for train.py"):
         build_datamodule("synthetic", {"augment": {"flip": 0.5}})

@@ -100,9 +100,7 @@ def initialize_hydra(config_dir: str | None = None) -> Iterator[None]:
         UserError: the package is installed without `conf/`.
     """
     if not CONF.is_dir():
-        raise UserError(
-            f"{CONF}: no such directory. Install the project from its directory: python -m pip install -e ."
-        )
+        raise UserError(f"{CONF}: no such directory. Type python -m pip install -e . in that of the project")
     search_path = create_config_search_path(str(CONF))
     if config_dir:
         search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}")

@@ -208,8 +208,8 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         elif ABSENT in (before, now):
             last = directory / "checkpoints" / "last.ckpt"
             yield (
-                f"resume={directory}: recorded by another version, since only one of two configurations has {key}. Start "
-                f"a new run with its weights: ckpt_path={last} ckpt_part=weights"
+                f"resume={directory}: recorded by another version, since only one of two configurations has {key}. "
+                f"Start a new run with its weights: ckpt_path={last} ckpt_part=weights"
             )
         elif key not in OVERRIDABLE:
             yield f"{key}={shown(now)}: {directory} was started with {shown(before)}. Type {key}={shown(before)}"
