@@ -79,7 +79,7 @@ def composition_explained(argv: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Hydra raises errors of many types, and prints those of the run itself
-        if isinstance(error, UserError):
+        if isinstance(error, UserError | BrokenPipeError):
             raise
         lines = [] if args.config_path else _explain(args)
         raise UserError(*(lines or [" ".join(str(error).split())])) from error
