@@ -47,6 +47,8 @@ def told_in_one_line() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # the reader of the output has ended
+        raise
     except Exception as error:
         is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         if not (is_full or processes.is_first() or processes.is_left_running()):
