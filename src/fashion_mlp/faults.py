@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from fashion_mlp.errors import UserError
 from fashion_mlp.interruption import Interrupted, StopRequest
 from fashion_mlp.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
-from fashion_mlp.workers import DEATHS, REMEDY, explain_death
+from fashion_mlp.workers import REMEDY, explain_death
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +61,20 @@ def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
     threading.excepthook = _without_traceback  # TensorBoard's writer meets a full disk in a thread of its own
     try:
         yield
-    except (Interrupted, *DEATHS) as error:
-        explanation, hint = explain_death(error), _resume_hint(run_dir)
-        # Lightning fails to clean up after a signal that arrives while it starts a loader.
-        interrupted = error if isinstance(error, Interrupted) else error.__context__
-        if explanation and stop.signum is not None:  # the signal has ended the workers too
-            interrupted = Interrupted(stop.signum)
-        if isinstance(interrupted, Interrupted):
+    except UserError:
+        raise
+    except (Interrupted, Exception) as error:
+        hint = _resume_hint(run_dir)
+        if isinstance(error, OSError) and error.errno in REMEDIES:
+            path = os.fsdecode(error.filename or run_dir)  # bytes from TensorBoard
+            raise UserError(f"{path}: {error.strerror}; {REMEDIES[error.errno]}{hint}") from error
+        # A signal interrupts libraries too, which then fail in ways of their own, and it ends workers.
+        interrupted = error if isinstance(error, Interrupted) else stop.signum and Interrupted(stop.signum)
+        if interrupted:
             raise Interrupted(interrupted.signum, f"{interrupted.message or 'interrupted'}{hint}") from error
-        if not explanation:
-            raise
-        raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
-    except OSError as error:
-        if error.errno not in REMEDIES:
-            raise
-        path = os.fsdecode(error.filename or run_dir)  # bytes from TensorBoard
-        raise UserError(f"{path}: {error.strerror}; {REMEDIES[error.errno]}{_resume_hint(run_dir)}") from error
+        if explanation := explain_death(error):
+            raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
+        raise
     finally:
         threading.excepthook = before
 

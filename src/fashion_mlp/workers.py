@@ -20,8 +20,6 @@ PREFETCHED = 2
 HELD = 2
 """Batches that the main process holds: the current one, and the next, which Lightning prefetches."""
 REMEDY = "data.num_workers=0"
-DEATHS = (RuntimeError, ConnectionError, EOFError)
-"""Errors that the death of a worker raises: of torch, and of the connection through which it shares memory."""
 
 
 def largest_batch(count: int, processes: int = 1) -> int:
@@ -68,7 +66,7 @@ def worker_deaths_explained() -> Iterator[None]:
     """Raise `UserError` in place of torch's error about a worker that died."""
     try:
         yield
-    except DEATHS as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if explanation := explain_death(error):
             raise UserError(explanation) from error
         raise
