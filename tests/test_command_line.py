@@ -51,6 +51,14 @@ def test_all_mistakes_are_reported_together() -> None:
         check([*typed.split(), "sed=1"])
 
 
+@pytest.mark.parametrize(
+    "key", ["run_dir", "hydra.run.dir", "ckpt_path", "data.root", "callbacks.best_checkpoint.dirpath"]
+)
+def test_a_path_of_thousands_of_characters_is_no_crash(key: str) -> None:
+    with contextlib.suppress(UserError):
+        check([f"{key}={'x' * 5000}"])
+
+
 def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match=r"holds a run already"):

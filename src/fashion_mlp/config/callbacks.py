@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from fashion_mlp.config.fields import Count, Expected, Float, Positive, Section, Text, matches
 from fashion_mlp.config.messages import nearest, shown
+from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.monitoring import MONITORED, metric_direction
 
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
@@ -224,11 +225,11 @@ def callback_conflicts(
         if monitor in MONITORED and part.get(name):
             yield f"{key}.{name}={shown(part[name])}: {monitor} would be that of earlier weights. Remove it"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
-        yield from _checkpoint_conflicts(key, part, trainer, is_once_an_epoch=is_once_an_epoch)
+        yield from _checkpoint_conflicts(key, part, run_dir, trainer, is_once_an_epoch=is_once_an_epoch)
 
 
 def _checkpoint_conflicts(
-    key: str, part: dict[str, Any], trainer: dict[str, Any], *, is_once_an_epoch: bool
+    key: str, part: dict[str, Any], run_dir: str, trainer: dict[str, Any], *, is_once_an_epoch: bool
 ) -> Iterator[str]:
     name, dirpath = str(part.get("filename")), part.get("dirpath")
     if part.get("monitor") is None and key == "callbacks.best_checkpoint":
@@ -239,5 +240,8 @@ def _checkpoint_conflicts(
     epochs, every = trainer.get("max_epochs") or 0, part.get("every_n_epochs")
     if every and 0 < epochs < lcm(every, trainer.get("check_val_every_n_epoch") or 1):
         yield f"{key}.every_n_epochs={every}: no checkpoint in {epochs} epochs. Expected at most {epochs}"
-    if dirpath is not None and "${" not in dirpath and (path := Path(dirpath, f"{name}.ckpt")).exists():
-        yield f"{key}.dirpath={dirpath}: {path} exists and would be overwritten. Choose another directory"
+    if dirpath is not None and "${" not in dirpath and not dirpath.startswith(run_dir):
+        if obstacle := find_obstacle(Path(dirpath)):
+            yield f"{key}.dirpath={dirpath}: {obstacle}"
+        elif (path := Path(dirpath, f"{name}.ckpt")).exists():
+            yield f"{key}.dirpath={dirpath}: {path} exists and would be overwritten. Choose another directory"
