@@ -12,7 +12,7 @@ from typing import NamedTuple
 PARENT = os.getppid()
 LAUNCHER = "FASHION_MLP_LAUNCHER"
 """Environment variable with the process of the run that has started this one, as Lightning does it."""
-GRACE = 5.0
+GRACE = 15.0
 """Seconds in which a run whose first process has failed ends the others."""
 
 
