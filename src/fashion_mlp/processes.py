@@ -62,7 +62,7 @@ def end_with_launcher() -> None:
     """
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         os.environ[LAUNCHER] = str(os.getpid())
-    elif LAUNCHER in os.environ:
+    elif LAUNCHER in os.environ and launch() is None:  # torchrun and srun end their processes themselves
         threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHER]),), daemon=True).start()
 
 
