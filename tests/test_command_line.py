@@ -29,6 +29,8 @@ FINE = [
     "sweep=optuna optimizer=sgd,adam optimizer.lr=tag(log,interval(1e-3,1e-1)) model.width=choice(64,128)",
     "-m sweep=optuna model=linear model.hidden_sizes=[] experiment=fast",
     "seed=1,2 -m optimizer=sgd",
+    "sweep=optuna data=image_folder data.img_dir=src data.val_img_dir=tests data.val_size=0",
+    "sweep=optuna hydra.sweeper.n_trials=${hydra.sweeper.n_jobs}",
     "optimizer.lr=${label_smoothing} label_smoothing=0.1",
     "hydra.run.dir=runs/${optimizer.lr}",
     "+callbacks.best_checkpoint.save_top_k=3",

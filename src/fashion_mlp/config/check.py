@@ -54,10 +54,10 @@ def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problem
     if OmegaConf.is_missing(node, name):
         problems[key] = f"{key}: missing value. Type {key}=..."
         return UNKNOWN
-    raw: Any = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
     try:
         value = node[name]
     except OmegaConfBaseException as error:
+        raw: Any = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
         reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
         if "HydraConfig" not in reason and "hydra" not in str(raw):
             problems[key] = f"{key}={raw}: cannot be resolved: {reason}"

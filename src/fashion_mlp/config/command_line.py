@@ -131,9 +131,7 @@ def _reason(parser: OverridesParser, text: str) -> str:
     if text.count("'") % 2 or text.count('"') % 2:
         return "a quote is not closed"
     if not has_value:
-        return (
-            f"no value. Type {text}=..." if re.fullmatch(r"[\w./]+", text) else "cannot be parsed. Expected key=value"
-        )
+        return f"no value. Type {text}=..." if re.fullmatch(r"[\w./]+", text) else UNPARSED
     quoted = f"{key}='{value}'" if "/" in value else text  # a path, such as epoch=1-step=20.ckpt
     for repaired in (f"{text}]", f"{key.strip()}={value.strip()}", quoted, text.strip("'\"")):
         if repaired != text and _parsed(parser, repaired) is not None:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fashion_mlp.config.check import find_problems, section_problems
 from fashion_mlp.config.command_line import MAX_VALUES, parse_overrides, values
 from fashion_mlp.config.messages import nearest, nearest_key, shown
-from fashion_mlp.config.schema import LayersConfig, SearchConfig
+from fashion_mlp.config.schema import LayersConfig, SearchConfig, holds_out_images
 from fashion_mlp.sweep.launchers import why_not
 
 REMOVABLE = ("callbacks.", "logger.", "hydra.")
@@ -49,7 +49,7 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
             problems.append(f"{' '.join(combination) or config_name}: {reason}")
         else:
             problems += _composed_problems(cfg, choices, settings, multirun=multirun)
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(filter(None, problems)))  # no message: a value that is known only in the run
 
 
 def check_options(texts: Sequence[str]) -> tuple[list[Override], list[Override], list[str]]:
@@ -118,7 +118,7 @@ def _jobs(cfg: DictConfig, swept: Sequence[tuple[Override, list[Any]]]) -> Itera
 
 
 def _search_problems(cfg: DictConfig, typed: set[str]) -> Iterator[str]:
-    if cfg.data.get("val_size") == 0:
+    if not holds_out_images(cfg.data):
         yield "data.val_size=0: a search compares val/acc. Set data.val_size above 0"
     if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
         yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"

@@ -5,7 +5,7 @@ A part of the configuration whose `_target_` no model names is accepted as it is
 `trainer.py`, those of callbacks in `callbacks.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ctypes import c_float
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -318,6 +318,11 @@ class CheckpointConfig(Section):
     every_n_seconds: AboveZero | None
 
 
+def holds_out_images(data: Mapping[str, Any]) -> bool:
+    """Return True if the arguments of a data module give it images for validation."""
+    return data.get("val_size") != 0 or any(data.get(name) for name in ("val_annotations_file", "val_img_dir"))
+
+
 def _has_target(part: dict[str, Any]) -> dict[str, Any]:
     if part and not part.get("_target_"):
         raise ValueError
@@ -353,8 +358,7 @@ class RunConfig(Section):
     @property
     def has_validation(self) -> bool:
         """Whether images are held out for validation."""
-        sources = ("val_annotations_file", "val_img_dir")
-        return self.data.get("val_size") != 0 or any(self.data.get(name) for name in sources)
+        return holds_out_images(self.data)
 
     @property
     def augment(self) -> dict[str, Any]:
