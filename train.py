@@ -31,16 +31,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.callback import composition_explained
 from fashion_mlp.config.command_line import flags_first, without_outputs
+from fashion_mlp.config.compose import composition_explained
 from fashion_mlp.config.resume import expand_resume, record, resume
-from fashion_mlp.errors import told_in_one_line
-from fashion_mlp.interruption import exit_on_signal
-from fashion_mlp.loading import loading_torch
-from fashion_mlp.processes import end_with_launcher, is_first
-from fashion_mlp.run_directory import removed_unless_started
+from fashion_mlp.runtime.console import exit_on_closed_stdout
+from fashion_mlp.runtime.errors import told_in_one_line
+from fashion_mlp.runtime.imports import loading_torch
+from fashion_mlp.runtime.ranks import end_with_launcher, is_first
+from fashion_mlp.runtime.run_directory import removed_unless_started
+from fashion_mlp.runtime.signals import exit_on_signal
 from fashion_mlp.sweep import run_job, typed_overrides
-from fashion_mlp.terminal import exit_on_closed_stdout
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

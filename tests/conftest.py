@@ -20,9 +20,9 @@ from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
-from fashion_mlp.config.callback import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
+from fashion_mlp.config.compose import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.explain import check_options, explain
 
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.

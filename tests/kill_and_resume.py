@@ -30,7 +30,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp import training  # noqa: F401, training for the forked processes
-from fashion_mlp.config.callback import initialize_hydra
+from fashion_mlp.config.compose import initialize_hydra
 from fashion_mlp.config.explain import explain
 from fashion_mlp.data import SyntheticDataModule
 

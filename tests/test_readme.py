@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fashion_mlp.cli import main
+from fashion_mlp.cli.main import main
 from fashion_mlp.data.garments import draw_garments
 from tests.conftest import ROOT, Run
 

@@ -167,7 +167,7 @@ def test_ctrl_c_during_an_import_leaves_nothing(tmp_path: Path, program: str, mo
     environment = os.environ | {"PYTHONPATH": stub(tmp_path, module, interrupt)}
     code = {
         "train.py": [str(ROOT / "train.py"), *SMALL],
-        "fashion-mlp": ["-c", "from fashion_mlp.cli import main; main(['evaluate', 'best.ckpt'])"],
+        "fashion-mlp": ["-c", "from fashion_mlp.cli.main import main; main(['evaluate', 'best.ckpt'])"],
     }
     command = [sys.executable, *code[program]]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

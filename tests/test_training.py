@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
 

@@ -13,8 +13,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from fashion_mlp.batches import limited
 from fashion_mlp.data import Augmentation
+from fashion_mlp.data.batches import limited
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import Schedule
 

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.errors import UserError
-from fashion_mlp.memory import is_shortage
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.oom import is_shortage
 
 STEPS = 100
 """Length of the run for which a schedule is tried."""

@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from fashion_mlp.monitoring import metric_direction
+from fashion_mlp.config.monitoring import metric_direction
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -22,26 +22,28 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from fashion_mlp import __version__, memory, processes, report, run_directory, several_steps
-from fashion_mlp.atomic import remove_partial
-from fashion_mlp.batches import check_batches
+from fashion_mlp import __version__, multi_step
 from fashion_mlp.callbacks import FinalFigures, LastCheckpoint
-from fashion_mlp.callbacks.last_checkpoint import written_checkpoints
-from fashion_mlp.charts import rewind_logs
-from fashion_mlp.checkpoint import read_checkpoint
-from fashion_mlp.checkpoint_io import AtomicCheckpointIO
+from fashion_mlp.checkpoint.initial import find_start
+from fashion_mlp.checkpoint.io import AtomicCheckpointIO
+from fashion_mlp.checkpoint.load import read_checkpoint
+from fashion_mlp.checkpoint.log_files import rewind_logs
+from fashion_mlp.checkpoint.training_state import written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
+from fashion_mlp.config.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.data.batches import check_batches
 from fashion_mlp.dry_run import dry_run
-from fashion_mlp.errors import UserError
-from fashion_mlp.faults import faults_explained
-from fashion_mlp.interruption import StopRequest
-from fashion_mlp.monitoring import OBJECTIVES, monitor_arguments
-from fashion_mlp.several_steps import SeveralStepsClassifier
-from fashion_mlp.starting_point import find_start
-from fashion_mlp.tensorboard import SAMPLES, ended, recorded
-from fashion_mlp.terminal import silence_libraries
+from fashion_mlp.multi_step import SeveralStepsClassifier
+from fashion_mlp.reporting import summary
+from fashion_mlp.reporting.tensorboard import SAMPLES, ended, recorded
+from fashion_mlp.runtime import oom, ranks, run_directory
+from fashion_mlp.runtime.atomic import remove_partial
+from fashion_mlp.runtime.console import silence_libraries
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.os_errors import faults_explained
+from fashion_mlp.runtime.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +76,16 @@ def train(
     if not torch.cuda.is_available():
         # Lightning sets this for forked processes with GPUs; without one it makes each optimizer step look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    processes.ignore_slurm_allocation()
+    ranks.ignore_slurm_allocation()
     run_dir = run_directory.resolve(cfg.run_dir)
     cfg = _with_absolute_paths(cfg)
     cfg.run_dir = str(run_dir)
     stop = StopRequest()
-    shortage_told = memory.shortage_told(memory.remedy_for(cfg))
+    shortage_told = oom.shortage_told(oom.remedy_for(cfg))
     with stop.listening(), faults_explained(run_dir, stop), shortage_told, run_directory.removed_unless_started():
-        if processes.is_first() and not resumed:
+        if ranks.is_first() and not resumed:
             run_directory.create(run_dir)
-        with run_directory.lock(run_dir) if processes.is_first() else nullcontext():
+        with run_directory.lock(run_dir) if ranks.is_first() else nullcontext():
             return _train(cfg, overrides, run_dir, stop, resumed, before_fit or (lambda: None))
 
 
@@ -107,7 +109,7 @@ def _train(
     datamodule.prepare_data()
     datamodule.setup("fit")
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
-    if several_steps.is_possible(cfg.trainer, callbacks):
+    if multi_step.is_possible(cfg.trainer, callbacks):
         datamodule.fetch_several(cfg.steps_per_execution)
     check_batches(cfg, datamodule, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
@@ -120,7 +122,7 @@ def _train(
         torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
 
     if trainer.is_global_zero:
-        log.info(report.announcement(classifier, datamodule, trainer, run_dir, cfg.seed, start))
+        log.info(summary.announcement(classifier, datamodule, trainer, run_dir, cfg.seed, start))
         before_fit()
         run_directory.keep(run_dir)
         remove_partial(run_dir / run_directory.CHECKPOINTS)
@@ -140,7 +142,7 @@ def _train(
                 stop.use_default_handlers()  # until the processes have met
             trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
         seconds = time.perf_counter() - classifier.began
-        stopped_early = report.stop_reason(trainer)
+        stopped_early = summary.stop_reason(trainer)
         if stopped_early and trainer.is_global_zero:
             log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
 
@@ -158,20 +160,20 @@ def _train(
                 "stopped_early": stopped_early,
                 "seconds": seconds,
                 "samples_per_second": classifier.samples_seen * trainer.world_size / seconds,
-                "device": report.device_name(trainer),
-                "parameters": report.num_parameters(classifier),
+                "device": summary.device_name(trainer),
+                "parameters": summary.num_parameters(classifier),
                 "overrides": list(overrides),
                 "checkpoint": chosen and str(_relative(chosen, run_dir)),
-                **report.versions(),
+                **summary.versions(),
             }
-            report.write_metrics(run_dir / "metrics.json", metrics | {"complete": False})
+            summary.write_metrics(run_dir / "metrics.json", metrics | {"complete": False})
             for callback in callbacks:
                 if isinstance(callback, FinalFigures):
                     callback.save_figures(trainer, classifier)
-            report.write_metrics(run_dir / "metrics.json", metrics | {"complete": True})
+            summary.write_metrics(run_dir / "metrics.json", metrics | {"complete": True})
     if trainer.is_global_zero:
         has_charts = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
-        log.info(report.results(metrics, chosen, run_dir, has_charts=has_charts))
+        log.info(summary.results(metrics, chosen, run_dir, has_charts=has_charts))
     objective = OBJECTIVES[0] if datamodule.has_validation else OBJECTIVES[-1]
     if objective not in metrics:
         raise UserError(
@@ -270,7 +272,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
         return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if cause is not None and (isinstance(cause, UserError) or memory.is_shortage(cause)):
+        if cause is not None and (isinstance(cause, UserError) or oom.is_shortage(cause)):
             raise cause from None
         raise UserError(f"{key}: {cause or error}") from error
     except OmegaConfBaseException as error:

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from fashion_mlp.errors import UserError, told_in_one_line
+from fashion_mlp.runtime.errors import UserError, told_in_one_line
 
 
 class OptunaSweeper(Sweeper):
@@ -43,7 +43,7 @@ class OptunaSweeper(Sweeper):
         assert self.launcher is not None
         with told_in_one_line():
             try:
-                from fashion_mlp.search import search
+                from fashion_mlp.sweep.optuna import search
             except ModuleNotFoundError as error:
                 if error.name != "optuna":
                     raise

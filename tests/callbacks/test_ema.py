@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from typing_extensions import override
 
-from fashion_mlp import evaluation
 from fashion_mlp.callbacks import ema
-from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import build_datamodule
-from fashion_mlp.errors import UserError
+from fashion_mlp.inference import evaluate
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
 
@@ -49,7 +49,7 @@ def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
     data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
     data.setup("fit")
     data.setup("test")
-    loss: float = evaluation.summarize(evaluation.run(classifier, data.loader(part)), classifier.class_names)["loss"]
+    loss: float = evaluate.summarize(evaluate.run(classifier, data.loader(part)), classifier.class_names)["loss"]
     return loss
 
 

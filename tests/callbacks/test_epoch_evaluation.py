@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.checkpoint import load_classifier
+from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.data import build_datamodule
-from fashion_mlp.evaluation import run, summarize
+from fashion_mlp.inference.evaluate import run, summarize
 from fashion_mlp.training import train
 from tests.conftest import Compose
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from fashion_mlp import figures
+from fashion_mlp.reporting import figures
 from fashion_mlp.training import train
 from tests.conftest import Compose
 

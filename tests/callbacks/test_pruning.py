@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
 from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
-from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study  # noqa: E402
+from fashion_mlp.sweep.optuna.study import ATTEMPT, PRUNED, open_study  # noqa: E402
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.data.files import DataFile
+from fashion_mlp.data.download import DataFile
 
 
 @dataclass

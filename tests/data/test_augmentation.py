@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule, build_datamodule
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import build
 from tests.conftest import Compose
 

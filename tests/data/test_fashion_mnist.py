@@ -9,7 +9,7 @@ from torchvision.datasets import FashionMNIST
 
 from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.data.fashion_mnist import FILES
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 from tests.data.conftest import Site, serve
 
 

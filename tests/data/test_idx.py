@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fashion_mlp.data.idx import image_file, label_file, read_array, read_split, write_split
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fashion_mlp.data import SyntheticDataModule
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 
 @pytest.fixture

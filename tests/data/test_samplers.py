@@ -7,7 +7,7 @@ import torch
 
 from fashion_mlp.data.dataset import ImageDataset
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 
 def numbered(count: int) -> ImageDataset:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli import main
+from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.demo.answers import answer_file, answer_image, as_png
-from fashion_mlp.demo.known_images import confident_mistakes, test_images
+from fashion_mlp.demo.gallery import confident_mistakes, test_images
 from fashion_mlp.models import MLP
 
 test_images.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fashion_mlp.models import MLP
-from fashion_mlp.models.pixels import PiecewiseLinearEncoding, PixelNormalization
+from fashion_mlp.models.preprocessing import PiecewiseLinearEncoding, PixelNormalization
 
 
 def kinds(model: MLP) -> list[str]:

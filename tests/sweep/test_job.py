@@ -10,12 +10,12 @@ from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.errors import UserError
-from fashion_mlp.report import write_metrics
+from fashion_mlp.config.records import error_in, jobs_in
+from fashion_mlp.reporting.summary import write_metrics
+from fashion_mlp.runtime.console import ConsoleHandler
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.sweep import job
 from fashion_mlp.sweep.job import run_job
-from fashion_mlp.sweep.records import error_in, jobs_in
-from fashion_mlp.terminal import ConsoleHandler
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fashion_mlp.config.records import JobRecord
 from fashion_mlp.sweep.leaderboard import WIDTH, table, write_csv
-from fashion_mlp.sweep.records import JobRecord
 
 
 def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobRecord:

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from fashion_mlp.config.records import JobRecord
 from fashion_mlp.config.resume import check_same_sweep, expand_resume
-from fashion_mlp.errors import UserError
-from fashion_mlp.sweep.records import JobRecord
+from fashion_mlp.runtime.errors import UserError
 from tests.conftest import check
 
 HYDRAS_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]

@@ -6,9 +6,9 @@ from functools import partial
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from fashion_mlp.errors import UserError
-from fashion_mlp.monitoring import OBJECTIVES
-from fashion_mlp.search.study import ATTEMPT, PRUNED, open_study
+from fashion_mlp.config.monitoring import OBJECTIVES
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.sweep.optuna.study import ATTEMPT, PRUNED, open_study
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from fashion_mlp.faults import warn_on_failure
+from fashion_mlp.runtime.os_errors import warn_on_failure
 
 
 class WeightHistograms(Callback):

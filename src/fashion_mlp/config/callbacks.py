@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from fashion_mlp.config.fields import Count, Expected, Float, Positive, Section, Text, matches
 from fashion_mlp.config.messages import nearest, shown
+from fashion_mlp.config.monitoring import MONITORED, metric_direction
 from fashion_mlp.config.paths import find_obstacle
-from fashion_mlp.monitoring import MONITORED, metric_direction
 
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 """Endings of the files that figures are saved as."""

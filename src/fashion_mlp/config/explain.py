@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp.config.check import find_problems, section_problems
 from fashion_mlp.config.command_line import MAX_VALUES, parse_overrides, values
+from fashion_mlp.config.launchers import why_not
 from fashion_mlp.config.messages import nearest, nearest_key, shown
 from fashion_mlp.config.schema import LayersConfig, SearchConfig, holds_out_images
-from fashion_mlp.sweep.launchers import why_not
 
 REMOVABLE = ("callbacks.", "logger.", "hydra.")
 """Where a key may be removed with `~`."""

@@ -15,12 +15,12 @@ import yaml
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fashion_mlp.atomic import replacing
 from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.messages import shown
-from fashion_mlp.errors import UserError
-from fashion_mlp.run_directory import hydra_quote, relative_to_cwd
-from fashion_mlp.sweep.records import METRICS, JobRecord, objective_in, result_in
+from fashion_mlp.config.records import METRICS, JobRecord, objective_in, result_in
+from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
 
 log = logging.getLogger(__name__)
 

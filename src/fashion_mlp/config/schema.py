@@ -36,8 +36,8 @@ from fashion_mlp.config.fields import (
     matches,
 )
 from fashion_mlp.config.messages import shown
+from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.config.paths import find_obstacle, is_same_path, missing_path
-from fashion_mlp.monitoring import MONITORED
 
 MAX_WEIGHTS = 10**10
 """Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam."""

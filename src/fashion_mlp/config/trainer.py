@@ -9,7 +9,6 @@ from annotated_types import Ge
 from pydantic import AfterValidator
 from typing_extensions import override
 
-from fashion_mlp import processes
 from fashion_mlp.config.fields import (
     AtLeastZero,
     Count,
@@ -24,6 +23,7 @@ from fashion_mlp.config.fields import (
     matches,
 )
 from fashion_mlp.config.messages import shown
+from fashion_mlp.runtime import ranks
 
 MAX_PROCESSES_PER_CORE = 8
 UNLIMITED = Ge(-1)
@@ -137,7 +137,7 @@ class TrainerConfig(Section):
         settings = f"devices={shown(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or _num_gpus()) * self.num_nodes > 1:
             yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
-        launch = processes.launch()
+        launch = ranks.launch()
         if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
         if launch is not None and (devices or launch.devices, self.num_nodes) != (launch.devices, launch.nodes):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.datasets import FashionMNIST
 from typing_extensions import override
 
-from fashion_mlp.data.files import DataFile, ensure_files
+from fashion_mlp.data.download import DataFile, ensure_files
 from fashion_mlp.data.idx import count_images, image_file, label_file, read_split
 from fashion_mlp.data.module import ImageDataModule
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashion_mlp.atomic import replacing
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.errors import UserError
 
 UNSIGNED_BYTES = 8
 """The type of these files."""

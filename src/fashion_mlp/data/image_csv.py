@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import override
 
-from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule, read_image
-from fashion_mlp.data.pictures import Mode
-from fashion_mlp.errors import MANY, UserError
+from fashion_mlp.data.custom_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.image_io import Mode
+from fashion_mlp.runtime.errors import MANY, UserError
 
 MAX_BYTES = 100_000_000
 """Of a CSV: more than a million rows."""

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from fashion_mlp.data.own_images import Labelled, OwnImagesDataModule, read_image
-from fashion_mlp.data.pictures import SUFFIXES, left_out, why_left_out
-from fashion_mlp.errors import UserError
-from fashion_mlp.processes import is_first
+from fashion_mlp.data.custom_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.image_io import SUFFIXES, left_out, why_left_out
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.ranks import is_first
 
 log = logging.getLogger(__name__)
 

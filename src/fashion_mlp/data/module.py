@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, as_is, held_out_count, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
-from fashion_mlp.workers import largest_batch, workers_that_fit
+from fashion_mlp.runtime.workers import largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
 

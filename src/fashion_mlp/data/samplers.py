@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset, DistributedSampler
 from typing_extensions import override
 
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 
 class TrainingOrder(DistributedSampler[Any]):

@@ -7,11 +7,11 @@ from torch import Tensor
 from torchvision.datasets import FashionMNIST
 from typing_extensions import override
 
-from fashion_mlp.atomic import replacing
-from fashion_mlp.data.files import locked, sha256_of
+from fashion_mlp.data.download import locked, sha256_of
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.idx import count_images, image_file, label_file, read_split, write_split
 from fashion_mlp.data.module import ImageDataModule
+from fashion_mlp.runtime.atomic import replacing
 
 CHECKSUMS = "SHA256SUMS"
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.prediction import prepare
+from fashion_mlp.inference.predict import prepare
 
 MAX_BYTES = 20_000_000
 """Of an uploaded file: more than a phone's photographs have."""

@@ -11,10 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answer_column import render_file
 from fashion_mlp.demo.answers import MAX_BYTES
 from fashion_mlp.demo.guard import Guard
 from fashion_mlp.demo.page import STYLE, THEME, build
+from fashion_mlp.demo.results_panel import render_file
 
 MAX_EVENT_BYTES = 10_000
 """Limit for the body of a Gradio event: the number of a test image, and what surrounds it."""

@@ -8,9 +8,9 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answer_column import ASK, AnswerColumn
 from fashion_mlp.demo.answers import MAX_BYTES
-from fashion_mlp.demo.known_images import KnownImage, confident_mistakes, test_images
+from fashion_mlp.demo.gallery import KnownImage, confident_mistakes, test_images
+from fashion_mlp.demo.results_panel import ASK, AnswerColumn
 
 FOLDER = Path(__file__).parent
 STYLE = FOLDER / "page.css"

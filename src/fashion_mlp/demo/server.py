@@ -13,7 +13,7 @@ import uvicorn
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.errors import UserError
+from fashion_mlp.runtime.errors import UserError
 
 FIRST_PORT, PORTS = 7860, 100
 """Where a free port is looked for: Gradio's habit."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fashion_mlp.models.dropout import Dropout
 from fashion_mlp.models.initialization import initialize
-from fashion_mlp.models.pixels import PiecewiseLinearEncoding, PixelNormalization
+from fashion_mlp.models.preprocessing import PiecewiseLinearEncoding, PixelNormalization
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,

@@ -16,14 +16,14 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
+from fashion_mlp.config.records import jobs_in
 from fashion_mlp.config.resume import check_same_sweep
-from fashion_mlp.errors import UserError, told_in_one_line
-from fashion_mlp.interruption import EXIT_HOOKS
-from fashion_mlp.processes import is_first
-from fashion_mlp.run_directory import lock, resolve
+from fashion_mlp.runtime.errors import UserError, told_in_one_line
+from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.run_directory import lock, resolve
+from fashion_mlp.runtime.signals import EXIT_HOOKS
 from fashion_mlp.sweep.job import is_search
 from fashion_mlp.sweep.leaderboard import ranked, table, write_csv
-from fashion_mlp.sweep.records import jobs_in
 
 log = logging.getLogger(__name__)
 

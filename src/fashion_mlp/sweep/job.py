@@ -10,11 +10,11 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from fashion_mlp import run_directory
-from fashion_mlp.errors import UserError
+from fashion_mlp.config.records import ERROR, objective_in, record_error, result_in, typed_overrides
+from fashion_mlp.runtime import run_directory
+from fashion_mlp.runtime.console import begin_lines_with
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.sweep.gpus import own_gpu
-from fashion_mlp.sweep.records import ERROR, objective_in, record_error, result_in, typed_overrides
-from fashion_mlp.terminal import begin_lines_with
 
 log = logging.getLogger(__name__)
 

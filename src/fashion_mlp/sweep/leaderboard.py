@@ -7,8 +7,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from fashion_mlp.monitoring import OBJECTIVES, metric_direction
-from fashion_mlp.sweep.records import JobRecord
+from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.config.records import JobRecord
 
 WIDTH = 100
 """Columns of the terminal."""

@@ -1,0 +1,105 @@
+"""Pictures of an evaluation: the confusion matrix and the most confident mistakes."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from typing_extensions import override
+
+from fashion_mlp.callbacks.final_figures import FinalFigures
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.inference.evaluate import Outcome, most_confident_mistakes
+from fashion_mlp.reporting import figures
+from fashion_mlp.reporting.loggers import log_picture
+from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.os_errors import warn_on_failure
+
+
+class EvaluationPictures(FinalFigures):
+    """Draw the confusion matrix and the most confident mistakes, for the loggers that take pictures.
+
+    Of the validation every `every_n_epochs` epochs; of the test, also into files. With more than
+    `figures.MAX_MATRIX_CLASSES` classes there is no confusion matrix.
+
+    Args:
+        folder: where `confusion_matrix.png` and `mistakes.png` of the test are written.
+        every_n_epochs: how often the validation is drawn.
+        count: mistakes shown at most; with several processes, those of the first.
+    """
+
+    def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 16) -> None:
+        self.folder = Path(folder)
+        self.every_n_epochs = every_n_epochs
+        self.count = count
+        self._matrix: Tensor | None = None
+        self._mistakes: list[Tensor] = []
+        """Images, logits and labels."""
+
+    @override
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        if self._is_due(trainer):
+            self._update(outputs, *batch)
+
+    @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._is_due(trainer):
+            self._sum_matrices(trainer)
+            if trainer.is_global_zero:
+                assert isinstance(pl_module, Classifier)
+                self._draw(trainer, pl_module, "val")
+
+    @override
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._update(outputs, *batch)
+
+    @override
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sum_matrices(trainer)
+
+    @override
+    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+        self._draw(trainer, classifier, "test", self.folder)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return bool(trainer.loggers) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+    def _update(self, logits: Tensor, images: Tensor, labels: Tensor) -> None:
+        if logits.shape[1] <= figures.MAX_MATRIX_CLASSES:
+            matrix = multiclass_confusion_matrix(logits.argmax(1), labels, logits.shape[1])
+            self._matrix = matrix if self._matrix is None else self._matrix + matrix
+        parts = [images, logits, labels]
+        if self._mistakes:
+            parts = [torch.cat(pair) for pair in zip(self._mistakes, parts, strict=True)]
+        worst = most_confident_mistakes(Outcome(*parts[1:]), self.count)
+        self._mistakes = [part[worst] for part in parts]
+
+    def _sum_matrices(self, trainer: Trainer) -> None:
+        """Sum the confusion matrices of all processes."""
+        if self._matrix is not None:
+            self._matrix = trainer.strategy.reduce(self._matrix, reduce_op="sum")
+
+    def _draw(self, trainer: Trainer, classifier: Classifier, stage: str, folder: Path | None = None) -> None:
+        names, drawings = classifier.class_names, dict[str, Callable[[], Figure]]()
+        if self._matrix is not None:
+            drawings["confusion_matrix"] = partial(figures.confusion_matrix, self._matrix.cpu(), names)
+        if self._mistakes and len(self._mistakes[0]):
+            images, logits, labels = (part.cpu() for part in self._mistakes)
+            drawings["mistakes"] = partial(figures.predictions, images, logits.softmax(1), labels, names)
+        self._matrix, self._mistakes = None, []
+        for name, draw in drawings.items():
+            with warn_on_failure(f"{stage}/{name}"):
+                picture = figures.png(draw())
+                if folder is not None:
+                    with replacing(folder / f"{name}.png") as file:
+                        file.write(picture)
+                log_picture(trainer.loggers, f"{stage}/{name}", picture, trainer.global_step)

@@ -1,0 +1,41 @@
+"""A picture of the first test images with their predictions, in the run's folder."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import override
+
+from fashion_mlp.callbacks.final_figures import FinalFigures
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.reporting import figures
+from fashion_mlp.runtime.os_errors import warn_on_failure
+
+
+class PredictionPicture(FinalFigures):
+    """Save the first test images with predicted and true classes.
+
+    Args:
+        path: the picture file to write.
+        count: how many images, at most a batch.
+    """
+
+    def __init__(self, path: str, count: int = 16) -> None:
+        self.path = Path(path)
+        self.count = count
+        self._predicted: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @override
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if batch_idx == 0:
+            images, labels = (part[: self.count].cpu() for part in batch)
+            self._predicted = images, outputs[: self.count].float().softmax(1).cpu(), labels
+
+    @override
+    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+        if self._predicted is not None:
+            with warn_on_failure(self.path.name):
+                figures.save(figures.predictions(*self._predicted, classifier.class_names), self.path)

@@ -1,0 +1,120 @@
+"""What a job leaves in its folder: `metrics.json` once it is complete, or else `error.json` if it failed.
+
+Both name the job's overrides, so that a folder speaks for itself, whichever process wrote it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import OmegaConf
+
+from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.runtime.errors import UserError
+
+METRICS = "metrics.json"
+ERROR = "error.json"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job that has ended.
+
+    Args:
+        folder: where it ran.
+        name: its folder within the sweep's, which is its number unless `hydra.sweep.subdir` says otherwise.
+        overrides: its overrides by their keys.
+        metrics: what it measured; empty if it failed.
+        error: why it failed, in one line; empty if it did not.
+    """
+
+    folder: Path
+    name: str
+    overrides: Mapping[str, str]
+    metrics: Mapping[str, Any]
+    error: str = ""
+
+    @property
+    def objective(self) -> str:
+        """What a job is judged by: never by the test images."""
+        return objective_in(self.metrics)
+
+    @property
+    def score(self) -> float:
+        """The objective as a number of which more is better; a NaN is the worst."""
+        value = float(self.metrics[self.objective])
+        return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
+
+
+def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a job as they were typed, with their interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
+
+
+def objective_in(metrics: Mapping[str, Any]) -> str:
+    """Return the objective that some metrics hold."""
+    return next((name for name in OBJECTIVES if name in metrics), OBJECTIVES[-1])
+
+
+def result_in(folder: Path) -> dict[str, Any] | None:
+    """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
+    metrics = _read(folder / METRICS) or {}
+    is_whole = (
+        metrics.get("complete") is True
+        and type(metrics.get("epochs")) is int
+        and isinstance(metrics.get("overrides"), list)
+        and isinstance(metrics.get(objective_in(metrics)), int | float)
+    )
+    return metrics if is_whole else None
+
+
+def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
+    """Write down why a job failed, and return it as one line."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ERROR).write_text(json.dumps({"error": line, "overrides": list(overrides)}, indent=2) + "\n")
+    return line
+
+
+def error_in(folder: Path) -> str:
+    """Return why a job failed, as far as its folder says it."""
+    return str((_read(folder / ERROR) or {}).get("error", "its process ended"))
+
+
+def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
+    """Return the jobs of a sweep that have ended, in order.
+
+    Args:
+        sweep_dir: the sweep's folder.
+        pattern: what the folders of jobs look like within it.
+    """
+    jobs = []
+    for folder in sorted(filter(Path.is_dir, sweep_dir.glob(pattern)), key=_in_order):
+        metrics, failure = result_in(folder), _read(folder / ERROR)
+        record = metrics or failure
+        if record is not None and isinstance(record.get("overrides"), list):
+            overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}
+            error = "" if metrics else str(record.get("error"))
+            jobs.append(JobRecord(folder, str(folder.relative_to(sweep_dir)), overrides, metrics or {}, error))
+    return jobs
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):  # absent, or cut off, or not what a job wrote
+        return None
+    if not isinstance(content, dict):
+        return None
+    # Metrics, which have a slash in their names, are null where they are NaN or infinite.
+    return {key: math.nan if value is None and "/" in key else value for key, value in content.items()}
+
+
+def _in_order(folder: Path) -> tuple[int, str]:
+    return int(folder.name) if folder.name.isdecimal() else -1, str(folder)

@@ -1,0 +1,56 @@
+"""What an epoch's minibatches must be: known once the data are read, and told before training begins."""
+
+from itertools import count as count_from
+from math import ceil
+
+from omegaconf import DictConfig
+
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.runtime.errors import UserError
+
+
+def limited(batches: int, limit: int | float | None) -> int:
+    """Return how many of an epoch's batches are used under `trainer.limit_train_batches`."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
+    """Check that the batches of each stage suit what the configuration does with them.
+
+    Args:
+        cfg: the configuration.
+        datamodule: of the run, set up for "fit".
+        processes: the number of processes, each of which takes its share of the images.
+
+    Raises:
+        UserError: a key must be changed.
+    """
+    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    if cfg.test:
+        images["test"] = datamodule.num_test_images()
+    share, size, trainer = ceil(images["train"] / processes), datamodule.batch_size, cfg.trainer
+    batches = ceil(share / size)
+    used = limited(batches, trainer.limit_train_batches)
+    for stage, count in images.items():
+        total = batches if stage == "train" else ceil(count / processes / datamodule.eval_batch_size)
+        name = "overfit_batches" if trainer.overfit_batches and stage != "test" else f"limit_{stage}_batches"
+        if total and limited(total, trainer[name]) == 0:
+            raise UserError(
+                f"trainer.{name}={trainer[name]}: less than one of {total:,} batches. Expected a number of batches, or "
+                f"a fraction of at least {1 / total:.2g}"
+            )
+    interval, each_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
+    if isinstance(interval, int) and each_epoch and interval > used and not trainer.fast_dev_run:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {used:,} steps; lower it, or count over epochs with "
+            "trainer.check_val_every_n_epoch=null"
+        )
+    has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
+    if has_norm and share % size == 1 and used == batches:
+        other = next(other for other in count_from(size + 1) if share % other != 1)
+        raise UserError(
+            f"model.norm=batch: the last minibatch of an epoch would hold one image, of which there is no deviation; "
+            f"use data.batch_size={other}, or change data.val_size by one"
+        )

@@ -1,0 +1,1 @@
+"""Figures, TensorBoard and the summary on the terminal."""

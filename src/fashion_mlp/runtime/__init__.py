@@ -1,0 +1,1 @@
+"""What every process needs: errors, signals, ranks, the console, files."""

@@ -1,5 +1,0 @@
-"""`sweep=optuna`: a search for the best configuration. Needs the extra `sweep`."""
-
-from fashion_mlp.search.loop import search
-
-__all__ = ["search"]

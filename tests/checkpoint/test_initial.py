@@ -1,0 +1,56 @@
+"""A checkpoint that training continues from has its whole state."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fashion_mlp.checkpoint.initial import last_state, named_state
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.training import train
+from tests.conftest import Compose
+
+INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "callbacks": lambda checkpoint: checkpoint.pop("callbacks"),
+    "global_step": lambda checkpoint: checkpoint.pop("global_step"),
+    "loops": lambda checkpoint: checkpoint.pop("loops"),
+    "lr_schedulers": lambda checkpoint: checkpoint.pop("lr_schedulers"),
+    "optimizer_states": lambda checkpoint: checkpoint.pop("optimizer_states"),
+    "LastCheckpoint": lambda checkpoint: checkpoint["callbacks"].pop("LastCheckpoint"),
+}
+
+
+@pytest.fixture
+def checkpoints(compose_small: Compose) -> Path:
+    """Return the folder of a run's checkpoints."""
+    cfg = compose_small("run", "logger=none", "test=false")
+    train(cfg)
+    return Path(cfg.run_dir) / "checkpoints"
+
+
+def test_an_incomplete_last_checkpoint_is_not_resumed_from(checkpoints: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = (checkpoints / "last.ckpt").read_bytes()
+    for name, remove in INCOMPLETE.items():
+        caplog.clear()
+        (checkpoints / "last.ckpt").write_bytes(whole)
+        assert last_state(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
+        content = torch.load(checkpoints / "last.ckpt", weights_only=True)
+        remove(content)
+        torch.save(content, checkpoints / "last.ckpt")
+        assert last_state(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
+        assert f"last.ckpt: is incomplete (it has no {name!r} entry)" in caplog.text
+    (checkpoints / "last.ckpt").replace(checkpoints / "previous.ckpt")
+    with pytest.raises(UserError, match=r"previous.ckpt: is incomplete .*\n.*nothing to resume from"):
+        last_state(checkpoints)
+
+
+def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compose, tmp_path: Path) -> None:
+    content = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    kept = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}  # save_weights_only
+    torch.save(kept, tmp_path / "weights.ckpt")
+    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: has no 'callbacks' entry, .* ckpt_part=weights$"):
+        named_state(str(tmp_path / "weights.ckpt"), "all")
+    cfg = compose_small("new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_part=weights", "test=false")
+    assert train(cfg) > 0

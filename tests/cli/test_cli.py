@@ -1,0 +1,563 @@
+"""`fashion-mlp` on a checkpoint, as its user types it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torch import nn
+
+from fashion_mlp import load_classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.cli.main import main
+from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.inference.ensemble import combined, load_members
+from fashion_mlp.inference.export import export_state_dict
+from fashion_mlp.models import MLP
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.training import build, train
+from tests.conftest import CONF, Compose
+
+
+class Said:
+    """What a command printed, and its exit status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Fashion = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("trained")}
+
+
+@pytest.fixture
+def checkpoint(trained: dict[str, Path], compose_small: Compose) -> Path:
+    """Return a checkpoint that is trained once for all tests here."""
+    if "path" not in trained:
+        augmented = "data.augment.flip=0.5", "data.augment.shift=1"
+        run_dir = f"run_dir={trained['folder'] / 'run'}"
+        cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", run_dir, *augmented)
+        train(cfg)
+        trained["path"] = Path(cfg.run_dir) / "checkpoints" / "best.ckpt"
+    return trained["path"]
+
+
+@pytest.fixture
+def fashion(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fashion:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Said:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            status, message = (1, ended.code) if isinstance(ended.code, str) else (int(ended.code or 0), "")
+            out, err = capsys.readouterr()
+            return Said(status, out, err + message)
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def root(data_root: Path) -> str:
+    return f"data.root={data_root}"
+
+
+@pytest.fixture
+def second(checkpoint: Path, tmp_path: Path) -> Path:
+    """Return a checkpoint of other weights, for an ensemble with the first."""
+    content = torch.load(checkpoint, weights_only=True)
+    for weight in content["state_dict"].values():
+        weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * weight.std() / 2
+    path = tmp_path / "second.ckpt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def pictures(checkpoint: Path, root: str, tmp_path: Path) -> Path:
+    """Return a folder with the first twenty test images as PNG, and a CSV of their labels."""
+    images, labels = test_images(root)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, image in enumerate(images[:20]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:02}.png")
+    rows = "\n".join(f"{number:02}.png,{label}" for number, label in enumerate(labels[:20].tolist()))
+    (tmp_path / "labels.csv").write_text(f"file name,label\n{rows}\n")
+    return folder
+
+
+def test_images(root: str) -> tuple[torch.Tensor, torch.Tensor]:
+    arguments = {"root": root.partition("=")[2], "train_size": 600, "test_size": 200, "val_size": 100}
+    data = build_datamodule("synthetic", arguments)
+    data.prepare_data()
+    return data.read_split("test")
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # a helper, whatever its name
+
+
+def test_data_describes_a_batch(fashion: Fashion, root: str) -> None:
+    typed = ("data", "data=synthetic", root, "data.train_size=600", "data.test_size=200", "data.val_size=100")
+    said = fashion(*typed, "--plot", "grid.png")
+    assert said.status == 0
+    assert "500 train, 100 val, 200 test" in said.out
+    assert "images [64, 1, 28, 28] torch.uint8, labels [64] torch.int64" in said.out
+    with Image.open("grid.png") as grid:
+        assert grid.width > 500
+    facts = fashion(*typed, "--json").json
+    assert facts["images"] == {"train": 500, "val": 100, "test": 200}
+    assert facts["batch_images"] == {"shape": [64, 1, 28, 28], "dtype": "torch.uint8"}
+
+
+@pytest.mark.parametrize("option", ["synthetic", "image_folder", "image_csv"])
+def test_data_shows_the_parts_that_a_run_has(
+    fashion: Fashion, root: str, pictures: Path, tmp_path: Path, option: str
+) -> None:
+    (pictures / "boot").mkdir()
+    (pictures / "shirt").mkdir()
+    for number, path in enumerate(sorted(pictures.glob("*.png"))):
+        shutil.copy(path, pictures / ("boot", "shirt")[number % 2])
+    typed = {
+        "synthetic": ["data.train_size=1200", "data.test_size=20", root],
+        "image_folder": ["data.img_dir=pictures"],
+        "image_csv": ["data.img_dir=pictures", "data.annotations_file=labels.csv"],
+    }[option]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        data: ImageDataModule = build("data", compose("train", overrides=[f"data={option}", *typed]))
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    said = fashion("data", f"data={option}", *typed, "--json").json
+    assert said["images"] == {part: len(dataset) for part, dataset in data.parts.items()}
+    assert said["batch_images"]["shape"][0] == min(64, len(data.parts["train"]))
+    assert sum(said["classes"].values()) == sum(said["images"].values())
+    assert list(said["classes"]) == list(data.class_names)
+
+
+def test_data_says_what_to_do_without_the_configuration(
+    fashion: Fashion, checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fashion_mlp.config.compose.CONF", tmp_path / "conf")
+    said = fashion("data", "data=synthetic")
+    assert (said.status, said.err) == (
+        1,
+        f"error: {tmp_path}/conf: no such directory. Type python -m pip install -e . in that of the project",
+    )
+    assert fashion("evaluate", checkpoint, root, "--json").json["images"] == 200  # a checkpoint knows its data
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_data_is_told_without_torch(tmp_path: Path) -> None:
+    program = "import sys; from fashion_mlp.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-X", "importtime", "-c", program, "data", "data.batch_sise=3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "data.batch_sise=3: no such key; did you mean data.batch_size?" in done.stderr
+    assert " torch" not in done.stderr
+
+
+def test_embed_writes_what_the_projector_reads(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    for count in (7, 50):  # the second takes the first one's place
+        said = fashion("embed", checkpoint, root, "--images", count, "--output", "shown", "--json").json
+        assert (said["images"], said["dimensions"]) == (count, 32)
+    (tensors,) = Path("shown/embedding").rglob("tensors.tsv")
+    assert len(tensors.read_text().splitlines()) == 50
+    names = tensors.with_name("metadata.tsv").read_text().splitlines()
+    assert (len(names), names[0]) == (51, "true\tpredicted")
+    assert tensors.with_name("sprite.png").is_file()
+    Path("mine/embedding").mkdir(parents=True)
+    Path("mine/embedding/projector_config.pbtxt").write_text("of the user")
+    refused = fashion("embed", checkpoint, root, "--output", "mine")
+    assert (refused.status, refused.err) == (1, "error: mine/embedding: holds other files. Choose another --output")
+    assert Path("mine/embedding/projector_config.pbtxt").read_text() == "of the user"
+    assert "PROJECTOR" in fashion("embed", checkpoint, root).out
+    assert (checkpoint.parents[1] / "embedding/projector_config.pbtxt").is_file()
+
+
+def test_evaluate_agrees_with_the_run(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    metrics = json.loads((checkpoint.parents[1] / "metrics.json").read_text())
+    said = fashion("evaluate", checkpoint, root, "--json").json
+    assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
+    assert said["loss"] == pytest.approx(metrics["test/loss"], abs=1e-5)
+    assert said["macro_f1"] == pytest.approx(metrics["test/f1_macro"], abs=1e-5)
+    assert (said["images"], said["data"]) == (200, "synthetic garments")
+    table = fashion("evaluate", checkpoint, root, "--plots", "plots", "--device", "cpu").out
+    assert f"accuracy           {said['accuracy']:.4f}" in table
+    assert "Ankle boot" in table
+    assert {path.name for path in Path("plots").iterdir()} == {
+        "confusion_matrix.png",
+        "mistakes.png",
+        "reliability.png",
+    }
+
+
+def test_a_reader_that_has_seen_enough_loses_no_picture(
+    checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert main(["evaluate", str(checkpoint), root, "--plots", str(tmp_path / "plots")]) == 0
+    assert (tmp_path / "plots" / "reliability.png").is_file()
+
+
+@pytest.mark.parametrize("tta", [[], ["--tta"]], ids=["as they are", "tta"])
+def test_an_ensemble_is_evaluated_and_predicts(
+    fashion: Fashion, checkpoint: Path, second: Path, root: str, tta: list[str]
+) -> None:
+    alone = [fashion("evaluate", path, root, "--json", *tta).json for path in (checkpoint, second)]
+    said = fashion("evaluate", checkpoint, "--json", second, root, *tta).json
+    assert [member["checkpoint"] for member in said["members"]] == [str(checkpoint), str(second)]
+    for member, expected in zip(said["members"], alone, strict=True):
+        assert member.items() <= expected.items()
+    images, labels = test_images(root)
+    members = load_members([checkpoint, second], tta=bool(tta))
+    probabilities = torch.stack([member.predict(images).probabilities for member in members]).mean(0)
+    assert said["accuracy"] == int((probabilities.argmax(1) == labels).sum()) / 200
+    assert said["loss"] == pytest.approx(float(-probabilities[range(200), labels].log().mean()), abs=1e-5)
+    table = fashion("evaluate", checkpoint, second, root, *tta).out
+    assert f"{second} {alone[1]['accuracy']:.4f}" in " ".join(table.split())
+    assert ("10 views of each" in table) == bool(tta)
+
+    answers = fashion("predict", checkpoint, second, root, "--test-samples", 9, "--json", *tta).json
+    assert [answer["probability"] for answer in answers] == pytest.approx(
+        probabilities[:9].max(1).values.tolist(), abs=1e-5
+    )
+
+
+def test_checkpoints_and_pictures_are_told_apart(
+    fashion: Fashion, checkpoint: Path, second: Path, pictures: Path, root: str
+) -> None:
+    images, _ = test_images(root)
+    expected = combined(load_members([checkpoint, second])).predict(images[:2]).probabilities.max(1).values
+    typed = (checkpoint, pictures / "00.png", second, pictures / "01.png")
+    answers = fashion("predict", *typed, "--json").json
+    assert [answer["probability"] for answer in answers] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert [Path(answer["image"]).name for answer in answers] == ["00.png", "01.png"]
+
+
+def test_a_csv_of_pictures_scores_as_the_same_images_do(
+    fashion: Fashion, checkpoint: Path, root: str, pictures: Path
+) -> None:
+    images, labels = test_images(root)
+    predicted = load_classifier(checkpoint).predict(images[:20]).probabilities.argmax(1)
+    said = fashion(
+        "evaluate",
+        checkpoint,
+        "data=image_csv",
+        "data.annotations_file=labels.csv",
+        f"data.img_dir={pictures}",
+        "--json",
+    ).json
+    assert said["accuracy"] == int((predicted == labels[:20]).sum()) / 20
+    assert said["images"] == 20
+
+
+def test_predict_names_the_classes_of_files_folders_and_globs(
+    fashion: Fashion, checkpoint: Path, root: str, pictures: Path
+) -> None:
+    images, _ = test_images(root)
+    names, probabilities = load_classifier(checkpoint).predict(images[:20])
+    answers = fashion("predict", checkpoint, pictures, "--json").json
+    assert [answer["class"] for answer in answers] == names
+    for answer, expected in zip(answers, probabilities, strict=True):
+        assert answer["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+        assert [entry["probability"] for entry in answer["top"]] == pytest.approx(
+            expected.topk(3).values.tolist(), abs=1e-5
+        )
+    assert fashion("predict", checkpoint, f"{pictures}/0*.png", "--json").json == answers[:10]
+    lines = fashion("predict", checkpoint, pictures / "00.png", "--show", "seen.png").out.splitlines()
+    assert f"{names[0]} {probabilities[0].max():.1%}" in lines[0]
+    assert Path("seen.png").stat().st_size > 1000
+    photo = (pictures / "00.png").read_bytes()
+    refused = fashion("predict", checkpoint, pictures, "--show", pictures / "00.png")
+    assert refused.err == f"error: --show {pictures}/00.png: is one of the pictures to classify. Choose another file"
+    assert (pictures / "00.png").read_bytes() == photo
+
+
+def test_a_broken_picture_does_not_keep_the_others_from_their_answer(
+    fashion: Fashion, checkpoint: Path, pictures: Path
+) -> None:
+    (pictures / "broken.png").write_text("no picture")
+    said = fashion("predict", checkpoint, pictures)
+    assert said.status == 1
+    assert len(said.out.splitlines()) == 20
+    assert said.err.startswith(f"error: {pictures / 'broken.png'} is no picture")
+    answers = fashion("predict", checkpoint, pictures, "--json").json
+    assert [answer["image"] for answer in answers if "error" in answer] == [str(pictures / "broken.png")]
+
+
+def test_predict_shows_test_samples(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    said = fashion("predict", checkpoint, root, "--test-samples", 16, "--plot", "samples.png")
+    assert (said.status, len(said.out.splitlines())) == (0, 17)
+    assert Path("samples.png").is_file()
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("state_dict", ".pt"), ("torch_export", ".pt2"), ("onnx", ".onnx")])
+def test_export_agrees_with_the_classifier(
+    fashion: Fashion, checkpoint: Path, root: str, kind: str, ending: str
+) -> None:
+    said = fashion("export", checkpoint, root, "--format", kind, "--output", f"folder/model{ending}", "--json")
+    assert said.status == 0
+    assert said.json["images"] == 200
+    assert said.json["largest_difference"] < 1e-4
+    assert said.json["differing_classes"] == 0
+    assert [path.name for path in Path("folder").iterdir()] == [f"model{ending}"]
+    assert kind != "onnx" or os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_an_exported_program_holds_no_pickled_code(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    fashion("export", checkpoint, root, "--format", "torch_export", "--output", "model.pt2")
+    with zipfile.ZipFile("model.pt2") as archive:
+        pickles = [name for name in archive.namelist() if archive.read(name).startswith((b"\x80", b"PK"))]
+        assert [Path(name).name for name in pickles] == ["model.pt"]  # an example of the input, which is a tensor
+        assert "uint8" in str(torch.load(BytesIO(archive.read(pickles[0])), weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("evaluate",), "lower data.eval_batch_size"),
+        (("predict", "--test-samples", "4"), "lower --test-samples"),
+        (("embed",), "lower --images"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_lack_of_memory_names_what_lowers_it(
+    fashion: Fashion,
+    checkpoint: Path,
+    root: str,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    remedy: str,
+) -> None:
+    def exhausted(*given: Any) -> torch.Tensor:
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 1.50 GB on private pool")
+
+    monkeypatch.setattr("fashion_mlp.classifier.Classifier.forward", exhausted)
+    said = fashion(arguments[0], checkpoint, root, *arguments[1:])
+    assert said.status == 1
+    assert said.err == f"error: out of memory on MPS, which could not give 1.50 GB more: {remedy}"
+
+
+def test_a_state_dict_loads_into_the_tutorials_module(fashion: Fashion, checkpoint: Path, root: str) -> None:
+    class NeuralNetwork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flatten = nn.Flatten()
+            self.linear_relu_stack = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.linear_relu_stack(self.flatten(x))
+            return logits
+
+    options = ("--format", "state_dict", "--prefix", "linear_relu_stack.", "--largest-pixel", 1, "--output", "t.pt")
+    assert fashion("export", checkpoint, root, *options).status == 0
+    network = NeuralNetwork()
+    network.load_state_dict(torch.load("t.pt", weights_only=True))
+    images, _ = test_images(root)
+    expected = load_classifier(checkpoint)(images)
+    assert torch.allclose(network(images / 255), expected, atol=1e-4)
+
+
+def test_from_python(checkpoint: Path, root: str) -> None:
+    classifier = load_classifier(checkpoint)
+    classifier.train()
+    images, _ = test_images(root)
+    names, probabilities = classifier.predict(images[:3])
+    assert len(names) == 3
+    assert probabilities.sum(1).tolist() == pytest.approx([1, 1, 1])
+    assert not probabilities.requires_grad
+    assert classifier.training
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["evaluate", "gone.ckpt"], "gone.ckpt: no such checkpoint"),
+        (["evaluate", "CKPT", "gone.ckpt", "--tta"], "gone.ckpt: no such checkpoint"),
+        (["evaluate", "CKPT", "optimizer=sgd"], "optimizer=sgd: not supported here. Expected data=OPTION"),
+        (["evaluate", "CKPT", "data=image_cvs"], "data=image_cvs: no such option; did you mean image_csv?"),
+        (["evaluate", "CKPT", "data.rot=x"], "data.rot=x: no such key; did you mean data.root?"),
+        (["evaluate", "CKPT", "data.batch_size=0"], "data.batch_size=0: invalid value. Expected an integer"),
+        (["evaluate", "CKPT", "data.batch_size=x"], "data.batch_size=x: invalid value. Expected an integer"),
+        (["evaluate", "CKPT", "data.batch_size"], "data.batch_size: cannot be parsed"),
+        (["predict", "CKPT"], "IMAGE: is required: pictures to classify"),
+        (["predict", "CKPT", "gone.png"], "gone.png: no such picture"),
+        (["predict", "CKPT", ".", "--plot", "x.png"], "--plot: goes with --test-samples"),
+        (["export", "CKPT", "ROOT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: must end in .onnx"),
+        (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x: /dev/null is a file. Expected"),
+        (["data", "data=synthetic", "ROOT", "data.train_size=600", "data.test_size=200", "data.val_size=100",
+          "--plot", "x.what"], "x.what: must end in .jpg"),
+        (["evaluate", "CKPT", "--device", "cuda"], "--device cuda: this machine has none"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_one_line(
+    fashion: Fashion, checkpoint: Path, root: str, typed: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = fashion(*({"CKPT": str(checkpoint), "ROOT": root}.get(word, word) for word in typed))
+    assert said.status == 1
+    assert said.err.startswith(f"error: {message}")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_missing_data_are_told_with_the_ways_on(fashion: Fashion, checkpoint: Path, tmp_path: Path) -> None:
+    mirrors = "data.mirrors=[http://127.0.0.1:9/]"
+    said = fashion("evaluate", checkpoint, "data=fashion_mnist", f"data.root={tmp_path}", mirrors)
+    assert said.status == 1
+    assert "place the four .gz files" in said.err
+
+
+def test_a_state_dict_without_a_layer_for_its_bins_is_refused(tmp_path: Path) -> None:
+    classifier = Classifier(MLP([4], pixel_bins=[0, 10, 255]), [*"abcdefghij"])
+    with pytest.raises(UserError, match=r"--format state_dict: .*model.pixel_bins.* use torch_export"):
+        export_state_dict(classifier, tmp_path / "x.pt")
+
+
+def test_a_state_dict_of_another_network_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    classifier = load_classifier(checkpoint)
+    classifier.model = nn.Flatten()
+    with pytest.raises(UserError, match=r"is for an MLP, and this is a Flatten"):
+        export_state_dict(classifier, tmp_path / "x.pt")
+
+
+def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, root: str, tmp_path: Path) -> None:
+    overrides = [
+        "data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={pictures}",
+        "data.image_size=[14,20]", "data.mode=rgb", "data.val_size=0", "data.batch_size=4",
+        "trainer=cpu", "trainer.max_epochs=1", "logger=none", "model.hidden_sizes=[8]", f"run_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["data"] == "own images (labels.csv)"
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    said = fashion("evaluate", last, "--json").json
+    assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)
+    assert list(said["classes"]) == sorted(said["classes"], key=int)
+    (tmp_path / "others.csv").write_text((tmp_path / "labels.csv").read_text().replace("00.png,", "./00.png,"))
+    own = ("data=image_csv", f"data.annotations_file={tmp_path / 'others.csv'}", f"data.img_dir={pictures}")
+    assert fashion("evaluate", last, *own, "--json").json["images"] == 20  # in the size and colours it was trained on
+    (answer,) = fashion("predict", last, pictures / "00.png", "--json").json
+    assert answer["class"] in said["classes"]
+    other = fashion("predict", last, "--test-samples", "3", "data=synthetic", root, "data.val_size=100")
+    assert (other.status, other.err) == (
+        1,
+        "error: data=synthetic: its images are [1,28,28], the checkpoint's [3,14,20]; it cannot answer for them",
+    )
+
+
+@pytest.fixture
+def trained_on_own(tmp_path: Path) -> Path:
+    """Return a checkpoint that was trained on 12 of the 15 images in `tmp_path/own`."""
+    for number in range(15):
+        folder = tmp_path / "own" / f"kind{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 15 * number).save(folder / f"{number}.png")
+    overrides = [
+        "data=image_folder", f"data.img_dir={tmp_path / 'own'}", "data.val_size=0", "data.batch_size=4",
+        "trainer=cpu", "trainer.max_epochs=1", "callbacks=lean", "logger=none", "model.hidden_sizes=[8]",
+        f"run_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    return tmp_path / "run" / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("data=image_folder", "data.img_dir=own"),
+        ("data=image_folder", "data.img_dir=link/../link"),
+        ("data=image_folder", "data.img_dir=own", "data.test_size=0.2", "data.split_seed=0"),
+        ("data.img_dir=copy",),
+    ],
+    ids=" ".join,
+)
+def test_images_that_were_trained_on_are_not_tested_on(
+    fashion: Fashion, trained_on_own: Path, words: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("link").symlink_to("own")
+    shutil.copytree("own", "copy")
+    assert fashion("evaluate", trained_on_own, *words, "--json").json["images"] == 3
+    assert len(fashion("predict", trained_on_own, "--test-samples", 99, *words, "--json").json) == 3
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "warning"),
+    [
+        (("data=image_folder", "data.img_dir=copy"), 15, "copy: these are the images that the checkpoint was"),
+        (("data.test_img_dir=own",), 15, "own: these are the images that the checkpoint was"),
+        (("data=image_folder", "data.img_dir=part"), 14, ""),
+        (("data.img_dir=part",), 3, "part: has changed since the training"),
+    ],
+)  # fmt: skip
+def test_images_that_were_trained_on_are_recognized(
+    fashion: Fashion,
+    trained_on_own: Path,
+    words: tuple[str, ...],
+    count: int,
+    warning: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.copytree("own", "copy")
+    shutil.copytree("own", "part")
+    Path("part/kind0/0.png").unlink()
+    assert fashion("evaluate", trained_on_own, *words, "--json").json["images"] == count
+    assert [message[: len(warning)] for message in caplog.messages] == ([warning] if warning else [])
+
+
+def test_another_split_of_the_training_images_is_refused(fashion: Fashion, trained_on_own: Path) -> None:
+    for typed in ("data.split_seed=1", "data.test_size=5"):
+        said = fashion("evaluate", trained_on_own, typed)
+        assert said.status == 1
+        assert said.err.startswith(f"error: {typed}: the checkpoint was trained with 0")
+
+
+def test_images_of_other_classes_are_refused(fashion: Fashion, checkpoint: Path, tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "folders" / name / "1.png")
+    own = "data=image_folder", f"data.img_dir={tmp_path / 'folders'}", "data.class_names=[a,b,c,d]"
+    said = fashion("evaluate", checkpoint, *own)
+    assert said.status == 1
+    assert said.err.startswith("error: data=image_folder: its classes are a, b, c and 1 more; the checkpoint's T-shirt")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_value_may_end_like_a_checkpoint(fashion: Fashion, checkpoint: Path) -> None:
+    said = fashion("evaluate", checkpoint, "data=image_folder", "data.img_dir=gone.ckpt")
+    assert said.err.startswith("error: gone.ckpt: cannot be read (No such file or directory)")
+
+
+def test_help_answers_without_torch(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("fashion-mlp")), "--help"]
+    if not shutil.which(command[0]):
+        command = [sys.executable, "-m", "fashion_mlp.cli.main", "--help"]
+    done = subprocess.run([sys.executable, "-X", "importtime", *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "evaluate" in done.stdout
+    assert " torch" not in done.stderr

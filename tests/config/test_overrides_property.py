@@ -1,0 +1,128 @@
+"""Whatever is given to any key: it is accepted, and the run can be built, or it is refused by name, in a few lines.
+
+A search of thousands, other ones each time: `pytest tests/test_drawn_mistakes.py --hypothesis-profile=search`.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hypothesis import event, given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp.config.messages import shown
+from fashion_mlp.runtime.errors import MANY, UserError
+from fashion_mlp.runtime.signals import StopRequest
+from fashion_mlp.training import build, build_trainer
+from tests.conftest import CONF, check
+
+OPTIONS = [
+    [],
+    ["model=linear", "optimizer=sgd", "scheduler=cosine", "callbacks=lean"],
+    ["data=synthetic", "optimizer=rmsprop", "scheduler=plateau", "logger=csv"],
+    ["data=image_csv", f"data.annotations_file={__file__}", "data.img_dir=..", "optimizer=adamw", "logger=none"],
+    ["data=image_folder", "data.img_dir=..", "scheduler=step", "trainer=debug", "logger=[csv,tensorboard]"],
+    ["experiment=fast", "trainer=cpu"],  # has the one-cycle schedule
+]
+"""Among them is each option of each group that needs no other package and no GPU."""
+GRAMMAR = st.text(alphabet="abeinx019_-+.,:;=~@?*/\\|%${}[]()<>#'\" \t\n", max_size=12)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(min_value=-3, max_value=3),
+    st.integers(),
+    st.sampled_from([10**20, -(10**20), 2**63, 2**63 - 1, 10**400]),
+    st.floats(),
+    st.sampled_from(["null", "???", "${seed}", "${nothing}", "${oc.env:NOTHING}", "1e-3", "1,2", "range(3)", "a b"]),
+    st.text(max_size=8),
+    GRAMMAR,
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda values: st.one_of(
+        st.lists(values, max_size=3), st.dictionaries(st.sampled_from(["a", "_target_", "lr", "0"]), values, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@cache
+def keys(options: tuple[str, ...]) -> list[str]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return list(_keys(compose("train", overrides=list(options))))
+
+
+def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in map(str, cfg):
+        yield f"{prefix}{name}"
+        node = cfg._get_node(name)
+        if isinstance(node, DictConfig):
+            yield from _keys(node, f"{prefix}{name}.")
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> tuple[list[str], str]:
+    """Draw a command line, and the key that it is about."""
+    options = draw(st.sampled_from(OPTIONS))
+    key = draw(st.sampled_from(keys(tuple(options))))
+    if draw(st.integers(0, 9)) == 0:
+        place = draw(st.integers(0, len(key)))
+        key = key[:place] + draw(st.text(alphabet="abcxyz._", max_size=2)) + key[place + 1 :]
+    prefix = draw(st.sampled_from(["", "", "", "", "+", "++", "~"]))
+    value = shown(draw(VALUES))
+    quoted = draw(st.sampled_from(["{}", "{}", "'{}'", '"{}"', "[{}]"])).format(value)
+    flags = draw(st.sampled_from([[], [], [], ["-m"]]))
+    return [*flags, *options, f"{prefix}{key}={quoted}"], key
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+@given(drawn=command_lines())
+def test_a_value_is_accepted_or_refused_by_name(
+    drawn: tuple[list[str], str], compose_once: None, elsewhere: Path
+) -> None:
+    argv, key = drawn
+    try:
+        cfg = check(argv)
+        event("accepted")
+        if cfg is not None:
+            build_parts(cfg)
+    except UserError as refused:
+        told = str(refused)
+        event("refused")
+        assert len(told.splitlines()) <= MANY, told
+        assert names(told, key), told
+    assert list(elsewhere.iterdir()) == []
+
+
+def names(told: str, key: str) -> bool:
+    """Return whether a message names a key, or the part of the configuration that it belongs to."""
+    parts = key.split(".")
+    return any(".".join(parts[:length]) in told for length in range(1, len(parts) + 1))
+
+
+def build_parts(cfg: DictConfig) -> None:
+    """Build what a run is made of, as far as it is small."""
+    if OmegaConf.is_interpolation(cfg, "run_dir"):
+        cfg.run_dir = "run"
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = build("optimizer", cfg, _partial_=True)(weights)
+    if cfg.scheduler:
+        build("scheduler", cfg, _partial_=True)(optimizer, 100)
+    build("data", cfg)
+    build_trainer(cfg, StopRequest(), has_validation=True)
+    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    if sum(model["hidden_sizes"]) < 5_000:
+        model.pop("compile")
+        build("model", model)

@@ -1,0 +1,592 @@
+"""Interrupted runs go on: to the same bits, in the middle of an epoch too, and only as they were begun."""
+
+import csv
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
+from omegaconf import DictConfig
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.records import result_in
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.signals import Interrupted
+from fashion_mlp.training import train
+from tests.conftest import ROOT, Compose, Run
+from tests.kill_and_resume import differences, outcome
+
+Ask = Callable[[int], None]
+OFF_LAST = ("data.augment.flip=0.5", "data.augment.off_last=0.4")
+ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
+
+
+@pytest.fixture
+def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Return a function: let this process get a SIGTERM in an optimizer step."""
+
+    def ask(step: int) -> None:
+        learn = Classifier.learn_from
+
+        def interrupted(self: Classifier, batch: Any, number: int) -> Any:
+            if number == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+                monkeypatch.setattr(Classifier, "learn_from", learn)
+            return learn(self, batch, number)
+
+        monkeypatch.setattr(Classifier, "learn_from", interrupted)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides"),
+    [
+        (5, []),  # a call of training_step holds two steps
+        (10, ["data.num_workers=2"]),  # the last step of an epoch
+        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.flip=0.5"]),
+        (17, ["data.augment.shift=2", "data.augment.mixup=0.3", "data.augment.off_last=0.4", "scheduler=cosine"]),
+        (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
+        (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
+        (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
+        # One step a call, by Lightning's own optimization:
+        (15, ["trainer.gradient_clip_val=1", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
+        (6, ["trainer.accumulate_grad_batches=3", "scheduler=onecycle", "model.dropout=0.3"]),
+        (15, ["trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1"]),
+        (16, ["trainer.limit_train_batches=7", "scheduler=cosine", "trainer.max_epochs=4"]),
+        (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
+        (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
+        (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_LAST]),
+    ],
+    ids=str,
+)
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
+    compose_small: Compose, sigterm_at: Ask, step: int, overrides: list[str]
+) -> None:
+    usual = ["trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3"]
+    whole = compose_small("whole", *usual, *overrides)
+    train(whole)
+    cfg = compose_small("interrupted", *usual, *overrides)
+    sigterm_at(step)
+    with pytest.raises(Interrupted) as told:
+        train(cfg)
+    assert told.value.code == 143
+    assert told.value.message.endswith(f"go on with: python train.py resume={cfg.run_dir}")
+    train(cfg, resumed=True)
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+
+
+def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Many more batches than a worker prefetches follow the one in which it dies.
+    usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
+    whole = compose_small("whole", *usual)
+    train(whole)
+    learn = Classifier.learn_from
+
+    def kill_worker(self: Classifier, batch: Any, number: int) -> Any:
+        if number == 13:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.ident or 0, signal.SIGKILL)
+        return learn(self, batch, number)
+
+    monkeypatch.setattr(Classifier, "learn_from", kill_worker)
+    cfg = compose_small("interrupted", *usual, "data.num_workers=1")
+    with pytest.raises(UserError, match=r"^data.num_workers: .* resume=\S*/interrupted data.num_workers=0$"):
+        train(cfg)
+    assert not multiprocessing.active_children()
+    monkeypatch.undo()
+    train(compose_small("interrupted", *usual, "data.num_workers=0"), resumed=True)
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+
+
+def test_a_run_that_was_interrupted_while_it_drew_its_figures_is_resumed(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compose_small("whole", "callbacks=default", "trainer.max_epochs=1")
+    train(whole)
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("fashion_mlp.callbacks.Curves.save_figures", interrupt)
+    cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
+    with pytest.raises(Interrupted):
+        train(cfg)
+    assert result_in(Path(cfg.run_dir)) is None
+    assert json.loads(Path(cfg.run_dir, "metrics.json").read_text())["test/acc"]
+    monkeypatch.undo()
+    train(cfg, resumed=True)
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+
+
+def rows(cfg: DictConfig) -> list[str]:
+    return Path(cfg.run_dir, "csv/metrics.csv").read_text().splitlines()
+
+
+def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: Ask) -> None:
+    """In the CSV logger's file too; TensorBoard's are compared above."""
+    overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
+    whole = compose_small("whole", *overrides)
+    train(whole)
+    cfg = compose_small("interrupted", *overrides)
+    sigterm_at(13)
+    with pytest.raises(Interrupted):
+        train(cfg)
+    train(cfg, resumed=True)
+    columns = [name for name in rows(whole)[0].split(",") if name != "samples_per_second"]
+    tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
+    assert tables[0] == tables[1]
+
+
+def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
+    compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = "logger=csv", "trainer.log_every_n_steps=3"
+    whole, cfg = (compose_small(name, *overrides) for name in ("whole", "interrupted"))
+    train(whole)
+    sigterm_at(13)
+    with pytest.raises(Interrupted):
+        train(cfg)
+
+    def killed(logger: CSVLogger) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CSVLogger, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, resumed=True)
+    train(cfg, resumed=True)
+    steps = [[row["step"] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
+    assert steps[0] == steps[1]
+    assert not Path(cfg.run_dir, "csv/metrics.before").exists()
+
+
+NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
+"""A name with `=`, in a subdirectory for each epoch."""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["callbacks.best_checkpoint.dirpath=${run_dir}/best"],
+        [NAMED],
+        [NAMED, "+callbacks.best_checkpoint.save_top_k=2"],
+        ["+callbacks.best_checkpoint.save_top_k=2"],
+    ],
+    ids=["best", "directory", "named", "named, two", "two"],
+)
+def test_a_run_that_moved_keeps_its_best_checkpoint(
+    compose_small: Compose, sigterm_at: Ask, overrides: list[str]
+) -> None:
+    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *overrides]
+    whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
+    train(whole)
+    sigterm_at(25)
+    with pytest.raises(Interrupted):
+        train(before)
+    Path(before.run_dir).rename(after.run_dir)
+    train(after, resumed=True)
+    results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
+    assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
+    assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
+    kept = [{path.relative_to(cfg.run_dir) for path in Path(cfg.run_dir).rglob("*.ckpt")} for cfg in (whole, after)]
+    assert kept[0] == kept[1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where runs are kept of which tests take copies."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def whole(runs: Path, run_here: Run) -> Path:
+    """Return the folder of a run of two epochs."""
+    if not (runs / "whole").exists():
+        assert run_here(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
+    return runs / "whole"
+
+
+@pytest.fixture
+def interrupted(runs: Path, run_here: Run, sigterm_at: Ask) -> Path:
+    """Return the folder, in the working directory, of the same run interrupted in its second epoch."""
+    if not (runs / "a").exists():
+        sigterm_at(15)
+        done = run_here("hydra.run.dir=a", "steps_per_execution=2")
+        assert done.returncode == 143
+        assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+        shutil.move("a", runs)
+    shutil.copytree(runs / "a", "a")
+    return Path("a")
+
+
+def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: Run) -> None:
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
+    assert "epoch 1/2" not in done.stdout
+    assert "epoch 2/2" in done.stdout
+    metrics = json.loads((interrupted / "metrics.json").read_text())
+    assert "data.train_size=600" in metrics["overrides"]
+
+    again = run_as_typed("resume=a")
+    assert again.returncode == 0
+    assert again.stdout.startswith(f"a: complete, with val/acc {metrics['val/acc']:.4f} after 2 epochs")
+    assert len(again.stdout.splitlines()) == 1
+
+
+def test_epochs_may_be_added_even_to_a_complete_run(run_here: Run, run_as_typed: Run) -> None:
+    for folder, epochs in (("short", 2), ("long", 3)):
+        assert run_here(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
+    done = run_as_typed("resume=short", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("long")), outcome(Path("short"))) == []
+    assert run_as_typed("resume=short").stdout.startswith("short: complete")  # it remembers the third
+
+
+def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+    changed = "would change the course of the run"
+    for overrides, message in (
+        (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}; resume takes"),
+        (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
+        (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected an integer"),
+        (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
+        (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
+        (["-m"], "resume=a: resumes a single run. Type it without -m"),
+        (["data.num_workers=-1"], "data.num_workers=-1: invalid value. Expected an integer of at least 0"),
+    ):
+        done = run_as_typed("resume=a", *overrides)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) <= 2
+    after = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
+    assert [path for path in before | after if before.get(path) != after.get(path)] == []
+
+
+@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
+def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
+    run_here: Run, run_as_typed: Run, override: str
+) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
+    done = run_as_typed("resume=a", "trainer.max_epochs=2")
+    assert done.returncode == 1
+    planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_last"
+    assert f"trainer.max_epochs=2: {planned} was planned for 1 epochs" in done.stderr
+
+
+def test_values_that_referred_to_others_are_resumed(
+    run_here: Run, run_as_typed: Run, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers from the environment stay as they were, whatever has become of it."""
+    assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
+    for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
+        monkeypatch.setenv(name, value)
+    numbers = (
+        "optimizer.lr='${oc.decode:${oc.env:LR}}'",
+        "model.hidden_sizes='${oc.decode:${oc.env:WIDTHS}}'",
+        "data.shuffle_seed=${seed}",
+    )
+    sigterm_at(11)
+    assert run_here("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
+    monkeypatch.delenv("LR")
+    monkeypatch.setenv("WIDTHS", "[16]")
+    monkeypatch.delenv("DATA")
+    before = Path("a/.hydra/config.yaml").read_text()
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data.root=${oc.env:DATA}: cannot be resolved: Environment variable 'DATA' not found\n"
+    )
+    assert Path("a/.hydra/config.yaml").read_text() == before
+    done = run_as_typed("resume=a", "data.root=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
+    assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
+
+
+def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
+    assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
+    (tmp_path / "empty").mkdir()
+    assert "resume=empty: no record of a run" in run_as_typed("resume=empty").stderr
+    (tmp_path / "empty/multirun.yaml").touch()
+    assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_as_typed("resume=empty").stderr
+
+
+def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: Run) -> None:
+    for name in ("last.ckpt", "previous.ckpt"):
+        (interrupted / "checkpoints" / name).unlink()
+    before = set(interrupted.glob("events*"))
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/2" in done.stdout
+    assert "from" not in done.stdout.split()
+    assert before
+    assert not before & set(interrupted.glob("events*"))
+
+
+def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+    holder = "import filelock, sys\nwith filelock.FileLock('a/.lock'):\n    print(flush=True)\n    sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        done = run_as_typed("resume=a")
+        other.communicate()
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*a: in use by another process\n", done.stderr)
+    assert run_as_typed("resume=a").returncode == 0
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
+def test_from_the_checkpoint_before_a_damaged_one(
+    whole: Path, interrupted: Path, run_as_typed: Run, harm: Callable[[Path], None]
+) -> None:
+    harm(interrupted / "checkpoints/last.ckpt")
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
+    assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
+    assert differences(outcome(whole), outcome(interrupted)) == []
+
+
+def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: Run) -> None:
+    for name in ("last.ckpt", "previous.ckpt"):
+        damage(interrupted / "checkpoints" / name)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert "nothing to resume from; a new run can begin with ckpt_path=" in done.stderr
+    assert (interrupted / "checkpoints/best.ckpt").is_file()
+
+
+def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: Run) -> None:
+    events = min(interrupted.glob("events*"))
+    cut(events)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0
+    assert f"{events.name}: cut short or gone; the charts lack what it held, the training does not" in done.stdout
+
+
+def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
+    """By the status that a shell expects, without waiting for a moment to save."""
+    program = (
+        "import os, signal\n"
+        "from fashion_mlp.runtime.signals import StopRequest\n"
+        "stop = StopRequest()\n"
+        "with stop.listening():\n"
+        "    stop.is_deferred = True\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('and here', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
+
+
+def test_a_signal_while_a_loader_starts(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    done = run_here("hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
+def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
+    """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
+    script = ROOT / "tests/kill_and_resume.py"
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("equal to the last bit") == count
+
+
+def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
+    assert done.returncode == 0, done.stderr
+    assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
+    assert "epoch 1/1" in done.stdout
+    old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
+    assert differences(old, new) == []  # such a rate changes nothing
+
+
+def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: Run) -> None:
+    """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
+    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
+    done = run_here("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(Path("b/metrics.json").read_text())
+    assert metrics["checkpoint"] == "checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize("epochs_left", [0, 1])
+def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
+    run_here: Run, run_as_typed: Run, epochs_left: int
+) -> None:
+    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    Path("a/checkpoints/best.ckpt").unlink()
+    Path("a/metrics.json").unlink()  # as if the run had been killed before its test
+    done = run_as_typed("resume=a", f"trainer.max_epochs={2 + epochs_left}")
+    assert done.returncode == 0, done.stderr
+    assert "a/checkpoints/best.ckpt: missing; the best checkpoint is chosen among the remaining epochs" in done.stdout
+    metrics = json.loads(Path("a/metrics.json").read_text())
+    assert metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config", ""),
+        ("config", "- 1"),
+        ("config", "data: {"),
+        ("config", "trainer: 5"),
+        ("overrides", "{}"),
+        ("overrides", "- {a: 1}"),
+        ("hydra", "hydra: []"),
+    ],
+)
+def test_a_damaged_record_is_refused_in_a_few_lines(
+    interrupted: Path, run_as_typed: Run, name: str, content: str
+) -> None:
+    (interrupted / ".hydra" / f"{name}.yaml").write_text(content)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "a" in done.stderr.split(":")[1]
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 5
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
+def test_damaged_results_do_not_mark_a_run_as_complete(
+    whole: Path, interrupted: Path, run_as_typed: Run, content: str
+) -> None:
+    (interrupted / "metrics.json").write_text(content)
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(whole), outcome(interrupted)) == []
+
+
+def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+    config = interrupted / ".hydra/config.yaml"
+    config.write_text(config.read_text().replace("label_smoothing: 0.0", "smoothing: 0.0"))
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: resume=a: recorded by another version, since only one of two configurations has"
+    )
+    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_part=weights\n")
+
+
+def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: Run) -> None:
+    config = interrupted / ".hydra/config.yaml"
+    config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
+    done = run_as_typed("resume=a")
+    assert done.returncode == 1
+    assert done.stderr == "error: label_smoothing=0: a was started with 0.1. Type label_smoothing=0.1\n"
+    assert run_as_typed("resume=a", "label_smoothing=0.1").returncode == 0
+
+
+def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
+    run_here: Run, run_as_typed: Run, sigterm_at: Ask
+) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    assert run_here("hydra.run.dir=whole", *start).returncode == 0
+    sigterm_at(3)
+    assert run_here("hydra.run.dir=b", *start).returncode == 143
+    Path("b/checkpoints/last.ckpt").unlink()
+    assert run_as_typed("resume=b").returncode == 0
+    weights = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "b")]
+    assert differences(*weights) == []
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    longer = "trainer.max_epochs=9"
+    trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
+    for overrides, message in (
+        (
+            ["model.hidden_sizes=[16]", longer],
+            "holds another network (layers.0.weight is (32, 784), here (16, 784)); set",
+        ),
+        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "holds another network"),
+        (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
+        (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
+        (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
+        (["trainer.max_epochs=1"], "has trained 1 epochs already; set trainer.max_epochs above that"),
+    ):
+        done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not Path("b").exists()
+
+
+@pytest.fixture
+def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
+    """Return a function: from an optimizer step on, no file can be longer than some bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    learn = Classifier.learn_from
+
+    def fill(step: int, size: int) -> None:
+        def filling(self: Classifier, batch: Any, number: int) -> Any:
+            if number == step:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+                monkeypatch.setattr(Classifier, "learn_from", learn)
+            return learn(self, batch, number)
+
+        monkeypatch.setattr(Classifier, "learn_from", filling)
+
+    yield fill
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_keeps_the_state_before(
+    run_here: Run, run_as_typed: Run, full_disk_at: Callable[[int, int], None]
+) -> None:
+    assert run_here("hydra.run.dir=whole").returncode == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
+    done = run_here("hydra.run.dir=a")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: .*a/checkpoints/best.ckpt: File too large; raise the limit on the size of files; go on with: "
+        r"python train.py resume=a\n",
+        done.stderr,
+    )
+    assert {path.name for path in Path("a/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    done = run_as_typed("resume=a")
+    assert done.returncode == 0, done.stderr
+    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []

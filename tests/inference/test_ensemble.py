@@ -1,0 +1,94 @@
+"""Checkpoints that make an ensemble, and those that do not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fashion_mlp.classifier import METADATA_KEY
+from fashion_mlp.inference.ensemble import combined, load_members
+from fashion_mlp.models import MLP, TTA
+from fashion_mlp.runtime.errors import UserError
+
+METADATA = {
+    "model": {"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [], "image_shape": [1, 4, 6], "num_classes": 2},
+    "class_names": ["hat", "sock"],
+    "data": {"name": "synthetic garments", "option": "synthetic", "arguments": {"seed": 0, "val_size": 100}},
+}
+
+Save = Callable[..., Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Return a function that writes a checkpoint of its own weights, with some of its metadata changed."""
+
+    def saved(name: str, **changes: Any) -> Path:
+        path = tmp_path / f"{name}.ckpt"
+        weights = {
+            f"model.{key}": value for key, value in MLP([], image_shape=(1, 4, 6), num_classes=2).state_dict().items()
+        }
+        torch.save({"state_dict": weights, METADATA_KEY: {**METADATA, **changes}, "epoch": 0}, path)
+        return path
+
+    return saved
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_one_classifier_answers_for_all(save: Save, tta: bool) -> None:
+    members = load_members([save("a"), save("b")], tta=tta)
+    images = torch.randint(0, 256, (5, 1, 4, 6), dtype=torch.uint8)
+    alone = [member.predict(images).probabilities for member in members]
+    together = combined(members)
+    assert torch.allclose(together.predict(images).probabilities, torch.stack(alone).mean(0), atol=1e-6)
+    assert not together.training
+    assert together.metadata == METADATA
+    assert combined(members[:1]) is members[0]
+    assert torch.allclose(alone[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
+
+
+def test_the_views_are_those_of_the_training(save: Save) -> None:
+    shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
+    (member,) = load_members([shifted], tta=True)
+    assert isinstance(member.model, TTA)
+    assert (member.model.flip, member.model.shift, member.model.num_views) == (False, True, 5)
+    with pytest.raises(
+        UserError, match=r"b.ckpt: was trained on images neither mirrored nor shifted, and would lose by --tta"
+    ):
+        load_members([shifted, plain], tta=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"class_names": ["sock", "hat"]}, "list of classes"),
+        ({"model": METADATA["model"] | {"image_shape": [1, 6, 4]}}, "image shape"),  # type: ignore[operator]
+        ({"data": METADATA["data"] | {"arguments": {"seed": 1, "val_size": 100}}}, "data.seed"),  # type: ignore[operator]
+        ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data set"),  # type: ignore[operator]
+    ],
+)
+def test_checkpoints_that_answer_another_question_are_refused(save: Save, changes: dict[str, Any], what: str) -> None:
+    paths = [save("a"), save("b"), save("c", **changes)]
+    with pytest.raises(UserError, match=rf"c\.ckpt: its {what} differs from that of .*a\.ckpt"):
+        load_members(paths)
+
+
+def test_how_validation_images_were_held_out_may_differ(save: Save) -> None:
+    data = METADATA["data"] | {"arguments": {"seed": 0, "val_size": 0}}  # type: ignore[operator]
+    assert len(load_members([save("a"), save("b", data=data)])) == 2
+
+
+def test_the_readers_own_images_may_be_split_as_one_likes_if_those_to_test_on_are_apart(save: Save) -> None:
+    def saved(name: str, **arguments: Any) -> Path:
+        return save(name, data={"name": "images", "option": "image_folder", "arguments": arguments})
+
+    first = saved("a", img_dir="own/train", test_img_dir="own/test", split_seed=0, test_size=0.2)
+    second = saved("b", img_dir="./own/train", test_img_dir="own//test", split_seed=1, test_size=0.3)
+    assert len(load_members([first, second])) == 2
+    first, second = (
+        saved(name, img_dir="own", test_img_dir=None, split_seed=seed) for name, seed in (("c", 0), ("d", 1))
+    )
+    with pytest.raises(UserError, match=r"d\.ckpt: its data\.split_seed differs from that of .*c\.ckpt"):
+        load_members([first, second])

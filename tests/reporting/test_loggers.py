@@ -1,0 +1,26 @@
+"""Loggers of others, offline."""
+
+from pathlib import Path
+
+import pytest
+from lightning_utilities.core.imports import RequirementCache
+
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.training import train
+from tests.conftest import Compose
+
+
+@pytest.mark.slow
+def test_weights_and_biases_offline_a_run_of_its_own_for_each_job(compose_small: Compose) -> None:
+    pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
+    for name in ("first", "second"):
+        cfg = compose_small(name, "logger=wandb", "logger.wandb.offline=true", "trainer.max_epochs=1")
+        train(cfg)
+        (run,) = Path(cfg.run_dir, "wandb").glob("offline-run-*")
+        assert next(run.glob("*.wandb")).stat().st_size > 0
+
+
+def test_a_logger_that_is_not_installed(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", RequirementCache("mlflow>=999"))
+    with pytest.raises(UserError, match=r"^logger\.mlflow: .*pip install.*mlflow"):
+        train(compose_small("run", "logger=mlflow"))

@@ -1,0 +1,147 @@
+"""What TensorBoard reads back from a run's folder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2, metadata
+from torch import Tensor
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.models import MLP
+from fashion_mlp.reporting.tensorboard import recorded
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.training import plain, train
+from tests.conftest import Compose
+
+
+def read(run_dir: str) -> EventAccumulator:
+    return EventAccumulator(run_dir, size_guidance={"images": 0}).Reload()
+
+
+def row_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
+    """Return what HPARAMS shows of a run: its hyperparameters, and how it ended."""
+    content = events.summary_metadata
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG].plugin_data.content)
+    values = {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in start.hparams.items()}
+    end = content.get(metadata.SESSION_END_INFO_TAG)
+    status = end and metadata.parse_session_end_info_plugin_data(end.plugin_data.content).status
+    return values, status
+
+
+def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
+    cfg = compose_small(
+        "run",
+        "callbacks=default",
+        "logger=[tensorboard,csv]",
+        "trainer.log_every_n_steps=5",
+        "callbacks.gradient_norm.every_n_steps=5",
+        "callbacks.weight_histograms.every_n_epochs=2",
+        "callbacks.evaluation_pictures.every_n_epochs=1",
+    )
+    train(cfg)
+    events = read(cfg.run_dir)
+    tags = events.Tags()
+    assert {
+        *("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"),
+        *("lr", "gradient_norm", "samples_per_second"),
+    } <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("gradient_norm")] == [5, 10, 15, 20]
+    assert [event.step for event in events.Scalars("val/acc")] == [10, 20]
+    assert all(event.value > 0 for event in events.Scalars("samples_per_second"))
+    assert set(tags["images"]) == {
+        "train/images",
+        *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "mistakes")),
+    }
+    assert [event.step for event in events.Images("val/confusion_matrix")] == [10, 20]
+    assert set(tags["distributions"]) == {f"layers.{layer}.{name}" for layer in (0, 2) for name in ("weight", "bias")}
+    assert tags["graph"]
+    (text,) = events.Tensors("config/text_summary")
+    assert "hidden_sizes" in text.tensor_proto.string_val[0].decode()
+    assert "custom_scalars__config__" in tags["tensors"]
+    files = {path.name for path in Path(cfg.run_dir).glob("*.png")}
+    assert files == {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
+    assert Path(cfg.run_dir, "csv/metrics.csv").is_file()
+
+
+def test_hparams_has_a_row_with_what_was_measured(compose_small: Compose) -> None:
+    cfg = compose_small(
+        "run", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=cosine", "trainer.max_epochs=1", "data.augment.flip=0.5"
+    )
+    train(cfg)
+    events = read(cfg.run_dir)
+    values, status = row_of(events)
+    assert status == api_pb2.STATUS_SUCCESS
+    assert values["optimizer"] == "SGD"
+    assert values["optimizer.lr"] == 0.05
+    assert values["model.hidden_sizes"] == "[32]"
+    assert values["scheduler"] == "cosine"
+    assert values["seed"] == 42
+    assert values["data.augment.flip"] == 0.5
+    experiment = metadata.parse_experiment_plugin_data(
+        events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
+    )
+    metrics = [info.name.tag for info in experiment.metric_infos]
+    assert metrics == ["val/acc", "val/loss", "test/acc", "test/loss"]
+    # Each of them is a chart with the points that were measured, and no others.
+    assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
+    assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}
+
+
+def test_hparams_tells_a_failed_run(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    def poisoned(self: Classifier, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        logits: Tensor = self.model(batch[0])
+        return logits.sum() * float("nan"), logits
+
+    monkeypatch.setattr(Classifier, "learn_from", poisoned)
+    cfg = compose_small("run")
+    with pytest.raises(UserError, match="the loss became nan"):
+        train(cfg)
+    assert row_of(read(cfg.run_dir))[1] == api_pb2.STATUS_FAILURE
+
+
+def test_looking_changes_nothing(compose_small: Compose) -> None:
+    weights = []
+    for name, logger in (("watched", "tensorboard"), ("alone", "none")):
+        cfg = compose_small(name, f"logger={logger}", "model.dropout=0.2", "model.norm=batch")
+        train(cfg)
+        weights.append(torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_model_that_cannot_be_traced_has_no_graph(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = MLP.forward
+
+    def untraceable(self: MLP, images: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("no trace of me\nand more")
+        return forward(self, images)
+
+    monkeypatch.setattr(MLP, "forward", untraceable)
+    cfg = compose_small("run", "trainer.max_epochs=1")
+    train(cfg)
+    assert Path(cfg.run_dir, "metrics.json").is_file()
+    assert not read(cfg.run_dir).Tags()["graph"]
+    assert "TensorBoard's graph of the model: left out (RuntimeError: no trace of me)" in caplog.messages
+
+
+def test_large_training_images_are_shown_small(compose_small: Compose) -> None:
+    cfg = compose_small("run")
+    logger = TensorBoardLogger(cfg.run_dir, name="", version="")
+    images = torch.randint(0, 256, (32, 3, 512, 512), dtype=torch.uint8)
+    with recorded([logger], plain(cfg), MLP([4], image_shape=(3, 512, 512)), images):
+        pass
+    (image,) = read(cfg.run_dir).Images("train/images")
+    assert (image.width, image.height) == (8 * 66 + 2, 4 * 66 + 2)
+
+
+def test_a_compiled_network_has_a_graph_too(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))  # in no time
+    cfg = compose_small("run", "model.compile=true", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
+    train(cfg)
+    assert read(cfg.run_dir).Tags()["graph"]

@@ -1,0 +1,300 @@
+"""Several processes train one network: started by Lightning, torchrun or SLURM they do what one process does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from fashion_mlp.config.command_line import without_outputs
+from fashion_mlp.runtime import ranks
+from fashion_mlp.runtime.errors import UserError, told_in_one_line
+from fashion_mlp.runtime.signals import StopRequest
+from fashion_mlp.training import train
+from tests.conftest import ROOT, SMALL, Compose, check
+
+TRAIN = str(ROOT / "train.py")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+QUICK = ("logger=none",)
+SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
+"""Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
+AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
+RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_STEP_ID"}
+RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
+
+
+class Outcome(NamedTuple):
+    folder: Path
+    done: list["subprocess.CompletedProcess[str]"]
+
+
+def started(
+    folder: Path, data_root: Path, command: tuple[str, ...], *overrides: str, **variables: str
+) -> "subprocess.Popen[str]":
+    folder.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | variables
+    arguments = [*command, TRAIN, *SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Outcome]:
+    """Return what came of two processes, half a minibatch each, in each way to start them."""
+    folder = tmp_path_factory.mktemp("processes")
+    torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+    slurm = {  # the variables that Lightning reads, without a SLURM
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_ID": "0",
+    }
+    # Which of torchrun's own two processes ends first is chance, and the other tells of it: in C++ or in Python.
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
+    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
+    nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
+    runs = {
+        "lightning": [started(folder / "lightning", data_root, (sys.executable,), *here, "callbacks=default")],
+        "torchrun": [
+            started(folder / "torchrun", data_root, (*torchrun, f"--node-rank={rank}"), *nodes, **quiet)
+            for rank in (0, 1)
+        ],
+        "srun": [
+            started(
+                folder / "srun",
+                data_root,
+                (sys.executable,),
+                *here,
+                *QUICK,
+                **slurm,
+                SLURM_LOCALID=str(rank),
+                SLURM_PROCID=str(rank),
+            )
+            for rank in (0, 1)
+        ],
+        # In an allocation, which srun has not entered: Lightning starts the processes.
+        "allocation": [
+            started(
+                folder / "allocation",
+                data_root,
+                (sys.executable,),
+                *here,
+                *QUICK,
+                SLURM_JOB_ID="1",
+                SLURM_JOB_NAME="train",
+                SLURM_NTASKS="4",
+            )
+        ],
+    }
+    return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
+def test_two_processes_come_to_what_one_comes_to(
+    outcomes: dict[str, Outcome], compose_small: Compose, program: str
+) -> None:
+    cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
+    train(cfg)
+    (run_dir,) = outcomes[program].folder.glob("runs/*/*")
+    one, two = (torch.load(Path(path, "checkpoints/last.ckpt"), weights_only=True) for path in (cfg.run_dir, run_dir))
+    assert (two["epoch"], two["global_step"]) == (one["epoch"], one["global_step"]) == (1, 20)
+    for name, weight in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], weight, rtol=0, atol=1e-6)
+    expected, metrics = (json.loads(Path(path, "metrics.json").read_text()) for path in (cfg.run_dir, run_dir))
+    assert metrics.keys() == expected.keys()
+    assert metrics["test_after_epoch/acc"] == expected["test/acc"]
+    for name in metrics:
+        if name.startswith(("train/", "val", "test")):
+            assert metrics[name] == pytest.approx(expected[name], abs=2e-6), name
+    assert metrics["device"] == "2 x cpu (1 threads)"
+    assert metrics["samples_per_second"] == pytest.approx(1000 / metrics["seconds"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
+def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], program: str) -> None:
+    folder, (first, *others) = outcomes[program]
+    for done in (first, *others):
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len(first.stdout.splitlines()) == (14 if program == "lightning" else 13)  # the last tells of its charts
+    assert "2 x batches of 25" in first.stdout
+    assert [done.stdout for done in others] == [""] * len(others)
+    assert [path.name for path in folder.iterdir()] == ["runs"]
+    (run_dir,) = folder.glob("runs/*/*")
+    names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
+    pictures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
+    shown = {"hparams.yaml"} | pictures if program == "lightning" else set()
+    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | shown
+
+
+@pytest.mark.slow
+def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root: Path) -> None:
+    done = finished(started(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1] for line in lines] == [" optimizer.lrr=3", " trainer.devices=1 trainer.num_nodes=1"]
+    assert lines[1].endswith("Type trainer=ddp trainer.devices=2 trainer.num_nodes=1")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return a monkeypatch with an environment in which nobody has started several processes."""
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, True),
+        ({"SLURM_PROCID": "2", "SLURM_LOCALID": "0"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
+    ],
+    ids=str,
+)
+def test_one_process_of_all_machines_is_the_first(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], first: bool
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    assert ranks.is_first() == first
+
+
+def told(*argv: str) -> str:
+    with pytest.raises(UserError) as error:
+        check(argv)
+    return str(error.value)
+
+
+def test_the_processes_that_were_started_are_those_of_the_configuration(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SLURM_NTASKS", "8")
+    environment.setenv("SLURM_NNODES", "2")
+    environment.setenv("SLURM_JOB_NAME", "train")
+    check([])  # in an allocation, which srun has not entered
+    environment.setenv("SLURM_STEP_ID", "0")
+    assert "srun has started 4 x 2 processes. Type trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
+    check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"])
+    check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"])
+    environment.setenv("SLURM_JOB_NAME", "interactive")
+    check([])
+    assert "trainer.num_nodes=2: started on one only. Use torchrun or srun" in told("trainer.num_nodes=2")
+    environment.setenv("NODE_RANK", "0")
+    check(["trainer.num_nodes=2"])
+
+
+def test_a_command_line_without_a_folder_is_one_that_hydra_can_read() -> None:
+    added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
+    ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    assert without_outputs(["seed=1", "--config-dir", "mine", *added]) == [
+        "--config-dir", "mine", "seed=1", *added, *ours,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_another_process_tells_its_mistake_only_if_the_run_goes_on(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wanted: bool
+) -> None:
+    environment.setenv("LOCAL_RANK", "1")
+    environment.setattr(ranks, "GRACE", 0.01)
+    if not wanted:
+        environment.setattr(ranks, "PARENT", -1)
+    with pytest.raises(SystemExit) as ended, told_in_one_line():
+        raise UserError("optimizer.lr=0")
+    assert ended.value.code == ("error: optimizer.lr=0" if wanted else 1)
+    with pytest.raises(SystemExit), told_in_one_line():
+        raise ConnectionError("closed by the first process")
+    assert ("closed by the first process" in capsys.readouterr().err) == wanted
+
+
+def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_process_ends_with_the_one_that_has_started_it() -> None:
+    """It holds the pipe as well, whose end comes when both have ended."""
+    second = "from fashion_mlp.runtime.ranks import end_with_launcher as e; e(); print('ready', flush=True); input()"
+    first = (
+        "import os, subprocess, sys\n"
+        "from fashion_mlp.runtime.ranks import end_with_launcher\n"
+        "end_with_launcher()\n"
+        "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': '1'})\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", first, second], env=environment, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+        assert process.communicate(timeout=60)[0] == ""
+
+
+@pytest.mark.slow
+def test_no_process_waits_for_a_first_one_that_was_killed(tmp_path: Path, data_root: Path) -> None:
+    process = started(tmp_path, data_root, (sys.executable,), "trainer.accelerator=cpu", *QUICK)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system does not list the children of a process")
+    wait_for(children.read_text, process)
+    process.kill()
+    assert finished(process).stderr == ""  # comes when all who could write to it have ended
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_another_machine_can_be_ended(tmp_path: Path, data_root: Path) -> None:
+    there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    process = started(tmp_path, data_root, (sys.executable,), *overrides, *QUICK, **there)
+    with socket.socket() as probe:
+        wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
+    process.terminate()
+    done = finished(process)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+def test_signals_end_a_process_that_waits_for_others() -> None:
+    stop = StopRequest()
+    before = signal.getsignal(signal.SIGTERM)
+    with stop.listening():
+        stop.use_default_handlers()
+        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        stop.listen_again()
+        assert signal.getsignal(signal.SIGTERM) == stop._on_signal
+    assert signal.getsignal(signal.SIGTERM) == before

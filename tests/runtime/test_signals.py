@@ -1,0 +1,131 @@
+"""Ctrl-C as a user types it, and a reader of the output that ends: one line that says how to resume, no traceback."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL
+
+TRAIN = [sys.executable, str(ROOT / "train.py")]
+LONG = ("trainer.max_epochs=1000", "logger=none")
+
+
+def become_foreground() -> None:
+    """Make the terminal on stdin send Ctrl-C to this process and its children."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def run_in_terminal(command: list[str], cwd: Path, *, interrupt_at: str = "") -> tuple[int, str]:
+    """Run a command in a pseudo-terminal, type Ctrl-C once a pattern is shown, and return status and output."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    process = subprocess.Popen(command, cwd=cwd, **streams, start_new_session=True, preexec_fn=become_foreground)  # type: ignore[call-overload]
+    os.close(terminal)
+    output = b""
+    while True:
+        try:
+            part = os.read(controller, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        output += part
+        if interrupt_at and re.search(interrupt_at.encode(), output):
+            os.write(controller, b"\x03")
+            interrupt_at = ""
+    os.close(controller)
+    return process.wait(), output.decode()
+
+
+@pytest.mark.slow
+def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
+    drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
+    status, text = run_in_terminal([*TRAIN, *SMALL, f"data.root={data_root}", *drawn], tmp_path)
+    assert status == 0
+    assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
+    assert set(re.findall(r"epoch 1/2: +(\d+)%", text)) == {"0", "20", "40", "60", "80", "100"}
+    assert "v_num" not in text
+    assert re.search(r"epoch 2/2   train loss", text)
+    assert "Warning" not in text
+
+
+RUN = r"interrupted after step \d+; go on with: python train.py resume=a"
+SWEEP = "the sweep was interrupted; resume it with: python train.py resume_sweep=s"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "moment", "message"),
+    [
+        (["hydra.run.dir=a"], "epoch 1/1000   train", RUN),
+        (["hydra.run.dir=a", "data.num_workers=2"], "epoch 1/1000   train", RUN),
+        (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/1000   train", rf"interrupted after step \d+\r\n{SWEEP}"),
+        (["-m", "seed=1,2", "hydra.sweep.dir=s"], "sweep     s\r\n", SWEEP),  # while Hydra composes the first job
+        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", r"interrupted; go on with: python train.py .*=s"),
+    ],
+    ids=["run", "workers", "sweep", "sweep that starts", "search"],
+)
+def test_ctrl_c_prints_one_command_on_a_line_of_its_own(
+    tmp_path: Path, data_root: Path, arguments: list[str], moment: str, message: str
+) -> None:
+    if "sweep=optuna" in arguments:
+        pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
+    flags = [argument for argument in arguments if "=" not in argument]
+    command = [*TRAIN, *flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    status, text = run_in_terminal(command, tmp_path, interrupt_at=moment)
+    assert status in (130, -signal.SIGINT)
+    found = re.search(rf"[\r\n]{message}\r\n", text)
+    assert found, text[-2000:]
+    assert not text[found.end() :].strip(), "the bar is drawn again"
+    assert "Traceback" not in text
+    assert text[text.index("^C") :].count("python train.py") == 1
+
+
+def test_the_handler_of_ctrl_c_calls_hooks_and_raises_nothing() -> None:
+    code = (
+        "import os, signal\n"
+        "from fashion_mlp.runtime.signals import EXIT_HOOKS, exit_on_signal\n"
+        "EXIT_HOOKS[:] = [lambda: print('first', flush=True), lambda: print('last', flush=True)]\n"
+        "signal.signal(signal.SIGINT, exit_on_signal)\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "finally:\n"
+        "    print('raised')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "last\nfirst\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "read_until", "message"),
+    [
+        (["hydra.run.dir=a"], "epoch 2/", "the reader of the output has ended; go on with: python train.py resume=a\n"),
+        (["hydra.run.dir=a"], "", "the reader of the output has ended\n"),
+        (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/", f"the reader of the output has ended\n{SWEEP}\n"),
+        (["--help"], "", ""),
+    ],
+    ids=["run", "run that starts", "sweep", "help"],
+)
+def test_a_closed_output_ends_the_process(
+    tmp_path: Path, data_root: Path, arguments: list[str], read_until: str, message: str
+) -> None:
+    flags = [argument for argument in arguments if "=" not in argument]
+    command = [*TRAIN, *flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:  # type: ignore[call-overload]
+        while read_until and read_until not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        assert process.stderr.read() == message
+    assert process.returncode == 141
+    if not read_until:
+        assert list(tmp_path.iterdir()) == []
