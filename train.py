@@ -32,12 +32,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fashion_mlp.config.command_line import flags_first, without_outputs
-from fashion_mlp.config.compose import composition_explained
+from fashion_mlp.config.compose import explain_composition
 from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.runtime.console import exit_on_closed_stdout
-from fashion_mlp.runtime.errors import told_in_one_line
-from fashion_mlp.runtime.imports import loading_torch
-from fashion_mlp.runtime.ranks import end_with_launcher, is_first
+from fashion_mlp.runtime.errors import exit_on_user_error
+from fashion_mlp.runtime.imports import importing_torch
+from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
 from fashion_mlp.runtime.run_directory import removed_unless_started
 from fashion_mlp.runtime.signals import exit_on_signal
 from fashion_mlp.sweep import run_job, typed_overrides
@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> float:
     overrides = typed_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
-    with told_in_one_line():
+    with exit_on_user_error():
         if cfg.resume is not None:
             return resume(cfg, overrides, train)
         return train(cfg, overrides, before_fit=partial(record, Path(hydra_cfg.runtime.output_dir), cfg, overrides))
@@ -58,16 +58,16 @@ def main(cfg: DictConfig) -> float:
 
 def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
     """Import torch and train."""
-    with loading_torch():
+    with importing_torch():
         from fashion_mlp import training
     return training.train(cfg, overrides, **options)
 
 
 if __name__ == "__main__":
     end_with_launcher()
-    with exit_on_closed_stdout(), told_in_one_line(), removed_unless_started():
+    with exit_on_closed_stdout(), exit_on_user_error(), removed_unless_started():
         signal.signal(signal.SIGINT, exit_on_signal)
         argv = flags_first(expand_resume(sys.argv[1:]))
-        sys.argv[1:] = argv if is_first() else without_outputs(argv)
-        with composition_explained(sys.argv[1:]):
+        sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)
+        with explain_composition(sys.argv[1:]):
             main()

@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelChec
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp.callbacks import EpochLines, ExponentialMovingAverage
+from fashion_mlp.callbacks import EMAWeightAveraging, EpochLogger
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import Augmentation
-from fashion_mlp.multi_step import SeveralStepsClassifier, is_possible
+from fashion_mlp.multi_step import MultiStepClassifier, supports_multi_step
 from fashion_mlp.training import train
 from tests.conftest import Compose
 
@@ -24,7 +24,7 @@ AUGMENT = (
 )
 
 
-def last_state(cfg: DictConfig) -> dict[str, Any]:
+def find_resume_checkpoint(cfg: DictConfig) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)
     return state
 
@@ -48,7 +48,7 @@ def test_weights_optimizer_and_charts_are_the_same(compose_small: Compose, overr
     for steps in (1, 4, 16):
         cfg = compose_small(f"run{steps}", "trainer.log_every_n_steps=3", f"steps_per_execution={steps}", *overrides)
         train(cfg)
-        states.append(last_state(cfg))
+        states.append(find_resume_checkpoint(cfg))
         events = EventAccumulator(cfg.run_dir).Reload()
         charts.append(
             {
@@ -73,15 +73,15 @@ def test_weights_optimizer_and_charts_are_the_same(compose_small: Compose, overr
 
 def test_only_the_forward_pass_is_autocast(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
-    learn_from = Classifier.learn_from
+    model_step = Classifier.model_step
 
     def noting(self: Classifier, batch: Any, number: int) -> Any:
-        loss, logits = learn_from(self, batch, number)
+        loss, logits = model_step(self, batch, number)
         logits.register_hook(lambda _: seen.add(("backward", torch.is_autocast_enabled("cpu"))))  # type: ignore[no-untyped-call]
         seen.add(("forward", torch.is_autocast_enabled("cpu")))
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "learn_from", noting)
+    monkeypatch.setattr(Classifier, "model_step", noting)
     train(compose_small("run", "trainer.precision=bf16-mixed", "trainer.max_epochs=1", "logger=none"))
     assert seen == {("forward", True), ("backward", False)}
 
@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_a_checkpoint(compose_small: Compose) -> None:
         "second", "trainer.max_epochs=3", "logger=none", f"ckpt_path={first.run_dir}/checkpoints/last.ckpt"
     )
     train(second)
-    assert last_state(second)["global_step"] == last_state(whole)["global_step"] == 30
+    assert find_resume_checkpoint(second)["global_step"] == find_resume_checkpoint(whole)["global_step"] == 30
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -103,17 +103,17 @@ def test_the_last_steps_are_not_augmented_also_of_a_run_that_goes_on(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     step, augmented = [0], []
-    learn_from, augment = Classifier.learn_from, Augmentation.__call__
+    model_step, augment = Classifier.model_step, Augmentation.__call__
 
     def noting_step(self: Classifier, batch: Any, number: int) -> Any:
         step[0] = number
-        return learn_from(self, batch, number)
+        return model_step(self, batch, number)
 
     def noting_call(self: Augmentation, *arguments: Any) -> Any:
         augmented.append(step[0])
         return augment(self, *arguments)
 
-    monkeypatch.setattr(Classifier, "learn_from", noting_step)
+    monkeypatch.setattr(Classifier, "model_step", noting_step)
     monkeypatch.setattr(Augmentation, "__call__", noting_call)
     short = (f"steps_per_execution={steps}", "logger=none", *AUGMENT)
     whole = compose_small(
@@ -143,7 +143,7 @@ def trainer_arguments(**changes: Any) -> dict[str, Any]:
 
 
 def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
-    return is_possible(trainer_arguments(**changes), callbacks or [])
+    return supports_multi_step(trainer_arguments(**changes), callbacks or [])
 
 
 @pytest.mark.parametrize(
@@ -171,19 +171,19 @@ def possible(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
     ids=lambda changes: " ".join(changes),
 )
 def test_what_looks_at_each_step_gets_one_step_a_call(changes: dict[str, Any]) -> None:
-    usual: list[Callback] = [ModelCheckpoint(), EpochLines(), ExponentialMovingAverage(0.9)]
+    usual: list[Callback] = [ModelCheckpoint(), EpochLogger(), EMAWeightAveraging(0.9)]
     assert possible(usual, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not possible(**changes)
 
 
 def test_the_run_falls_back_by_itself(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = []
-    step = Classifier.learn_from
+    step = Classifier.model_step
     monkeypatch.setattr(
         Classifier,
-        "learn_from",
+        "model_step",
         lambda self, batch, number: kinds.append(type(self)) or step(self, batch, number),  # type: ignore[func-returns-value]
     )
     for name, override in (("several", "trainer.max_epochs=1"), ("one", "trainer.gradient_clip_val=1.0")):
         train(compose_small(name, "trainer.max_epochs=1", "logger=none", override))
-    assert kinds == [SeveralStepsClassifier] * 10 + [Classifier] * 10
+    assert kinds == [MultiStepClassifier] * 10 + [Classifier] * 10

@@ -57,7 +57,7 @@ def test_no_shell_takes_a_value_for_a_pattern(command: str) -> None:
 
 
 @pytest.fixture
-def own_images(tmp_path: Path) -> None:
+def custom_images(tmp_path: Path) -> None:
     """Lay out the pictures that the README's commands name."""
     pictures, labels = draw_garments(40, seed=0)
     (tmp_path / "images").mkdir()
@@ -72,7 +72,7 @@ def own_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", TRAININGS)
-@pytest.mark.usefixtures("own_images")
+@pytest.mark.usefixtures("custom_images")
 def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
     arguments = shlex.split(command)[2:]
     if any(argument.startswith("data=image_") for argument in arguments):
@@ -84,7 +84,7 @@ def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run,
     assert list(tmp_path.glob("runs/**/metrics.json")) or "--cfg" in command
 
 
-@pytest.mark.usefixtures("own_images")
+@pytest.mark.usefixtures("custom_images")
 def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None:
     before = {path.name for path in tmp_path.iterdir()}
     assert run_here().returncode == 0

@@ -128,7 +128,7 @@ def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path
             validation,
         ]
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    history = state["callbacks"]["Curves"]["history"]
+    history = state["callbacks"]["LearningCurves"]["history"]
     losses = [metrics.get("val/loss") for metrics in history.values()]
     assert [f"{loss:.4f}" if loss else "" for loss in losses] == [row[3] for row in shown]
     assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [row[2] for row in shown]

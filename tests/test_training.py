@@ -16,7 +16,7 @@ from fashion_mlp.training import train
 from tests.conftest import Compose
 
 
-def metrics_of(run_dir: Path | str) -> dict[str, Any]:
+def read_metrics(run_dir: Path | str) -> dict[str, Any]:
     metrics: dict[str, Any] = json.loads(Path(run_dir, "metrics.json").read_text())
     return metrics
 
@@ -35,7 +35,7 @@ def test_a_run_learns_and_records_itself(compose_small: Compose, capsys: pytest.
     cfg = compose_small("run", "trainer.max_epochs=3", "logger=tensorboard")
     objective = train(cfg)
     run_dir = Path(cfg.run_dir)
-    metrics = metrics_of(run_dir)
+    metrics = read_metrics(run_dir)
     assert metrics["test/acc"] > 0.4  # chance is 0.1
     assert objective == pytest.approx(metrics["val/acc"], abs=1e-6)
     assert metrics["data"] == "synthetic garments"
@@ -68,7 +68,7 @@ def test_what_is_reported_is_what_the_best_checkpoint_scored(compose_small: Comp
     train(cfg)
     events = EventAccumulator(cfg.run_dir).Reload()
     accuracies = [event.value for event in events.Scalars("val/acc")]
-    metrics = metrics_of(cfg.run_dir)
+    metrics = read_metrics(cfg.run_dir)
     assert metrics["val/acc"] == pytest.approx(max(accuracies), abs=1e-6)
     assert metrics["epoch"] == accuracies.index(max(accuracies)) + 1
 
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(compose_sm
 def test_without_validation_the_last_weights_are_tested(compose_small: Compose) -> None:
     cfg = compose_small("run", "data.val_size=0", "logger=none")
     objective = train(cfg)
-    metrics = metrics_of(cfg.run_dir)
+    metrics = read_metrics(cfg.run_dir)
     assert not [name for name in metrics if name.startswith("val/")]
     assert metrics["checkpoint"] == "checkpoints/last.ckpt"
     assert objective == pytest.approx(metrics["train/loss"], abs=1e-6)
@@ -124,13 +124,13 @@ def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
-    step = Classifier.learn_from
+    step = Classifier.model_step
 
     def poisoned(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         loss, logits = step(self, batch, number)
         return (loss * float("nan") if number == 24 else loss), logits
 
-    monkeypatch.setattr(Classifier, "learn_from", poisoned)
+    monkeypatch.setattr(Classifier, "model_step", poisoned)
     with pytest.raises(
         UserError, match=r"the loss became nan in epoch 3, step 24, at a learning rate of 0.001"
     ) as told:
@@ -144,7 +144,7 @@ def test_a_gradient_that_explodes_in_the_last_step_keeps_the_last_good_checkpoin
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, several: bool
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *[] if several else ["steps_per_execution=1"])
-    step = Classifier.learn_from
+    step = Classifier.model_step
 
     def exploding(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         loss, logits = step(self, batch, number)
@@ -152,7 +152,7 @@ def test_a_gradient_that_explodes_in_the_last_step_keeps_the_last_good_checkpoin
             loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "learn_from", exploding)
+    monkeypatch.setattr(Classifier, "model_step", exploding)
     with pytest.raises(
         UserError, match=r"exploded and model.layers.0.weight became NaN or infinite in epoch 2, step 20, at .* 0.001"
     ) as told:
@@ -237,10 +237,10 @@ def test_a_checkpoint_that_has_trained_long_enough_is_refused(compose_small: Com
 def test_a_folder_belongs_to_one_run(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none")
     train(cfg)
-    before = metrics_of(cfg.run_dir)
+    before = read_metrics(cfg.run_dir)
     with pytest.raises(UserError, match="holds a run already"):
         train(cfg)
-    assert metrics_of(cfg.run_dir) == before
+    assert read_metrics(cfg.run_dir) == before
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_what_fails_while_it_is_built_leaves_no_folder(
 def test_options_work_together(compose_small: Compose, overrides: list[str]) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=1", *overrides)
     train(cfg)
-    assert 0 <= metrics_of(cfg.run_dir)["test/acc"] <= 1
+    assert 0 <= read_metrics(cfg.run_dir)["test/acc"] <= 1
 
 
 def test_a_compiled_model_gives_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

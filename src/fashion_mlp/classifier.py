@@ -11,17 +11,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from typing_extensions import override
 
 from fashion_mlp.data import Augmentation
-from fashion_mlp.data.batches import limited
+from fashion_mlp.data.batches import limit_batches
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import Schedule
 
 Batch = tuple[Tensor, Tensor]
 
+# Where a checkpoint holds the classifier's metadata.
 METADATA_KEY = "fashion_mlp"
-"""Where a checkpoint holds the classifier's metadata."""
 
 
 class Predictions(NamedTuple):
@@ -62,41 +61,39 @@ class Classifier(LightningModule):
         super().__init__()
         self.model = model
         self.class_names = tuple(class_names)
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
         self.metadata = dict(metadata or {})
         self.augment = augment or Augmentation()
+        # The step after which minibatches are no longer augmented, known once training starts.
         self.augmented_steps = 0.0
-        """The step after which minibatches are no longer augmented, known once training starts."""
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)
         self.test_metrics = EpochMetrics("test", class_names, detailed=True)
+        # The rate of each step of this epoch; of a resumed run, of the last step before and of each since then.
         self.learning_rates = [math.nan]
-        """The rate of each step of this epoch; of a resumed run, of the last step before and of each since then."""
+        # Training images that this process has gone through.
         self.samples_seen = 0
-        """Training images that this process has gone through."""
+        # How many epochs there were when it was last validated: what was logged of that is of the last of them.
         self.validated_epochs = 0
-        """How many epochs there were when it was last validated: what was logged of that is of the last of them."""
+        # When training began, with all processes started; of a resumed run, as if it had never been interrupted.
         self.began = time.perf_counter()
-        """When training began, with all processes started; of a resumed run, as if it had never been interrupted."""
         self._seconds_before = 0.0
 
-    @override
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `[B, num_classes]` of raw pixels."""
         logits: Tensor = self.model(images)
         return logits
 
-    @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.learning_rates.append(self.learning_rate)
-        loss, logits = self.learn_from(batch, self.global_step + 1)
+        loss, logits = self.model_step(batch, self.global_step + 1)
         self.train_metrics.add(loss, logits, batch[1])
         return loss
 
-    def learn_from(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def model_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Return loss and logits of a minibatch; log the loss every `trainer.log_every_n_steps` steps.
 
         Args:
@@ -115,47 +112,39 @@ class Classifier(LightningModule):
                 logger.log_metrics({"train/loss_step": float(shown), "lr": self.learning_rate}, step)
         return loss, logits
 
-    @override
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.evaluate(batch, self.val_metrics)
 
-    @override
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.evaluate(batch, self.test_metrics)
 
-    @override
     def on_train_start(self) -> None:
         off_last = self.augment.off_last
         augmented_steps = round((1 - off_last) * self.total_steps()) if off_last else math.inf
         self.augmented_steps = augmented_steps if self.augment.is_on else 0
         self.began = time.perf_counter() - self._seconds_before
 
-    @override
     def on_train_epoch_start(self) -> None:
         self.learning_rates.clear()
 
-    @override
     def on_train_epoch_end(self) -> None:
         self.samples_seen += self.train_metrics.num_samples
         self.log_epoch(self.train_metrics)
 
-    @override
     def on_validation_epoch_end(self) -> None:
         self.log_epoch(self.val_metrics)
         if not self.trainer.sanity_checking:
             self.validated_epochs = self.current_epoch + 1
 
-    @override
     def on_test_epoch_end(self) -> None:
         self.log_epoch(self.test_metrics)
 
-    @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        assert self.make_optimizer is not None, "a classifier without an optimizer cannot be trained"
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
+        assert self.optimizer_factory is not None, "a classifier without an optimizer cannot be trained"
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
             return optimizer
-        schedule = self.make_scheduler(optimizer, self.total_steps())
+        schedule = self.scheduler_factory(optimizer, self.total_steps())
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def total_steps(self) -> int:
@@ -165,16 +154,15 @@ class Classifier(LightningModule):
         """
         trainer = self.trainer
         minibatches = trainer.datamodule.num_minibatches()  # type: ignore[attr-defined]  # set at run time
-        batches = limited(minibatches, trainer.limit_train_batches)
+        batches = limit_batches(minibatches, trainer.limit_train_batches)
         steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
         limits = [trainer.max_steps] if trainer.max_steps != -1 else []
         if trainer.max_epochs not in (None, -1):
             limits.append(steps_per_epoch * trainer.max_epochs)
         return min(limits, default=steps_per_epoch)
 
-    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        metrics = self.latest_metrics()
+        metrics = self.logged_metrics()
         if self.trainer.validating:  # the training of this epoch is not logged yet
             metrics |= {name: float(value) for name, value in self.train_metrics.so_far().items()}
         checkpoint[METADATA_KEY] = {**self.metadata, "metrics": metrics}
@@ -198,14 +186,14 @@ class Classifier(LightningModule):
         self._seconds_before = progress["seconds"]
         self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
 
-    def latest_metrics(self) -> dict[str, float]:
+    def logged_metrics(self) -> dict[str, float]:
         """Return what the last epoch of each stage came to, by name."""
         logged = self.trainer.callback_metrics.items()
         return {name: float(value) for name, value in logged if "/" in name and not name.endswith("_step")}
 
     def epoch_metrics(self) -> dict[str, float]:
         """Return what the last complete epoch came to, by name: of validation only what took place in it."""
-        metrics = self.latest_metrics()
+        metrics = self.logged_metrics()
         if self.validated_epochs != self.current_epoch:
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
         return metrics

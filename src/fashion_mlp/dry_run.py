@@ -11,10 +11,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.oom import is_shortage
+from fashion_mlp.runtime.oom import is_oom_error
 
+# Length of the run for which a schedule is tried.
 STEPS = 100
-"""Length of the run for which a schedule is tried."""
 
 
 def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterable[Logger]) -> None:
@@ -36,15 +36,15 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
             raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
-    assert classifier.make_optimizer is not None
+    assert classifier.optimizer_factory is not None
     with part_errors("optimizer"):
-        optimizer = classifier.make_optimizer([weight])
+        optimizer = classifier.optimizer_factory([weight])
         if not isinstance(optimizer, Optimizer):
             raise UserError(f"optimizer: a {type(optimizer).__name__}. Expected a class of torch.optim")
         optimizer.step()
-    if classifier.make_scheduler is not None:
+    if classifier.scheduler_factory is not None:
         with part_errors("scheduler"):
-            scheduler = classifier.make_scheduler(optimizer, STEPS)
+            scheduler = classifier.scheduler_factory(optimizer, STEPS)
             if not isinstance(scheduler, dict) or not isinstance(scheduler.get("scheduler"), LRScheduler):
                 raise UserError("scheduler: Expected a function such as fashion_mlp.schedulers.step")
             if not isinstance(scheduler["scheduler"], ReduceLROnPlateau):
@@ -69,7 +69,7 @@ def part_errors(key: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) or is_shortage(error):
+        if isinstance(error, UserError) or is_oom_error(error):
             raise
         raise UserError(
             f"{key}: {type(error).__name__}: {str(error).rstrip('.')}. HYDRA_FULL_ERROR=1 shows where"

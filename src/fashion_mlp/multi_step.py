@@ -16,12 +16,12 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from typing_extensions import override
 
-from fashion_mlp.callbacks import LastCheckpoint, NonFiniteLoss
+from fashion_mlp.callbacks import TerminateOnNaN, TrainingStateCheckpoint
 from fashion_mlp.classifier import Batch, Classifier
 
-INDIFFERENT = {
+# The Trainer's arguments that work alike however many steps a call takes.
+SAFE_TRAINER_ARGS = {
     "_target_",
     "accelerator",
     "benchmark",
@@ -43,9 +43,8 @@ INDIFFERENT = {
     "min_epochs",
     "num_sanity_val_steps",
 }
-"""The Trainer's arguments that work alike however many steps a call takes."""
+# Those of the Trainer that keep the weights in 32 bits and scale no loss.
 PRECISIONS = (None, 32, "32", "32-true", "bf16", "bf16-mixed")
-"""Those of the Trainer that keep the weights in 32 bits and scale no loss."""
 STEP_HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
@@ -56,7 +55,7 @@ STEP_HOOKS = (
 )
 
 
-class SeveralStepsClassifier(Classifier):
+class MultiStepClassifier(Classifier):
     """A classifier whose training batches hold several minibatches, each of which is a step.
 
     Args:
@@ -71,7 +70,6 @@ class SeveralStepsClassifier(Classifier):
         self.batch_size = batch_size
         self.monitor = ""
 
-    @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -81,7 +79,7 @@ class SeveralStepsClassifier(Classifier):
         minibatches = zip(*(torch.split(part, self.batch_size) for part in batch), strict=True)
         for step, minibatch in enumerate(minibatches, start=self.global_step + 1):
             self.learning_rates.append(optimizer.param_groups[0]["lr"])
-            loss, logits = self.learn_from(minibatch, step)
+            loss, logits = self.model_step(minibatch, step)
             for parameter in parameters:  # a tenth of what `optimizer.zero_grad()` takes to do the same
                 parameter.grad = None
             # Lightning calls `training_step` within the precision's autocast, and goes backward without.
@@ -100,7 +98,6 @@ class SeveralStepsClassifier(Classifier):
         self.train_metrics.add(torch.stack(losses), torch.cat(all_logits), batch[1], self.batch_size)
         return torch.stack(losses).mean()
 
-    @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured = super().configure_optimizers()
         if isinstance(configured, dict):
@@ -108,7 +105,6 @@ class SeveralStepsClassifier(Classifier):
             self.monitor = configured["lr_scheduler"].pop("monitor", "")  # type: ignore[typeddict-item]
         return configured
 
-    @override
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         scheduler = self._scheduler("epoch")
@@ -122,7 +118,7 @@ class SeveralStepsClassifier(Classifier):
         return configs[0].scheduler if configs and configs[0].interval == interval else None
 
 
-def is_possible(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
+def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
     """Return whether a run may take several steps a call: whether nothing in it looks at each single step.
 
     Args:
@@ -131,16 +127,17 @@ def is_possible(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bo
     """
     has_end = trainer["max_epochs"] not in (None, -1)
     one_device = trainer["devices"] in (1, "1", "auto") and trainer["strategy"] == "auto"
-    others = {name: value for name, value in trainer.items() if name not in INDIFFERENT}
+    others = {name: value for name, value in trainer.items() if name not in SAFE_TRAINER_ARGS}
     defaults = signature(Trainer).parameters
     as_usual = others.pop("precision") in PRECISIONS and all(
         name in defaults and value == defaults[name].default for name, value in others.items()
     )
-    return has_end and one_device and as_usual and not any(map(_looks_at_steps, callbacks))
+    return has_end and one_device and as_usual and not any(map(needs_step_hooks, callbacks))
 
 
-def _looks_at_steps(callback: Callback) -> bool:
-    if isinstance(callback, NonFiniteLoss | ProgressBar | LastCheckpoint):
+def needs_step_hooks(callback: Callback) -> bool:
+    """Return True if a callback must run before or after each optimizer step."""
+    if isinstance(callback, TerminateOnNaN | ProgressBar | TrainingStateCheckpoint):
         return False
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None

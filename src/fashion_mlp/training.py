@@ -23,27 +23,27 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from fashion_mlp import __version__, multi_step
-from fashion_mlp.callbacks import FinalFigures, LastCheckpoint
-from fashion_mlp.checkpoint.initial import find_start
+from fashion_mlp.callbacks import FinalFigures, TrainingStateCheckpoint
+from fashion_mlp.checkpoint.initial import find_initial_checkpoint
 from fashion_mlp.checkpoint.io import AtomicCheckpointIO
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
-from fashion_mlp.checkpoint.training_state import written_checkpoints
+from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import OBJECTIVES, monitor_arguments
 from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batches import check_batches
 from fashion_mlp.dry_run import dry_run
-from fashion_mlp.multi_step import SeveralStepsClassifier
+from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.reporting import summary
 from fashion_mlp.reporting.tensorboard import SAMPLES, ended, recorded
 from fashion_mlp.runtime import oom, ranks, run_directory
 from fashion_mlp.runtime.atomic import remove_partial
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.os_errors import faults_explained
-from fashion_mlp.runtime.signals import StopRequest
+from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,12 @@ def train(
     run_dir = run_directory.resolve(cfg.run_dir)
     cfg = _with_absolute_paths(cfg)
     cfg.run_dir = str(run_dir)
-    stop = StopRequest()
-    shortage_told = oom.shortage_told(oom.remedy_for(cfg))
-    with stop.listening(), faults_explained(run_dir, stop), shortage_told, run_directory.removed_unless_started():
-        if ranks.is_first() and not resumed:
+    stop = GracefulStop()
+    explain_oom = oom.explain_oom(oom.oom_hint(cfg))
+    with stop.listening(), explain_os_errors(run_dir, stop), explain_oom, run_directory.removed_unless_started():
+        if ranks.is_rank_zero() and not resumed:
             run_directory.create(run_dir)
-        with run_directory.lock(run_dir) if ranks.is_first() else nullcontext():
+        with run_directory.lock(run_dir) if ranks.is_rank_zero() else nullcontext():
             return _train(cfg, overrides, run_dir, stop, resumed, before_fit or (lambda: None))
 
 
@@ -93,14 +93,14 @@ def _train(
     cfg: DictConfig,
     overrides: Sequence[str],
     run_dir: Path,
-    stop: StopRequest,
+    stop: GracefulStop,
     resumed: bool,
     before_fit: Callable[[], None],
 ) -> float:
     seed_everything(cfg.seed, workers=True, verbose=False)
     # With it, distributed strategies would go back to the seed after the weights are drawn.
     del os.environ["PL_GLOBAL_SEED"]
-    start = find_start(cfg, run_dir, resumed=resumed)
+    start = find_initial_checkpoint(cfg, run_dir, resumed=resumed)
     # Overfitting to a few batches means the same ones each epoch.
     datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
     if not isinstance(datamodule, ImageDataModule):
@@ -109,8 +109,8 @@ def _train(
     datamodule.prepare_data()
     datamodule.setup("fit")
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
-    if multi_step.is_possible(cfg.trainer, callbacks):
-        datamodule.fetch_several(cfg.steps_per_execution)
+    if multi_step.supports_multi_step(cfg.trainer, callbacks):
+        datamodule.set_batches_per_fetch(cfg.steps_per_execution)
     check_batches(cfg, datamodule, trainer.world_size)
     classifier = build_classifier(cfg, datamodule)
     dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
@@ -122,7 +122,7 @@ def _train(
         torch.manual_seed(cfg.seed + trainer.global_rank)  # masks of dropout of its own
 
     if trainer.is_global_zero:
-        log.info(summary.announcement(classifier, datamodule, trainer, run_dir, cfg.seed, start))
+        log.info(summary.run_summary(classifier, datamodule, trainer, run_dir, cfg.seed, start))
         before_fit()
         run_directory.keep(run_dir)
         remove_partial(run_dir / run_directory.CHECKPOINTS)
@@ -137,21 +137,23 @@ def _train(
     with recording:
         if cfg.model.get("compile"):
             classifier.model.compile()
-        with lightning_complaints("trainer"):
+        with misconfiguration_as_user_error("trainer"):
             if trainer.world_size > 1:
                 stop.use_default_handlers()  # until the processes have met
-            trainer.fit(classifier, datamodule, ckpt_path=start.path if start is not None and start.is_whole else None)
+            trainer.fit(
+                classifier, datamodule, ckpt_path=start.path if start is not None and start.full_state else None
+            )
         seconds = time.perf_counter() - classifier.began
         stopped_early = summary.stop_reason(trainer)
         if stopped_early and trainer.is_global_zero:
             log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
 
-        chosen = next(iter(written_checkpoints(trainer)), None)
-        metrics = metrics_of(chosen) if chosen else classifier.latest_metrics()
+        chosen = next(iter(find_written_checkpoints(trainer)), None)
+        metrics = read_metrics(chosen) if chosen else classifier.logged_metrics()
         if cfg.test:
             # The only time that the test set is read.
             trainer.test(classifier, datamodule, ckpt_path=chosen, verbose=False)
-            metrics |= classifier.latest_metrics()
+            metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
             metrics |= {
                 "data": datamodule.name,
@@ -193,7 +195,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     config.pop("compile", None)  # no argument of the network, and done later
     model: nn.Module = build("model", config)
     several = datamodule.batches_per_fetch > 1
-    make = partial(SeveralStepsClassifier, batch_size=datamodule.batch_size) if several else Classifier
+    make = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
     return make(
         model,
         datamodule.class_names,
@@ -214,7 +216,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     )
 
 
-def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -> Trainer:
+def build_trainer(cfg: DictConfig, stop: GracefulStop, *, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers.
 
     Args:
@@ -230,9 +232,9 @@ def build_trainer(cfg: DictConfig, stop: StopRequest, *, has_validation: bool) -
     if not has_validation:  # nothing to choose a best checkpoint by
         callbacks = [callback for callback in callbacks if not _monitors_validation(callback)]
     for callback in callbacks:
-        if isinstance(callback, LastCheckpoint):
+        if isinstance(callback, TrainingStateCheckpoint):
             callback.stop = stop
-    callbacks.append(LambdaCallback(setup=lambda *_, stage: stop.listen_again()))
+    callbacks.append(LambdaCallback(setup=lambda *_, stage: stop.reinstall()))
     loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
     for logger in loggers:
         if not isinstance(logger, Logger):
@@ -272,7 +274,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
         return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if cause is not None and (isinstance(cause, UserError) or oom.is_shortage(cause)):
+        if cause is not None and (isinstance(cause, UserError) or oom.is_oom_error(cause)):
             raise cause from None
         raise UserError(f"{key}: {cause or error}") from error
     except OmegaConfBaseException as error:
@@ -286,14 +288,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", container)
 
 
-def metrics_of(checkpoint: Path) -> dict[str, Any]:
+def read_metrics(checkpoint: Path) -> dict[str, Any]:
     """Return the metrics that a checkpoint was saved with, and its epoch, counted from 1."""
     content = read_checkpoint(checkpoint)
     return {**content[METADATA_KEY]["metrics"], "epoch": content["epoch"] + 1}
 
 
 @contextmanager
-def lightning_complaints(key: str) -> Iterator[None]:
+def misconfiguration_as_user_error(key: str) -> Iterator[None]:
     """Report what Lightning refuses, or has no package for, as the user's mistake, under the key it came from."""
     try:
         yield

@@ -11,9 +11,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from typing_extensions import override
 
-from fashion_mlp.runtime.errors import UserError, told_in_one_line
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 
 
 class OptunaSweeper(Sweeper):
@@ -28,7 +27,6 @@ class OptunaSweeper(Sweeper):
         self.config = None
         self.launcher = None
 
-    @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
@@ -36,12 +34,11 @@ class OptunaSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    @override
     def sweep(self, arguments: Sequence[str]) -> None:
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
-        with told_in_one_line():
+        with exit_on_user_error():
             try:
                 from fashion_mlp.sweep.optuna import search
             except ModuleNotFoundError as error:

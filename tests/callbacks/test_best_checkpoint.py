@@ -39,7 +39,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return measure
 
 
-def metrics_of(cfg: DictConfig) -> dict[str, Any]:
+def read_metrics(cfg: DictConfig) -> dict[str, Any]:
     metrics: dict[str, Any] = json.loads(Path(cfg.run_dir, "metrics.json").read_text())
     return metrics
 
@@ -62,7 +62,7 @@ def test_several_are_kept_under_names_of_their_own(
     assert [epoch_of(folder / name) for name in names] == epochs
     assert epoch_of(folder / "best.ckpt") == 4
     assert objective == pytest.approx(0.9)
-    assert (metrics_of(cfg)["epoch"], metrics_of(cfg)["val/acc"]) == (4, 0.9)
+    assert (read_metrics(cfg)["epoch"], read_metrics(cfg)["val/acc"]) == (4, 0.9)
 
 
 def test_without_hard_links_the_best_is_copied(
@@ -87,7 +87,7 @@ def test_the_direction_follows_from_the_metric(
     measured("val", acc=ACCURACIES, loss=LOSSES)
     cfg = compose_small("run", *EPOCHS, f"callbacks.best_checkpoint.monitor={monitor}")
     train(cfg)
-    assert metrics_of(cfg)["epoch"] == epoch
+    assert read_metrics(cfg)["epoch"] == epoch
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_training_metric_is_that_of_the_same_epoch(
     measured("train", loss=LOSSES)
     cfg = compose_small("run", *EPOCHS, "callbacks.best_checkpoint.monitor=train/loss", validation)
     train(cfg)
-    assert (metrics_of(cfg)["epoch"], metrics_of(cfg)["train/loss"]) == (3, 1.0)
+    assert (read_metrics(cfg)["epoch"], read_metrics(cfg)["train/loss"]) == (3, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_training_stops_early_when_the_metric_gets_worse(
     early = f"+callbacks.early={{{LIGHTNING}.EarlyStopping,monitor:{monitor},patience:1}}"
     cfg = compose_small("run", *EPOCHS, early, "test=false")
     train(cfg)
-    assert metrics_of(cfg)["epochs"] == epochs
+    assert read_metrics(cfg)["epochs"] == epochs
 
 
 @pytest.mark.parametrize("validation", ["trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=2"])
@@ -123,14 +123,14 @@ def test_training_stops_early_by_each_epoch_of_training(
     early = f"+callbacks.early={{{LIGHTNING}.EarlyStopping,monitor:train/loss,patience:2}}"
     cfg = compose_small("run", *EPOCHS, early, validation, "test=false")
     train(cfg)
-    assert metrics_of(cfg)["epochs"] == 3
+    assert read_metrics(cfg)["epochs"] == 3
 
 
 def test_a_checkpoint_that_no_metric_chose_is_not_tested(compose_small: Compose) -> None:
     periodic = f"+callbacks.periodic={{{LIGHTNING}.ModelCheckpoint,every_n_epochs:2,save_top_k:-1}}"
     cfg = compose_small("run", *EPOCHS, periodic, "data.val_size=0")
     train(cfg)
-    assert (metrics_of(cfg)["checkpoint"], metrics_of(cfg)["epoch"]) == ("checkpoints/last.ckpt", 5)
+    assert (read_metrics(cfg)["checkpoint"], read_metrics(cfg)["epoch"]) == ("checkpoints/last.ckpt", 5)
     assert {path.name for path in Path(cfg.run_dir, "checkpoints").glob("epoch*")} == {
         "epoch=1-step=24.ckpt",
         "epoch=3-step=48.ckpt",

@@ -11,7 +11,6 @@ from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from typing_extensions import override
 
 from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint.load import load_classifier
@@ -35,7 +34,7 @@ def last(cfg: DictConfig) -> dict[str, Any]:
 
 
 def callback_state(cfg: DictConfig) -> dict[str, Any]:
-    state: dict[str, Any] = last(cfg)["callbacks"]["ExponentialMovingAverage"]
+    state: dict[str, Any] = last(cfg)["callbacks"]["EMAWeightAveraging"]
     return state
 
 
@@ -56,7 +55,6 @@ def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
 class Stop(Callback):
     """Ends the run in its second epoch."""
 
-    @override
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == 15:
             raise UserError("enough")

@@ -38,13 +38,13 @@ def test_the_learning_rate_is_that_of_the_last_step(
 
 @pytest.mark.parametrize("steps", [1, 64])
 def test_so_is_that_of_a_loss_that_is_not_finite(run_here: Run, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    step = Classifier.learn_from
+    step = Classifier.model_step
 
     def poisoned(self: Classifier, batch: object, number: int) -> object:
         loss, logits = step(self, batch, number)  # type: ignore[arg-type]
         return (loss * float("nan") if number == 14 else loss), logits
 
-    monkeypatch.setattr(Classifier, "learn_from", poisoned)
+    monkeypatch.setattr(Classifier, "model_step", poisoned)
     done = run_here("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
     rate = RATE * (1 + math.cos(math.pi * 13 / (2 * STEPS))) / 2
     assert f"the loss became nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr

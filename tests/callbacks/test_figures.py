@@ -47,7 +47,7 @@ def test_a_figure_that_fails_is_left_out(
         raise MemoryError("8 GB\nand more")
 
     monkeypatch.setattr(figures, function, fails)
-    cfg = compose_with_figures("callbacks.evaluation_pictures.every_n_epochs=1")
+    cfg = compose_with_figures("callbacks.evaluation_figures.every_n_epochs=1")
     train(cfg)
     assert "test/acc" in json.loads(Path(cfg.run_dir, "metrics.json").read_text())
     left_out = {

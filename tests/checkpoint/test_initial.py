@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fashion_mlp.checkpoint.initial import last_state, named_state
+from fashion_mlp.checkpoint.initial import find_resume_checkpoint, load_initial_checkpoint
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
@@ -18,7 +18,7 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "loops": lambda checkpoint: checkpoint.pop("loops"),
     "lr_schedulers": lambda checkpoint: checkpoint.pop("lr_schedulers"),
     "optimizer_states": lambda checkpoint: checkpoint.pop("optimizer_states"),
-    "LastCheckpoint": lambda checkpoint: checkpoint["callbacks"].pop("LastCheckpoint"),
+    "TrainingStateCheckpoint": lambda checkpoint: checkpoint["callbacks"].pop("TrainingStateCheckpoint"),
 }
 
 
@@ -35,15 +35,15 @@ def test_an_incomplete_last_checkpoint_is_not_resumed_from(checkpoints: Path, ca
     for name, remove in INCOMPLETE.items():
         caplog.clear()
         (checkpoints / "last.ckpt").write_bytes(whole)
-        assert last_state(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
+        assert find_resume_checkpoint(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
         content = torch.load(checkpoints / "last.ckpt", weights_only=True)
         remove(content)
         torch.save(content, checkpoints / "last.ckpt")
-        assert last_state(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
+        assert find_resume_checkpoint(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
         assert f"last.ckpt: is incomplete (it has no {name!r} entry)" in caplog.text
     (checkpoints / "last.ckpt").replace(checkpoints / "previous.ckpt")
     with pytest.raises(UserError, match=r"previous.ckpt: is incomplete .*\n.*nothing to resume from"):
-        last_state(checkpoints)
+        find_resume_checkpoint(checkpoints)
 
 
 def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compose, tmp_path: Path) -> None:
@@ -51,6 +51,6 @@ def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compo
     kept = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}  # save_weights_only
     torch.save(kept, tmp_path / "weights.ckpt")
     with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: has no 'callbacks' entry, .* ckpt_part=weights$"):
-        named_state(str(tmp_path / "weights.ckpt"), "all")
+        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), "all")
     cfg = compose_small("new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_part=weights", "test=false")
     assert train(cfg) > 0

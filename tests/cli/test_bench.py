@@ -14,7 +14,7 @@ from fashion_mlp.callbacks import Stopwatch
 from fashion_mlp.cli import bench, bench_runs
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import fashion_mnist
-from fashion_mlp.data.download import DataFile, ensure_files, sha256_of
+from fashion_mlp.data.download import DataFile, download_and_verify, sha256_of
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.idx import image_file, label_file, write_split
 
@@ -32,7 +32,7 @@ def _small_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASHION_MLP_DATA", str(tmp_path))
     monkeypatch.setattr(bench_runs, "TRAIN_SIZE", 640)
     monkeypatch.setattr(bench_runs, "EXTRA_OVERRIDES", ("data.val_size=64",))
-    ensure_files.cache_clear()
+    download_and_verify.cache_clear()
 
 
 def test_the_network_is_that_of_the_task() -> None:

@@ -21,7 +21,7 @@ from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule, build_datamodule
-from fashion_mlp.inference.ensemble import combined, load_members
+from fashion_mlp.inference.ensemble import load_members, make_ensemble
 from fashion_mlp.inference.export import export_state_dict
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
@@ -249,7 +249,7 @@ def test_checkpoints_and_pictures_are_told_apart(
     fashion: Fashion, checkpoint: Path, second: Path, pictures: Path, root: str
 ) -> None:
     images, _ = test_images(root)
-    expected = combined(load_members([checkpoint, second])).predict(images[:2]).probabilities.max(1).values
+    expected = make_ensemble(load_members([checkpoint, second])).predict(images[:2]).probabilities.max(1).values
     typed = (checkpoint, pictures / "00.png", second, pictures / "01.png")
     answers = fashion("predict", *typed, "--json").json
     assert [answer["probability"] for answer in answers] == pytest.approx(expected.tolist(), abs=1e-5)
@@ -371,7 +371,7 @@ def test_a_state_dict_loads_into_the_tutorials_module(fashion: Fashion, checkpoi
             logits: torch.Tensor = self.linear_relu_stack(self.flatten(x))
             return logits
 
-    options = ("--format", "state_dict", "--prefix", "linear_relu_stack.", "--largest-pixel", 1, "--output", "t.pt")
+    options = ("--format", "state_dict", "--prefix", "linear_relu_stack.", "--input-max", 1, "--output", "t.pt")
     assert fashion("export", checkpoint, root, *options).status == 0
     network = NeuralNetwork()
     network.load_state_dict(torch.load("t.pt", weights_only=True))

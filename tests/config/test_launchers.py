@@ -29,7 +29,7 @@ def test_slurm_elsewhere_than_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_launchers_that_need_nothing() -> None:
-    assert launchers.why_not("basic") == launchers.why_not("of_ones_own") == ""
+    assert launchers.launcher_error("basic") == launchers.launcher_error("of_ones_own") == ""
 
 
 def test_the_cluster_launcher_is_submitits_with_its_keys() -> None:

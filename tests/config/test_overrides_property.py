@@ -15,9 +15,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.messages import shown
-from fashion_mlp.runtime.errors import MANY, UserError
-from fashion_mlp.runtime.signals import StopRequest
+from fashion_mlp.config.messages import format_value
+from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
+from fashion_mlp.runtime.signals import GracefulStop
 from fashion_mlp.training import build, build_trainer
 from tests.conftest import CONF, check
 
@@ -74,7 +74,7 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], str]:
         place = draw(st.integers(0, len(key)))
         key = key[:place] + draw(st.text(alphabet="abcxyz._", max_size=2)) + key[place + 1 :]
     prefix = draw(st.sampled_from(["", "", "", "", "+", "++", "~"]))
-    value = shown(draw(VALUES))
+    value = format_value(draw(VALUES))
     quoted = draw(st.sampled_from(["{}", "{}", "'{}'", '"{}"', "[{}]"])).format(value)
     flags = draw(st.sampled_from([[], [], [], ["-m"]]))
     return [*flags, *options, f"{prefix}{key}={quoted}"], key
@@ -101,7 +101,7 @@ def test_a_value_is_accepted_or_refused_by_name(
     except UserError as refused:
         told = str(refused)
         event("refused")
-        assert len(told.splitlines()) <= MANY, told
+        assert len(told.splitlines()) <= MAX_ERRORS, told
         assert names(told, key), told
     assert list(elsewhere.iterdir()) == []
 
@@ -121,7 +121,7 @@ def build_parts(cfg: DictConfig) -> None:
     if cfg.scheduler:
         build("scheduler", cfg, _partial_=True)(optimizer, 100)
     build("data", cfg)
-    build_trainer(cfg, StopRequest(), has_validation=True)
+    build_trainer(cfg, GracefulStop(), has_validation=True)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if sum(model["hidden_sizes"]) < 5_000:
         model.pop("compile")

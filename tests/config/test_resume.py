@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.config.records import result_in
+from fashion_mlp.config.records import read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
@@ -38,15 +38,15 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Return a function: let this process get a SIGTERM in an optimizer step."""
 
     def ask(step: int) -> None:
-        learn = Classifier.learn_from
+        learn = Classifier.model_step
 
         def interrupted(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-                monkeypatch.setattr(Classifier, "learn_from", learn)
+                monkeypatch.setattr(Classifier, "model_step", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "learn_from", interrupted)
+        monkeypatch.setattr(Classifier, "model_step", interrupted)
 
     return ask
 
@@ -96,7 +96,7 @@ def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
     usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
     whole = compose_small("whole", *usual)
     train(whole)
-    learn = Classifier.learn_from
+    learn = Classifier.model_step
 
     def kill_worker(self: Classifier, batch: Any, number: int) -> Any:
         if number == 13:
@@ -104,7 +104,7 @@ def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
                 os.kill(worker.ident or 0, signal.SIGKILL)
         return learn(self, batch, number)
 
-    monkeypatch.setattr(Classifier, "learn_from", kill_worker)
+    monkeypatch.setattr(Classifier, "model_step", kill_worker)
     cfg = compose_small("interrupted", *usual, "data.num_workers=1")
     with pytest.raises(UserError, match=r"^data.num_workers: .* resume=\S*/interrupted data.num_workers=0$"):
         train(cfg)
@@ -123,11 +123,11 @@ def test_a_run_that_was_interrupted_while_it_drew_its_figures_is_resumed(
     def interrupt(*_: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("fashion_mlp.callbacks.Curves.save_figures", interrupt)
+    monkeypatch.setattr("fashion_mlp.callbacks.LearningCurves.save_figures", interrupt)
     cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
     with pytest.raises(Interrupted):
         train(cfg)
-    assert result_in(Path(cfg.run_dir)) is None
+    assert read_result(Path(cfg.run_dir)) is None
     assert json.loads(Path(cfg.run_dir, "metrics.json").read_text())["test/acc"]
     monkeypatch.undo()
     train(cfg, resumed=True)
@@ -399,8 +399,8 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     """By the status that a shell expects, without waiting for a moment to save."""
     program = (
         "import os, signal\n"
-        "from fashion_mlp.runtime.signals import StopRequest\n"
-        "stop = StopRequest()\n"
+        "from fashion_mlp.runtime.signals import GracefulStop\n"
+        "stop = GracefulStop()\n"
         "with stop.listening():\n"
         "    stop.is_deferred = True\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
@@ -557,16 +557,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
 def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
     """Return a function: from an optimizer step on, no file can be longer than some bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    learn = Classifier.learn_from
+    learn = Classifier.model_step
 
     def fill(step: int, size: int) -> None:
         def filling(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-                monkeypatch.setattr(Classifier, "learn_from", learn)
+                monkeypatch.setattr(Classifier, "model_step", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "learn_from", filling)
+        monkeypatch.setattr(Classifier, "model_step", filling)
 
     yield fill
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fashion_mlp.data.dataset import ImageDataset, as_is, stratified_split
+from fashion_mlp.data.dataset import ImageDataset, identity_collate, stratified_split
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_a_sample_and_a_batch_agree(dataset: ImageDataset) -> None:
 
 
 def test_a_plain_loader_yields_every_sample_of_the_part_once(dataset: ImageDataset) -> None:
-    loader = DataLoader(dataset, batch_size=2, shuffle=True, collate_fn=as_is)  # type: ignore[arg-type]
+    loader = DataLoader(dataset, batch_size=2, shuffle=True, collate_fn=identity_collate)  # type: ignore[arg-type]
     batches = list(loader)
     assert [tuple(images.shape) for images, _ in batches] == [(2, 1, 2, 2), (1, 1, 2, 2)]
     assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == [30, 50, 70]

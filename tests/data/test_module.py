@@ -29,13 +29,13 @@ def test_a_batch_has_the_documented_shape(data: SyntheticDataModule) -> None:
 
 def test_a_fetch_of_several_minibatches_stays_small(data: SyntheticDataModule) -> None:
     data.setup("fit")
-    data.fetch_several(5)
+    data.set_batches_per_fetch(5)
     assert [len(labels) for _, labels in data.train_dataloader()] == [320, 180]
     data.image_shape = (3, 224, 224)
-    data.fetch_several(5)
+    data.set_batches_per_fetch(5)
     assert data.batches_per_fetch == 1
     data.batch_size = 20
-    data.fetch_several(5)
+    data.set_batches_per_fetch(5)
     assert data.batches_per_fetch == 2
 
 

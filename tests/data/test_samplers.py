@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fashion_mlp.data.dataset import ImageDataset
-from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
+from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
 from fashion_mlp.runtime.errors import UserError
 
 
@@ -14,8 +14,8 @@ def numbered(count: int) -> ImageDataset:
     return ImageDataset(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), torch.arange(count))
 
 
-def order(dataset: ImageDataset, seed: int, rank: int = 0, processes: int = 1) -> TrainingOrder:
-    return TrainingOrder(dataset, seed=seed, shuffle=True, num_replicas=processes, rank=rank)
+def order(dataset: ImageDataset, seed: int, rank: int = 0, processes: int = 1) -> ResumableDistributedSampler:
+    return ResumableDistributedSampler(dataset, seed=seed, shuffle=True, num_replicas=processes, rank=rank)
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own() -> None:
@@ -44,7 +44,7 @@ def test_an_epoch_is_gone_on_with_in_its_middle_once() -> None:
 
 
 def test_unshuffled_images_come_as_they_lie() -> None:
-    unshuffled = TrainingOrder(numbered(10), seed=7, shuffle=False)
+    unshuffled = ResumableDistributedSampler(numbered(10), seed=7, shuffle=False)
     assert list(unshuffled) == list(unshuffled) == list(range(10))
 
 
@@ -67,7 +67,9 @@ def test_processes_train_on_equally_many() -> None:
 
 @pytest.mark.parametrize(("count", "processes"), [(10, 3), (11, 3), (12, 3), (3, 3), (7, 1)])
 def test_each_image_is_evaluated_once(count: int, processes: int) -> None:
-    shares = [EvaluationShare(numbered(count), num_replicas=processes, rank=rank) for rank in range(processes)]
+    shares = [
+        ContiguousDistributedSampler(numbered(count), num_replicas=processes, rank=rank) for rank in range(processes)
+    ]
     assert list(chain(*shares)) == list(range(count))
     sizes = [len(share) for share in shares]
     assert sizes == [len(list(share)) for share in shares]
@@ -76,4 +78,4 @@ def test_each_image_is_evaluated_once(count: int, processes: int) -> None:
 
 def test_more_processes_than_images_are_refused() -> None:
     with pytest.raises(UserError, match="2 images to evaluate are too few for 3 processes"):
-        EvaluationShare(numbered(2), num_replicas=3, rank=0)
+        ContiguousDistributedSampler(numbered(2), num_replicas=3, rank=0)

@@ -151,7 +151,7 @@ def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
-    def shown(selector: str, text: str) -> None:
+    def format_value(selector: str, text: str) -> None:
         """Wait until the first element that a selector finds shows a text."""
         WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
             lambda _: browser.find_element(By.CSS_SELECTOR, selector).text == text
@@ -161,13 +161,13 @@ def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_
     WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
     upload = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
     upload.send_keys(str(pictures / "boot.jpg"))
-    shown(".card h2", "Ankle boot")
-    shown(".card tr:first-child th", "Ankle boot")
+    format_value(".card h2", "Ankle boot")
+    format_value(".card tr:first-child th", "Ankle boot")
     upload.send_keys(str(text_file))
-    shown("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
+    format_value("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
     upload.send_keys(str(pictures / "boot.jpg"))
-    shown(".card h2", "Ankle boot")
+    format_value(".card h2", "Ankle boot")
     assert not browser.find_elements(By.CSS_SELECTOR, "#message [role=alert]")
 
     # By keyboard: to the tab with the test images, and to one of them by its number.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import METADATA_KEY
-from fashion_mlp.inference.ensemble import combined, load_members
+from fashion_mlp.inference.ensemble import load_members, make_ensemble
 from fashion_mlp.models import MLP, TTA
 from fashion_mlp.runtime.errors import UserError
 
@@ -41,11 +41,11 @@ def test_one_classifier_answers_for_all(save: Save, tta: bool) -> None:
     members = load_members([save("a"), save("b")], tta=tta)
     images = torch.randint(0, 256, (5, 1, 4, 6), dtype=torch.uint8)
     alone = [member.predict(images).probabilities for member in members]
-    together = combined(members)
+    together = make_ensemble(members)
     assert torch.allclose(together.predict(images).probabilities, torch.stack(alone).mean(0), atol=1e-6)
     assert not together.training
     assert together.metadata == METADATA
-    assert combined(members[:1]) is members[0]
+    assert make_ensemble(members[:1]) is members[0]
     assert torch.allclose(alone[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 

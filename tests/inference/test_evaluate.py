@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fashion_mlp.inference.evaluate import (
-    Outcome,
+    EvalOutput,
     averaged,
     confusion_matrix,
     most_confident_mistakes,
@@ -15,7 +15,7 @@ from fashion_mlp.inference.evaluate import (
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
 PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05], [0.2, 0.3, 0.5]])
-OUTCOME = Outcome(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
+OUTCOME = EvalOutput(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
 
 
 def test_the_summary() -> None:
@@ -37,7 +37,7 @@ def test_the_summary() -> None:
 def test_an_ensemble_is_measured_by_its_mean_probabilities() -> None:
     others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
     # Each member's logits have a constant of their own, which means nothing.
-    outcome = averaged([OUTCOME, Outcome(others.log() - 7, OUTCOME.labels)])
+    outcome = averaged([OUTCOME, EvalOutput(others.log() - 7, OUTCOME.labels)])
     summary = summarize(outcome, NAMES)
     assert summary["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
     truths = torch.tensor([0.7, 0.5, 0.45, 0.5])
@@ -53,13 +53,13 @@ def test_the_confusion_matrix_has_true_classes_by_row() -> None:
 def test_the_worst_mistakes_come_first_and_only_mistakes_come() -> None:
     assert most_confident_mistakes(OUTCOME, 10).tolist() == [2, 3]
     assert most_confident_mistakes(OUTCOME, 1).tolist() == [2]
-    right = Outcome(OUTCOME.logits, PROBABILITIES.argmax(1))
+    right = EvalOutput(OUTCOME.logits, PROBABILITIES.argmax(1))
     assert most_confident_mistakes(right, 3).tolist() == []
 
 
 def test_the_bins_of_reliability_give_the_calibration_error() -> None:
     torch.manual_seed(0)
-    outcome = Outcome(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
+    outcome = EvalOutput(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
     confidence, accuracy, counts = reliability(outcome)
     assert int(counts.sum()) == 500
     filled = counts > 0
@@ -69,7 +69,7 @@ def test_the_bins_of_reliability_give_the_calibration_error() -> None:
 
 def test_an_answer_stands_in_the_bin_of_its_confidence() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.91, 0.09], [0.3, 0.7]])
-    confidence, accuracy, counts = reliability(Outcome(probabilities.log(), torch.tensor([0, 1, 1])))
+    confidence, accuracy, counts = reliability(EvalOutput(probabilities.log(), torch.tensor([0, 1, 1])))
     assert counts.nonzero().flatten().tolist() == [10, 13]
     assert confidence[[10, 13]].tolist() == pytest.approx([0.7, 0.905])
     assert accuracy[[10, 13]].tolist() == [1.0, 0.5]

@@ -39,7 +39,7 @@ def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
         "trainer.log_every_n_steps=5",
         "callbacks.gradient_norm.every_n_steps=5",
         "callbacks.weight_histograms.every_n_epochs=2",
-        "callbacks.evaluation_pictures.every_n_epochs=1",
+        "callbacks.evaluation_figures.every_n_epochs=1",
     )
     train(cfg)
     events = read(cfg.run_dir)
@@ -95,7 +95,7 @@ def test_hparams_tells_a_failed_run(compose_small: Compose, monkeypatch: pytest.
         logits: Tensor = self.model(batch[0])
         return logits.sum() * float("nan"), logits
 
-    monkeypatch.setattr(Classifier, "learn_from", poisoned)
+    monkeypatch.setattr(Classifier, "model_step", poisoned)
     cfg = compose_small("run")
     with pytest.raises(UserError, match="the loss became nan"):
         train(cfg)

@@ -9,9 +9,9 @@ import pytest
 
 from fashion_mlp.cli.common import writable
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.os_errors import faults_explained
-from fashion_mlp.runtime.signals import Interrupted, StopRequest
-from fashion_mlp.runtime.workers import worker_deaths_explained
+from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.signals import GracefulStop, Interrupted
+from fashion_mlp.runtime.workers import explain_worker_deaths
 
 GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/events.out.tfevents")
 """As TensorBoard raises it."""
@@ -19,7 +19,7 @@ GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/even
 
 def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
     told = r"^/gone/events.out.tfevents: No such file or directory; put the folder back$"
-    with pytest.raises(UserError, match=told), faults_explained(tmp_path, StopRequest()):
+    with pytest.raises(UserError, match=told), explain_os_errors(tmp_path, GracefulStop()):
         raise GONE
     told = r"x: cannot be written \(No such file or directory\)$"
     with pytest.raises(UserError, match=told), writable(tmp_path / "x"):
@@ -39,35 +39,35 @@ def test_the_death_of_a_process_is_told_with_the_way_on(tmp_path: Path, message:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     told = DEATHS[message].format(hint=rf"; go on with: python train.py resume={tmp_path}")
-    with pytest.raises(UserError, match=f"^{told}$"), faults_explained(tmp_path, StopRequest()):
+    with pytest.raises(UserError, match=f"^{told}$"), explain_os_errors(tmp_path, GracefulStop()):
         raise RuntimeError(message)
 
 
 def test_a_connection_to_a_dead_worker_is_its_death(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.close()
-    with pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"), faults_explained(tmp_path, StopRequest()):
+    with pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"), explain_os_errors(tmp_path, GracefulStop()):
         ours.recv()
-    with pytest.raises(ConnectionError), faults_explained(tmp_path, StopRequest()):
+    with pytest.raises(ConnectionError), explain_os_errors(tmp_path, GracefulStop()):
         raise ConnectionError("of a logger")
 
 
 def test_a_signal_to_all_processes_is_an_interruption(tmp_path: Path) -> None:
-    stop = StopRequest()
+    stop = GracefulStop()
     stop.signum = signal.SIGTERM
     for error in (RuntimeError(KILLED), AttributeError("of a library that the signal has interrupted")):
-        with pytest.raises(Interrupted) as caught, faults_explained(tmp_path, stop):
+        with pytest.raises(Interrupted) as caught, explain_os_errors(tmp_path, stop):
             raise error
         assert caught.value.code == 143
-    with pytest.raises(UserError, match="free some space"), faults_explained(tmp_path, stop):
+    with pytest.raises(UserError, match="free some space"), explain_os_errors(tmp_path, stop):
         raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
 
 
 @pytest.mark.parametrize("message", ["Caught KeyError in DataLoader worker process 0.", "mat1 and mat2 shapes"])
 def test_other_errors_are_left_as_they_are(tmp_path: Path, message: str) -> None:
-    with pytest.raises(RuntimeError, match=message), faults_explained(tmp_path, StopRequest()):
+    with pytest.raises(RuntimeError, match=message), explain_os_errors(tmp_path, GracefulStop()):
         raise RuntimeError(message)
-    with pytest.raises(RuntimeError, match=message), worker_deaths_explained():
+    with pytest.raises(RuntimeError, match=message), explain_worker_deaths():
         raise RuntimeError(message)
-    with pytest.raises(UserError, match=r"Set data.num_workers=0$"), worker_deaths_explained():
+    with pytest.raises(UserError, match=r"Set data.num_workers=0$"), explain_worker_deaths():
         raise RuntimeError(KILLED)

@@ -16,8 +16,8 @@ import torch
 
 from fashion_mlp.config.command_line import without_outputs
 from fashion_mlp.runtime import ranks
-from fashion_mlp.runtime.errors import UserError, told_in_one_line
-from fashion_mlp.runtime.signals import StopRequest
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
+from fashion_mlp.runtime.signals import GracefulStop
 from fashion_mlp.training import train
 from tests.conftest import ROOT, SMALL, Compose, check
 
@@ -31,7 +31,7 @@ RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "S
 RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 
 
-class Outcome(NamedTuple):
+class EvalOutput(NamedTuple):
     folder: Path
     done: list["subprocess.CompletedProcess[str]"]
 
@@ -58,7 +58,7 @@ def free_port() -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Outcome]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, EvalOutput]:
     """Return what came of two processes, half a minibatch each, in each way to start them."""
     folder = tmp_path_factory.mktemp("processes")
     torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
@@ -110,13 +110,13 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
             )
         ],
     }
-    return {name: Outcome(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
+    return {name: EvalOutput(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
 def test_two_processes_come_to_what_one_comes_to(
-    outcomes: dict[str, Outcome], compose_small: Compose, program: str
+    outcomes: dict[str, EvalOutput], compose_small: Compose, program: str
 ) -> None:
     cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
     train(cfg)
@@ -137,7 +137,7 @@ def test_two_processes_come_to_what_one_comes_to(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
-def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, Outcome], program: str) -> None:
+def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, EvalOutput], program: str) -> None:
     folder, (first, *others) = outcomes[program]
     for done in (first, *others):
         assert (done.returncode, done.stderr) == (0, "")
@@ -190,7 +190,7 @@ def test_one_process_of_all_machines_is_the_first(
 ) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
-    assert ranks.is_first() == first
+    assert ranks.is_rank_zero() == first
 
 
 def told(*argv: str) -> str:
@@ -231,10 +231,10 @@ def test_another_process_tells_its_mistake_only_if_the_run_goes_on(
     environment.setattr(ranks, "GRACE", 0.01)
     if not wanted:
         environment.setattr(ranks, "PARENT", -1)
-    with pytest.raises(SystemExit) as ended, told_in_one_line():
+    with pytest.raises(SystemExit) as ended, exit_on_user_error():
         raise UserError("optimizer.lr=0")
     assert ended.value.code == ("error: optimizer.lr=0" if wanted else 1)
-    with pytest.raises(SystemExit), told_in_one_line():
+    with pytest.raises(SystemExit), exit_on_user_error():
         raise ConnectionError("closed by the first process")
     assert ("closed by the first process" in capsys.readouterr().err) == wanted
 
@@ -290,11 +290,11 @@ def test_a_run_that_waits_for_another_machine_can_be_ended(tmp_path: Path, data_
 
 
 def test_signals_end_a_process_that_waits_for_others() -> None:
-    stop = StopRequest()
+    stop = GracefulStop()
     before = signal.getsignal(signal.SIGTERM)
     with stop.listening():
         stop.use_default_handlers()
         assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-        stop.listen_again()
+        stop.reinstall()
         assert signal.getsignal(signal.SIGTERM) == stop._on_signal
     assert signal.getsignal(signal.SIGTERM) == before

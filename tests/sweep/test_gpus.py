@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.sweep import gpus
-from fashion_mlp.sweep.gpus import free_gpu, own_gpu
+from fashion_mlp.sweep.gpus import free_gpu, reserve_gpu
 
 
 def config(**trainer: object) -> DictConfig:
@@ -23,10 +23,10 @@ def several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("several_gpus")
 def test_jobs_beside_each_other_have_a_gpu_each(tmp_path: Path) -> None:
     first, second, third = config(), config(), config()
-    with own_gpu(second, tmp_path):
-        with own_gpu(first, tmp_path):
+    with reserve_gpu(second, tmp_path):
+        with reserve_gpu(first, tmp_path):
             assert sorted([*first.trainer.devices, *second.trainer.devices]) == [0, 1]
-        with own_gpu(third, tmp_path):  # a GPU that was given back
+        with reserve_gpu(third, tmp_path):  # a GPU that was given back
             assert third.trainer.devices == first.trainer.devices
 
 
@@ -51,12 +51,12 @@ def test_a_job_waits_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("trainer", [{"accelerator": "cpu"}, {"devices": 2}, {"devices": [1]}], ids=str)
 def test_what_the_user_asked_for_stays(tmp_path: Path, trainer: dict[str, object]) -> None:
     cfg = config(**trainer)
-    with own_gpu(cfg, tmp_path):
+    with reserve_gpu(cfg, tmp_path):
         assert cfg == config(**trainer)
 
 
 def test_jobs_in_turn_keep_the_first_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "_gpu_count", lambda: 2)
     cfg = config()
-    with own_gpu(cfg, tmp_path):
+    with reserve_gpu(cfg, tmp_path):
         assert cfg.trainer.devices == 1

@@ -10,7 +10,7 @@ from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.records import error_in, jobs_in
+from fashion_mlp.config.records import read_error, read_jobs
 from fashion_mlp.reporting.summary import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
@@ -64,7 +64,7 @@ def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictC
     write_metrics(path, metrics)
     assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
     assert math.isnan(run_job(cfg, HYDRA, never))
-    (record,) = jobs_in(path.parents[1])
+    (record,) = read_jobs(path.parents[1])
     assert record.score == -math.inf
     assert record.metrics["checkpoint"] is None
 
@@ -108,22 +108,22 @@ def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error
         raise error
 
     assert math.isnan(run_job(cfg, HYDRA, run))
-    (record,) = jobs_in(Path(cfg.run_dir).parent)
+    (record,) = read_jobs(Path(cfg.run_dir).parent)
     assert (record.name, record.error) == ("3", line)
     assert record.overrides == {"optimizer": "sgd", "seed": "1"}
 
 
 def test_a_search_finds_out_why_a_job_failed(cfg: DictConfig) -> None:
     assert math.isnan(run_job(cfg, hydra_cfg("fashion_mlp"), never))
-    assert error_in(Path(cfg.run_dir)) == "AssertionError: ran"
-    assert error_in(Path(cfg.run_dir).parent) == "its process ended"
+    assert read_error(Path(cfg.run_dir)) == "AssertionError: ran"
+    assert read_error(Path(cfg.run_dir).parent) == "its process ended"
 
 
 def test_a_job_that_another_process_runs_is_left_alone(cfg: DictConfig) -> None:
     (Path(cfg.run_dir) / "checkpoints").mkdir()
     with FileLock(Path(cfg.run_dir, ".lock")):
         assert math.isnan(run_job(cfg, HYDRA, never))
-    (record,) = jobs_in(Path(cfg.run_dir).parent)
+    (record,) = read_jobs(Path(cfg.run_dir).parent)
     assert record.error.endswith("in use by another process")
     assert (Path(cfg.run_dir) / "checkpoints").exists()
 

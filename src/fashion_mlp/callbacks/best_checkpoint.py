@@ -6,7 +6,6 @@ from pathlib import Path
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
-from typing_extensions import override
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -21,7 +20,6 @@ class BestCheckpoint(ModelCheckpoint):
         """Whether several checkpoints would have the same name."""
         return self.save_top_k not in (0, 1) and "{" not in str(self.filename)
 
-    @override
     def format_checkpoint_name(
         self,
         metrics: dict[str, Tensor],
@@ -33,12 +31,10 @@ class BestCheckpoint(ModelCheckpoint):
             filename = f"{self.filename}-epoch{int(metrics['epoch']) + 1}-step{int(metrics['step'])}"
         return super().format_checkpoint_name(metrics, filename, ver, prefix)
 
-    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         self._update_link(trainer)
 
-    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         self._update_link(trainer)

@@ -8,15 +8,14 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from typing_extensions import override
 
 
-class ExponentialMovingAverage(Callback):
+class EMAWeightAveraging(Callback):
     """Keeps a moving average of the weights; validation, checkpoints, test and all that comes after have it.
 
     After each optimizer step `average = d * average + (1 - d) * weights`, batch norm's statistics included: a variant
     of Polyak averaging (Polyak and Juditsky, 1992). In the n-th step `d = min(decay, (1 + n) / (10 + n))`, as with
-    `num_updates` in TensorFlow's `ExponentialMovingAverage`: so the first weights are soon forgotten, and a run of less
+    `num_updates` in TensorFlow's `EMAWeightAveraging`: so the first weights are soon forgotten, and a run of less
     than about `9 / (1 - decay)` steps averages over its last tenth, whatever the decay.
 
     Training itself is untouched: what it logs (`train/*`) is of the weights as they are. A checkpoint's `state_dict`
@@ -37,7 +36,6 @@ class ExponentialMovingAverage(Callback):
         self._beside: dict[str, Tensor] = {}
         self._is_shown = False
 
-    @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Of batch norm's count of batches, which is an integer, there is no average.
         self._network = {name: value for name, value in pl_module.state_dict().items() if value.is_floating_point()}
@@ -50,28 +48,22 @@ class ExponentialMovingAverage(Callback):
         # A partial, since torch marks the hook by an attribute, which a bound method cannot have.
         pl_module.register_state_dict_post_hook(partial(self._put_average))  # type: ignore[no-untyped-call]
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(average=False)
 
-    @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(average=True)
 
-    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(average=False)
 
-    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(average=True)
 
-    @override
     def state_dict(self) -> dict[str, Any]:
         trained = self._beside if self._is_shown else self._network
         return {"num_updates": self.num_updates, "trained_weights": dict(trained)}
 
-    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.num_updates = state_dict["num_updates"]
         self._resumed = state_dict["trained_weights"]
@@ -98,6 +90,6 @@ class ExponentialMovingAverage(Callback):
             value.copy_(other)
 
 
-def ema(decay: float | None) -> ExponentialMovingAverage | None:
+def ema(decay: float | None) -> EMAWeightAveraging | None:
     """Return the callback, or None where it is switched off."""
-    return ExponentialMovingAverage(decay) if decay is not None else None
+    return EMAWeightAveraging(decay) if decay is not None else None

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from typing_extensions import override
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
@@ -24,7 +23,6 @@ class EpochEvaluation(Callback):
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = parts
 
-    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]  # set at run time
         assert isinstance(datamodule, ImageDataModule)

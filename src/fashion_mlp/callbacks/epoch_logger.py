@@ -3,7 +3,6 @@
 import logging
 
 from lightning import LightningModule, Trainer
-from typing_extensions import override
 
 from fashion_mlp.callbacks.epoch_timer import EpochTimer
 from fashion_mlp.classifier import Classifier
@@ -11,7 +10,7 @@ from fashion_mlp.classifier import Classifier
 log = logging.getLogger(__name__)
 
 
-class EpochLines(EpochTimer):
+class EpochLogger(EpochTimer):
     """Log loss and accuracy of each epoch, the learning rate of its last step, and its seconds, in one line.
 
     Metrics of validation are left out after an epoch without one.
@@ -21,17 +20,14 @@ class EpochLines(EpochTimer):
         super().__init__()
         self._shown = 0
 
-    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._shown = trainer.current_epoch
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(trainer, pl_module)
         super().on_train_epoch_start(trainer, pl_module)
 
-    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(trainer, pl_module)
 

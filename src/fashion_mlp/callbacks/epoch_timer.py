@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from typing_extensions import override
 
 
 class EpochTimer(Callback):
@@ -19,18 +18,14 @@ class EpochTimer(Callback):
         """The seconds since the epoch started."""
         return time.perf_counter() - self._started
 
-    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter() - self._seconds_before
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
-    @override
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
 
-    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]

@@ -10,18 +10,17 @@ from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
-from typing_extensions import override
 
 from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.evaluate import Outcome, most_confident_mistakes
+from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
 from fashion_mlp.reporting.loggers import log_picture
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.os_errors import warn_on_failure
 
 
-class EvaluationPictures(FinalFigures):
+class EvaluationFigures(FinalFigures):
     """Draw the confusion matrix and the most confident mistakes, for the loggers that take pictures.
 
     Of the validation every `every_n_epochs` epochs; of the test, also into files. With more than
@@ -38,17 +37,15 @@ class EvaluationPictures(FinalFigures):
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._matrix: Tensor | None = None
+        # Images, logits and labels.
         self._mistakes: list[Tensor] = []
-        """Images, logits and labels."""
 
-    @override
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         if self._is_due(trainer):
             self._update(outputs, *batch)
 
-    @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due(trainer):
             self._sum_matrices(trainer)
@@ -56,17 +53,14 @@ class EvaluationPictures(FinalFigures):
                 assert isinstance(pl_module, Classifier)
                 self._draw(trainer, pl_module, "val")
 
-    @override
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         self._update(outputs, *batch)
 
-    @override
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sum_matrices(trainer)
 
-    @override
     def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
         self._draw(trainer, classifier, "test", self.folder)
 
@@ -80,7 +74,7 @@ class EvaluationPictures(FinalFigures):
         parts = [images, logits, labels]
         if self._mistakes:
             parts = [torch.cat(pair) for pair in zip(self._mistakes, parts, strict=True)]
-        worst = most_confident_mistakes(Outcome(*parts[1:]), self.count)
+        worst = most_confident_mistakes(EvalOutput(*parts[1:]), self.count)
         self._mistakes = [part[worst] for part in parts]
 
     def _sum_matrices(self, trainer: Trainer) -> None:

@@ -3,7 +3,6 @@
 from lightning import Callback, LightningModule, Trainer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
-from typing_extensions import override
 
 
 class GradientNorm(Callback):
@@ -15,7 +14,6 @@ class GradientNorm(Callback):
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
 
-    @override
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         step = trainer.global_step + 1
         if step % self.every_n_steps == 0:

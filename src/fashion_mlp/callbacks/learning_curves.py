@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from typing_extensions import override
 
 from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
@@ -12,7 +11,7 @@ from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.os_errors import warn_on_failure
 
 
-class Curves(FinalFigures):
+class LearningCurves(FinalFigures):
     """Save loss and accuracy of training and validation over the epochs.
 
     Args:
@@ -22,22 +21,18 @@ class Curves(FinalFigures):
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._history: dict[int, dict[str, float]] = {}
+        # The history after training: the checkpoint that is tested restores the history of its own epoch.
         self._finished: dict[int, dict[str, float]] = {}
-        """The history after training: the checkpoint that is tested restores the history of its own epoch."""
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._record(trainer, pl_module)  # an epoch is logged only after its last hook
 
-    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._record(trainer, pl_module)
 
-    @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finished = self._history
 
-    @override
     def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
         if self._finished:
             names = ("train/loss", "val/loss", "train/acc", "val/acc")
@@ -45,11 +40,9 @@ class Curves(FinalFigures):
             with warn_on_failure(self.path.name):
                 figures.save(figures.curves(list(self._finished), history), self.path)
 
-    @override
     def state_dict(self) -> dict[str, Any]:
         return {"history": self._history}
 
-    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._history = state_dict["history"]
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from torch import Tensor
-from typing_extensions import override
 
 from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
@@ -13,7 +12,7 @@ from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.os_errors import warn_on_failure
 
 
-class PredictionPicture(FinalFigures):
+class PredictionGrid(FinalFigures):
     """Save the first test images with predicted and true classes.
 
     Args:
@@ -26,7 +25,6 @@ class PredictionPicture(FinalFigures):
         self.count = count
         self._predicted: tuple[Tensor, Tensor, Tensor] | None = None
 
-    @override
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
@@ -34,7 +32,6 @@ class PredictionPicture(FinalFigures):
             images, labels = (part[: self.count].cpu() for part in batch)
             self._predicted = images, outputs[: self.count].float().softmax(1).cpu(), labels
 
-    @override
     def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
         if self._predicted is not None:
             with warn_on_failure(self.path.name):

@@ -8,7 +8,6 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from typing_extensions import override
 
 
 class _Bar(TQDMProgressBar):
@@ -25,7 +24,6 @@ class _Bar(TQDMProgressBar):
         self._drawn = 0.0
         self._shown: Tqdm | None = None
 
-    @override
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
@@ -33,12 +31,10 @@ class _Bar(TQDMProgressBar):
         shown = {"loss": "train/loss_step", "val/acc": "val/acc"}
         return {name: metrics[key] for name, key in shown.items() if key in metrics}
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
-    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -46,19 +42,15 @@ class _Bar(TQDMProgressBar):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             self._drawn = time.monotonic()
 
-    @override
     def init_train_tqdm(self) -> Tqdm:
         return self._transient(super().init_train_tqdm())
 
-    @override
     def init_validation_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)  # too short to be read
 
-    @override
     def init_test_tqdm(self) -> Tqdm:
         return self._transient(super().init_test_tqdm())
 
-    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._shown is not None:
             self._shown.close()  # else the error's message would follow it on the same line

@@ -4,7 +4,6 @@ import logging
 from functools import partial
 
 from lightning import Callback, LightningModule, Trainer
-from typing_extensions import override
 
 from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.runtime.errors import UserError
@@ -29,12 +28,10 @@ class Pruning(Callback):
         self.number = number
         self._open_study = partial(open_study, storage, study_name, pruner)
 
-    @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:  # the other processes do not use the database
             self.find_trial()
 
-    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return

@@ -6,16 +6,15 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from typing_extensions import override
 
-from fashion_mlp.checkpoint.training_state import written_checkpoints
+from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 
 LOWER_RATE = "lower optimizer.lr or set trainer.gradient_clip_val"
 
 
-class NonFiniteLoss(Callback):
+class TerminateOnNaN(Callback):
     """Stops training when the loss becomes NaN or infinite, and lets no checkpoint be written with such weights.
 
     A process on a CPU looks at each step. On an accelerator or among several processes that would make every step wait,
@@ -36,7 +35,6 @@ class NonFiniteLoss(Callback):
     def __init__(self, every_n_batches: int = 50) -> None:
         self.every_n_batches = every_n_batches
 
-    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -46,7 +44,6 @@ class NonFiniteLoss(Callback):
         if trainer.is_last_batch:
             _check_weights(trainer, pl_module, pl_module.state_dict())
 
-    @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         _check_weights(trainer, pl_module, checkpoint["state_dict"])
 
@@ -73,7 +70,7 @@ def _check_weights(trainer: Trainer, pl_module: LightningModule, weights: Mappin
 
 
 def _stop(trainer: Trainer, what: str, step: int, rate: float, before: str = "", remedy: str = LOWER_RATE) -> None:
-    saved = written_checkpoints(trainer)
+    saved = find_written_checkpoints(trainer)
     raise UserError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: {remedy}. "
         + (f"Good until then: {', '.join(map(str, saved))}" if saved else "No checkpoint had been written yet")

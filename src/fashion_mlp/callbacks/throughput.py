@@ -3,7 +3,6 @@
 import time
 
 from lightning import LightningModule, Trainer
-from typing_extensions import override
 
 from fashion_mlp.callbacks.epoch_timer import EpochTimer
 from fashion_mlp.classifier import Classifier
@@ -12,15 +11,12 @@ from fashion_mlp.classifier import Classifier
 class Throughput(EpochTimer):
     """Log `samples_per_second` of each training epoch, its validation left out, over all processes."""
 
-    @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation_started = time.perf_counter()
 
-    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started += time.perf_counter() - self._validation_started
 
-    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         rate = pl_module.train_metrics.num_samples * trainer.world_size / self.seconds

@@ -2,7 +2,6 @@
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from typing_extensions import override
 
 from fashion_mlp.runtime.os_errors import warn_on_failure
 
@@ -13,7 +12,6 @@ class WeightHistograms(Callback):
     def __init__(self, every_n_epochs: int | None = None) -> None:
         self.every_n_epochs = every_n_epochs
 
-    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.every_n_epochs or (trainer.current_epoch + 1) % self.every_n_epochs:
             return

@@ -23,19 +23,19 @@ from typing import IO, Any, ClassVar
 import torch
 from torch.serialization import StorageType
 
+# Of the pickle, in which tensors are only named; each of its bytes can become hundreds in memory.
 MAX_PICKLE_BYTES = 4 << 20
-"""Of the pickle, in which tensors are only named; each of its bytes can become hundreds in memory."""
 MAX_DEPTH = 50
+# Of all plain values, each counted as often as it is reached.
 MAX_VALUES = 1_000_000
-"""Of all plain values, each counted as often as it is reached."""
+# Bytes of all tensors for each byte of their storages, which some share, as tied weights do.
 MAX_SHARING = 4
-"""Bytes of all tensors for each byte of their storages, which some share, as tied weights do."""
+# What `torch.save` writes for tensors and plain values.
 OPCODES = (
     "APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPERSID BINPUT BINUNICODE BUILD EMPTY_DICT EMPTY_LIST "
     "EMPTY_TUPLE GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK NEWFALSE NEWTRUE NONE PROTO REDUCE SETITEM SETITEMS STOP "
     "TUPLE TUPLE1 TUPLE2 TUPLE3"
 )
-"""What `torch.save` writes for tensors and plain values."""
 
 
 class ForgedFileError(Exception):

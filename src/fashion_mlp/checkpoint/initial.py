@@ -10,32 +10,32 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fashion_mlp.checkpoint.load import read_checkpoint
-from fashion_mlp.checkpoint.training_state import LastCheckpoint
+from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.messages import shown
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
+# Entries of a checkpoint that Lightning restores, besides the weights.
 TRAINING_STATE = ("callbacks", "global_step", "loops", "lr_schedulers", "optimizer_states")
-"""Entries of a checkpoint that Lightning restores, besides the weights."""
 
 
 @dataclass(frozen=True)
-class StartingPoint:
+class InitialCheckpoint:
     """A checkpoint, and what a run takes over from it.
 
     Args:
         path: the file.
         checkpoint: its content.
-        is_whole: whether optimizer, schedule and epoch are taken over, or only the weights.
+        full_state: whether optimizer, schedule and epoch are taken over, or only the weights.
         is_resumed: whether it is a state of the run itself.
     """
 
     path: Path
     checkpoint: Mapping[str, Any]
-    is_whole: bool = True
+    full_state: bool = True
     is_resumed: bool = False
 
     @property
@@ -51,13 +51,13 @@ class StartingPoint:
     @property
     def charts(self) -> Mapping[str, int]:
         """The sizes of TensorBoard's files when it was written."""
-        sizes: Mapping[str, int] = self.checkpoint["callbacks"][LastCheckpoint.__qualname__]["charts"]
+        sizes: Mapping[str, int] = self.checkpoint["callbacks"][TrainingStateCheckpoint.__qualname__]["charts"]
         return sizes
 
     @property
     def description(self) -> str:
         """What is taken over, in one line."""
-        if not self.is_whole:
+        if not self.full_state:
             return f"{relative_to_cwd(self.path)}, its weights only"
         return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.step}"
 
@@ -68,7 +68,7 @@ class StartingPoint:
             UserError: the checkpoint does not fit the run, or leaves nothing to train.
         """
         self._check_weights(classifier.model)
-        if not self.is_whole:
+        if not self.full_state:
             classifier.load_state_dict(self.checkpoint["state_dict"])
             return
         for part in ("optimizer", "scheduler", "callbacks.ema"):
@@ -96,14 +96,14 @@ class StartingPoint:
         before, now = self.checkpoint[METADATA_KEY][part] or {}, config or {}
         for key in {**before, **now}:
             if before.get(key) != now.get(key):
-                name = part if key == "_target_" else f"{part}.{key}"
+                name, value = part if key == "_target_" else f"{part}.{key}", format_value(before.get(key))
                 raise UserError(
-                    f"{name}={shown(now.get(key))}: ckpt_path={self.path} was trained with {shown(before.get(key))} "
+                    f"{name}={format_value(now.get(key))}: ckpt_path={self.path} was trained with {value} "
                     "and goes on with it; to change it, begin with its weights only: ckpt_part=weights"
                 )
 
 
-def find_start(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> StartingPoint | None:
+def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> InitialCheckpoint | None:
     """Return what a run starts from: its own last state if it is resumed, else `ckpt_path`, else None.
 
     A run that was interrupted before it saved a state starts as it did the first time.
@@ -116,11 +116,11 @@ def find_start(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> StartingPoin
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    state = last_state(run_dir / CHECKPOINTS) if resumed else None
-    return state or named_state(cfg.ckpt_path, cfg.ckpt_part)
+    state = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
+    return state or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_part)
 
 
-def named_state(path: str | None, part: str) -> StartingPoint | None:
+def load_initial_checkpoint(path: str | None, part: str) -> InitialCheckpoint | None:
     """Return what `ckpt_path` and `ckpt_part` name.
 
     Raises:
@@ -128,16 +128,16 @@ def named_state(path: str | None, part: str) -> StartingPoint | None:
     """
     if path is None:
         return None
-    checkpoint, is_whole = read_checkpoint(path), part == "all"
-    if is_whole and (missing := _missing(checkpoint, TRAINING_STATE)):
+    checkpoint, full_state = read_checkpoint(path), part == "all"
+    if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
         raise UserError(
             f"ckpt_path={path}: has no {missing!r} entry, so training cannot continue from it; use its weights only: "
             "ckpt_part=weights"
         )
-    return StartingPoint(Path(path), checkpoint, is_whole)
+    return InitialCheckpoint(Path(path), checkpoint, full_state)
 
 
-def last_state(folder: Path) -> StartingPoint | None:
+def find_resume_checkpoint(folder: Path) -> InitialCheckpoint | None:
     """Return what a run is resumed from: `last.ckpt`, or the one before if that is damaged or incomplete.
 
     Args:
@@ -154,7 +154,7 @@ def last_state(folder: Path) -> StartingPoint | None:
         if not path.is_file():
             continue
         try:
-            point = StartingPoint(path, _read_training_state(path), is_resumed=True)
+            point = InitialCheckpoint(path, _read_training_state(path), is_resumed=True)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -169,7 +169,9 @@ def last_state(folder: Path) -> StartingPoint | None:
 
 def _read_training_state(path: Path) -> Mapping[str, Any]:
     checkpoint = read_checkpoint(path)
-    missing = _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (LastCheckpoint.__qualname__,))
+    missing = _missing(checkpoint, TRAINING_STATE) or _missing(
+        checkpoint["callbacks"], (TrainingStateCheckpoint.__qualname__,)
+    )
     if missing:
         raise UserError(f"{path}: is incomplete (it has no {missing!r} entry)")
     return checkpoint

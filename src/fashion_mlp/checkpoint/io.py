@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from typing_extensions import override
 
 from fashion_mlp.runtime.atomic import replacing
 
@@ -23,7 +22,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
 
-    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         content = io.BytesIO()  # torch's own writer to a file would not tell why it failed
         torch.save(checkpoint, content)

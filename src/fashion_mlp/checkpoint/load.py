@@ -19,14 +19,14 @@ from fashion_mlp.data.image_io import MAX_PIXELS
 from fashion_mlp.runtime.errors import UserError
 
 TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")
+# Build any number of layers from one number, which the checks of a configuration do not see.
 REPEATING = (nn.RNNBase, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
-"""Build any number of layers from one number, which the checks of a configuration do not see."""
+# Of a network's configuration.
 MAX_ENTRIES = 1000
-"""Of a network's configuration."""
+# Bytes of a network for each byte of its weights in the file: half precision takes 2, parts that it copies 2.
 MAX_GROWTH = 4
-"""Bytes of a network for each byte of its weights in the file: half precision takes 2, parts that it copies 2."""
+# What a network may take beyond that, for buffers that are not saved.
 SPARE_BYTES = 64 << 20
-"""What a network may take beyond that, for buffers that are not saved."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+# The suffix is set in `conf/logger/tensorboard.yaml`: files of others in the same directory are never changed.
 EVENT_FILES = "events.out.tfevents.*.fashion-mlp"
-"""The suffix is set in `conf/logger/tensorboard.yaml`: files of others in the same directory are never changed."""
 
 
-def save_charts(loggers: Iterable[Logger]) -> dict[str, int]:
+def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
     """Have the loggers write what they hold back, TensorBoard's onto the disk, should the power fail.
 
     Returns:
@@ -38,7 +38,7 @@ def rewind_logs(loggers: Iterable[Logger], run_dir: Path, sizes: Mapping[str, in
     Args:
         loggers: of the run, before they log anything.
         run_dir: the directory of the run, without symbolic links.
-        sizes: what `save_charts` returned for the checkpoint; empty without a checkpoint.
+        sizes: what `flush_loggers` returned for the checkpoint; empty without a checkpoint.
         step: the optimizer step of the checkpoint, or 0.
     """
     for logger in loggers:

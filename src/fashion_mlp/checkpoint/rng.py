@@ -26,7 +26,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
-def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
     """Go back to a state that `random_state` returned; a generator that it does not name is left alone."""
     torch.set_rng_state(state["torch"])
     numpys = state["numpy"]

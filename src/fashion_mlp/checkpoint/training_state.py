@@ -11,21 +11,20 @@ import torch.distributed
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from typing_extensions import override
 
-from fashion_mlp.checkpoint.log_files import save_charts
-from fashion_mlp.checkpoint.rng import random_state, restore_random_state
+from fashion_mlp.checkpoint.log_files import flush_loggers
+from fashion_mlp.checkpoint.rng import random_state, set_rng_state
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.run_directory import LAST, PREVIOUS
-from fashion_mlp.runtime.signals import Interrupted, StopRequest
+from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 
 log = logging.getLogger(__name__)
 
+# Batches after which several processes look, together, whether to save: it takes a message among them.
 AGREE_EVERY = 16
-"""Batches after which several processes look, together, whether to save: it takes a message among them."""
 
 
-class LastCheckpoint(Checkpoint):
+class TrainingStateCheckpoint(Checkpoint):
     """Writes `last.ckpt` after each epoch and, if asked to, within one; the one before stays as `previous.ckpt`.
 
     Lightning's own checkpoints are written while an epoch ends, before its last points are logged and its schedule is
@@ -48,8 +47,8 @@ class LastCheckpoint(Checkpoint):
         self.path = self.dirpath / LAST
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
-        self.stop = StopRequest()
-        """What asks the run to end; nothing does, unless somebody puts a request here that listens."""
+        # What asks the run to end; nothing does, unless somebody puts a request here that listens.
+        self.stop = GracefulStop()
         self._saved_step = 0
         self._saved_at = 0.0
         self._is_saving = False
@@ -57,26 +56,23 @@ class LastCheckpoint(Checkpoint):
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
 
-    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop.listen_again()
+        self.stop.reinstall()
         self.stop.is_deferred = True
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
             if (own := _own(trainer, self._loaded)) is not None:
-                restore_random_state(own["random"], pl_module.device)
+                set_rng_state(own["random"], pl_module.device)
             # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
             # checkpoints know no metrics.
             trainer.fit_loop._restarting = False
 
-    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > self._saved_step:
             self._save(trainer)
         self._raise_if_asked(trainer)
 
-    @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._loaded is not None:
             self._finish_resuming(trainer)
@@ -88,17 +84,14 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
             self._raise_if_asked(trainer)
 
-    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
         self.stop.is_deferred = False
         self._raise_if_asked(trainer)
 
-    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.stop.is_deferred = False
 
-    @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         assert isinstance(pl_module, Classifier)
         own = {"random": random_state(pl_module.device), "progress": pl_module.progress()}
@@ -111,7 +104,6 @@ class LastCheckpoint(Checkpoint):
         if self._is_saving:
             _put_between_batches(checkpoint)
 
-    @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn is not TrainerFn.FITTING:
             return
@@ -148,7 +140,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
             return
-        self._charts = save_charts(trainer.loggers)
+        self._charts = flush_loggers(trainer.loggers)
         written = self.dirpath / "new.ckpt"
         self._is_saving = True
         try:
@@ -186,7 +178,7 @@ def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
     return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
 
 
-def written_checkpoints(trainer: Trainer) -> list[Path]:
+def find_written_checkpoints(trainer: Trainer) -> list[Path]:
     """Return the checkpoints that this run has written: the best, then the last, then those chosen by no metric."""
     best: list[Path] = []
     others: list[Path] = []
@@ -196,7 +188,7 @@ def written_checkpoints(trainer: Trainer) -> list[Path]:
             # A run that starts from the checkpoint of another also gets the path of the other's best one.
             if path.is_relative_to(str(callback.dirpath)):
                 (best if callback.monitor else others).append(path)
-    last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+    last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, TrainingStateCheckpoint)]
     for path in best:
         if not path.exists():
             log.warning(f"{path}: missing; the last checkpoint takes its place")

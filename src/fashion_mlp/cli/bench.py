@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fashion_mlp.cli import bench_runs
-from fashion_mlp.cli.common import chosen_device, progress, say, say_json
+from fashion_mlp.cli.common import echo, echo_json, progress, resolve_device
 from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.runtime.errors import UserError
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         hidden_sizes=arguments.hidden_sizes,
         optimizer=arguments.optimizer,
         batch_size=arguments.batch_size,
-        device=chosen_device(arguments.device).type,
+        device=resolve_device(arguments.device).type,
     )
     FashionMNISTDataModule().prepare_data()
     bench_runs.bare_loop(task)  # warms up the arithmetic
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         "ways": rows,
     }
     if arguments.json:
-        say_json(facts)
+        echo_json(facts)
     else:
         _print_table(facts)
     return 0
@@ -76,11 +76,11 @@ def _alone(name: str, task: bench_runs.Task, threads: int | None) -> dict[str, f
 def _print_table(facts: dict[str, Any]) -> None:
     task = facts["task"]
     sizes = "-".join(map(str, (784, *task["hidden_sizes"], 10)))
-    say(f"{sizes}, {task['optimizer']}, batch {task['batch_size']}, {task['device']}, {facts['threads']} threads")
-    say(f"{facts['machine']}, torch {facts['torch']}; an epoch of 60,000 images, median of {facts['rounds']} rounds\n")
-    say(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
+    echo(f"{sizes}, {task['optimizer']}, batch {task['batch_size']}, {task['device']}, {facts['threads']} threads")
+    echo(f"{facts['machine']}, torch {facts['torch']}; an epoch of 60,000 images, median of {facts['rounds']} rounds\n")
+    echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
     for row in facts["ways"]:
-        say(
+        echo(
             f"{row['name']:<16}{row['seconds']:>9.2f}{row['time_over_bare_loop']:>8.2f}"
             f"{row['start_up_seconds']:>8.1f} s{row['peak_memory_bytes'] / 2**20:>6.0f} MiB"
         )

@@ -25,8 +25,8 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 TRAIN_SIZE = 60_000
+# For tests on a smaller set.
 EXTRA_OVERRIDES: tuple[str, ...] = ()
-"""For tests on a smaller set."""
 LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2}
 
 
@@ -45,7 +45,7 @@ class Task:
         hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], 10)).to(self.device)
 
-    def make_optimizer(self, network: nn.Module, *, fused: bool | None = None) -> Optimizer:
+    def optimizer_factory(self, network: nn.Module, *, fused: bool | None = None) -> Optimizer:
         """Return the optimizer, with torch's default settings unless it is to be fused."""
         kind = Adam if self.optimizer == "adam" else SGD
         return kind(network.parameters(), lr=LEARNING_RATES[self.optimizer], fused=fused)
@@ -68,7 +68,7 @@ def tutorial_loop(task: Task) -> Timing:
     """An epoch as PyTorch's Quickstart writes it."""
     loader = DataLoader(task.images(), batch_size=task.batch_size, shuffle=True)
     network, loss_fn = task.network(), nn.CrossEntropyLoss()
-    optimizer = task.make_optimizer(network)
+    optimizer = task.optimizer_factory(network)
     began = time.time()
     network.train()
     for batch, (images, labels) in enumerate(loader):
@@ -87,7 +87,7 @@ def bare_loop(task: Task) -> Timing:
     data = task.images()
     images, labels = (data.data.float() / 255).flatten(1).to(task.device), data.targets.to(task.device)
     network = task.network()
-    optimizer = task.make_optimizer(network, fused=True)
+    optimizer = task.optimizer_factory(network, fused=True)
     began = time.time()
     for indices in torch.split(torch.randperm(len(labels), device=task.device), task.batch_size):
         loss = cross_entropy(network(images[indices]), labels[indices])
@@ -119,7 +119,7 @@ def plain_lightning(task: Task) -> Timing:
             return loss
 
         def configure_optimizers(self) -> Optimizer:
-            return task.make_optimizer(self)
+            return task.optimizer_factory(self)
 
     stopwatch = Stopwatch()
     loader = DataLoader(task.images(), batch_size=task.batch_size, shuffle=True)

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.data_overrides import parse_data_overrides
 from fashion_mlp.config.callbacks import FIGURE_SUFFIXES
-from fashion_mlp.config.messages import shown
-from fashion_mlp.config.paths import find_obstacle, is_same_path
+from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.paths import find_obstacle, same_path
 from fashion_mlp.data import ImageDataModule, build_datamodule
-from fashion_mlp.data.custom_images import OwnImagesDataModule
+from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
 from fashion_mlp.data.registry import SOURCES
 from fashion_mlp.inference.ensemble import load_members
@@ -29,11 +29,11 @@ from fashion_mlp.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 NOT_FOR = "it cannot answer for them"
+# Arguments of data that say what is written, asked for and started on this machine.
 NOT_FROM_A_CHECKPOINT = ("root", "mirrors", "timeout", "num_workers")
-"""Arguments of data that say what is written, asked for and started on this machine."""
 
 
-def chosen_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """Return the device of that name; for "auto" the first there is of cuda, mps and cpu.
 
     Raises:
@@ -52,7 +52,7 @@ def is_about_data(word: str) -> bool:
     return word.startswith(("data=", "data."))
 
 
-def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifier], list[str]]:
+def load_checkpoints(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifier], list[str]]:
     """Load the checkpoint, and the further ones among the words after it, which are told by their ending.
 
     Returns:
@@ -63,7 +63,7 @@ def load_named(arguments: argparse.Namespace) -> tuple[list[Path], list[Classifi
     """
     named = [word for word in arguments.words if word.endswith(".ckpt") and not is_about_data(word)]
     paths = [arguments.checkpoint, *map(Path, named)]
-    members = load_members(paths, chosen_device(arguments.device), tta=arguments.tta)
+    members = load_members(paths, resolve_device(arguments.device), tta=arguments.tta)
     return paths, members, [word for word in arguments.words if word not in named]
 
 
@@ -77,11 +77,11 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
     them that was held out then.
     """
     typed_option, arguments = parse_data_overrides(overrides)
-    option = None if typed_option is None else shown(typed_option)
+    option = None if typed_option is None else format_value(typed_option)
     trained_on = classifier.metadata["data"]
     source = SOURCES.get(option or trained_on["option"], "")
     stored = trained_on["arguments"]
-    is_stored = option == trained_on["option"] and is_same_path(str(arguments.get(source)), str(stored.get(source)))
+    is_stored = option == trained_on["option"] and same_path(str(arguments.get(source)), str(stored.get(source)))
     if option is None or is_stored:
         if named := [name for name in NOT_FROM_A_CHECKPOINT if name in stored]:
             raise UserError(f"the checkpoint: refused, since it sets data.{named[0]}, which is for the command line")
@@ -99,7 +99,7 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
         datamodule.prepare_data()
     datamodule.setup("test")
     _check_fits(classifier, datamodule)
-    if isinstance(datamodule, OwnImagesDataModule):
+    if isinstance(datamodule, CustomImagesDataModule):
         _check_files(datamodule, trained_on)
     return datamodule
 
@@ -113,12 +113,13 @@ def _check_split(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
     for name in ("split_seed", "test_size"):
         if name in typed and typed[name] != stored.get(name):
             raise UserError(
-                f"data.{name}={shown(typed[name])}: the checkpoint was trained with {shown(stored.get(name))}; another "
-                "split would test it on images that it was trained on. Leave it out"
+                f"data.{name}={format_value(typed[name])}: the checkpoint was trained with "
+                f"{format_value(stored.get(name))}; "
+                "another split would test it on images that it was trained on. Leave it out"
             )
 
 
-def _check_files(datamodule: OwnImagesDataModule, trained_on: Mapping[str, Any]) -> None:
+def _check_files(datamodule: CustomImagesDataModule, trained_on: Mapping[str, Any]) -> None:
     """Warn where images to test on are, or may be, those that a checkpoint was trained on."""
     has_own_source = datamodule.sources["test"] is not None
     source = str(datamodule.sources["test" if has_own_source else "train"])
@@ -133,7 +134,8 @@ def _check_fits(classifier: Classifier, datamodule: ImageDataModule) -> None:
     shape, expected = list(datamodule.image_shape), list(classifier.metadata["model"]["image_shape"])
     if shape != expected:
         raise UserError(
-            f"data={datamodule.option}: its images are {shown(shape)}, the checkpoint's {shown(expected)}; {NOT_FOR}"
+            f"data={datamodule.option}: its images are {format_value(shape)}, the checkpoint's "
+            f"{format_value(expected)}; {NOT_FOR}"
         )
     names, known = datamodule.class_names, classifier.class_names
     if tuple(names) != tuple(known):
@@ -193,10 +195,10 @@ def save(figure: Figure, path: Path, *, quiet: bool) -> None:
     with writable(path):
         figures.save(figure, path)
     if not quiet:
-        say(f"saved {path}")
+        echo(f"saved {path}")
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line: that is what a command is for."""
     try:
         print(printable(text), flush=True)  # noqa: T201
@@ -204,6 +206,6 @@ def say(text: str) -> None:
         discard_stdout()
 
 
-def say_json(values: Mapping[str, Any] | Sequence[Any]) -> None:
+def echo_json(values: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print values as JSON."""
-    say(to_json(values))
+    echo(to_json(values))

@@ -8,7 +8,7 @@ from fashion_mlp.cli.data_overrides import compose_data
 def run(arguments: argparse.Namespace) -> int:
     """Verify and describe the data."""
     cfg = compose_data(arguments.words)  # a mistake is reported before torch is loaded
-    from fashion_mlp.cli.common import check_file, save, say, say_json
+    from fashion_mlp.cli.common import check_file, echo, echo_json, save
     from fashion_mlp.reporting import figures, summary
     from fashion_mlp.training import build
 
@@ -29,13 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
         "std": round(float(pixels.std()), 5),
     }
     if arguments.json:
-        say_json(facts)
+        echo_json(facts)
     else:
-        say(f"data     {datamodule.name}, verified")
-        say("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
-        say(f"classes  {summary.listed(datamodule.class_counts())}")
-        say(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
-        say(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
+        echo(f"data     {datamodule.name}, verified")
+        echo("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
+        echo(f"classes  {summary.listed(datamodule.class_counts())}")
+        echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
+        echo(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
     if arguments.plot:
         count = min(40, len(images))
         titles = [figures.short(datamodule.class_names[int(label)]) for label in labels[:count]]

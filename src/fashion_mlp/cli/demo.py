@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import chosen_device, is_about_data, say, test_data
+from fashion_mlp.cli.common import echo, is_about_data, resolve_device, test_data
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.demo.server import accepted_hosts, listen, server
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
-    device = chosen_device(arguments.device)
+    device = resolve_device(arguments.device)
     paths = [Path(word) for word in arguments.words if not is_about_data(word)]
     overrides = [word for word in arguments.words if is_about_data(word)]
     if not paths:
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         address, port = socket.getsockname()[:2]
         hosts = accepted_hosts(arguments.host, address)
         with server(classifiers, _at_hand(classifiers, overrides), hosts) as web:
-            say(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C ends it)")
+            echo(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C ends it)")
             web.run([socket])
     return 0
 
@@ -56,5 +56,5 @@ def _at_hand(classifiers: Mapping[str, Classifier], overrides: list[str]) -> dic
         try:
             found[name] = test_data(classifier, overrides, fetch=False)
         except (UserError, OSError) as error:
-            say(f"{name}: no test images to show ({error})")
+            echo(f"{name}: no test images to show ({error})")
     return found

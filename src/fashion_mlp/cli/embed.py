@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.cli.common import check_folder, chosen_device, say, say_json, test_data, writable
+from fashion_mlp.cli.common import check_folder, echo, echo_json, resolve_device, test_data, writable
 from fashion_mlp.inference.embed import last_hidden_layer
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import remove_written
@@ -17,7 +17,7 @@ SUFFIX = ".fashion-mlp"
 def run(arguments: argparse.Namespace) -> int:
     """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
     check_folder(arguments.output)
-    classifier = load_classifier(arguments.checkpoint, chosen_device(arguments.device))
+    classifier = load_classifier(arguments.checkpoint, resolve_device(arguments.device))
     dataset = test_data(classifier, arguments.words).parts["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
             hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
         )
     if arguments.json:
-        say_json({"images": len(images), "dimensions": hidden.shape[1], "folder": str(place)})
+        echo_json({"images": len(images), "dimensions": hidden.shape[1], "folder": str(place)})
     else:
-        say(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {folder}, PROJECTOR")
+        echo(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {folder}, PROJECTOR")
     return 0
 
 

@@ -7,8 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from typing_extensions import override
-
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import exit_at_once
 
@@ -23,12 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     # Imported here, so that --help and a mistyped option answer at once.
     with exit_at_once():
-        from fashion_mlp.runtime.errors import told_in_one_line
-        from fashion_mlp.runtime.imports import loading_torch
-        from fashion_mlp.runtime.oom import shortage_told
-        from fashion_mlp.runtime.workers import worker_deaths_explained
-    with told_in_one_line(), worker_deaths_explained(), shortage_told(arguments.remedy):
-        with loading_torch():
+        from fashion_mlp.runtime.errors import exit_on_user_error
+        from fashion_mlp.runtime.imports import importing_torch
+        from fashion_mlp.runtime.oom import explain_oom
+        from fashion_mlp.runtime.workers import explain_worker_deaths
+    with exit_on_user_error(), explain_worker_deaths(), explain_oom(arguments.remedy):
+        with importing_torch():
             command = import_module(f"fashion_mlp.cli.{arguments.command}")
         status: int = command.run(arguments)
         return status
@@ -52,7 +50,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, without the usage, which can be longer than a screen is wide and high."""
 
-    @override
     def error(self, message: str) -> NoReturn:
         self.exit(2, printable(f"error: {message}; {self.prog} --help shows what there is\n"))
 
@@ -126,7 +123,7 @@ def _add_export(commands: Commands) -> None:
     parser.add_argument("--format", required=True, choices=("state_dict", "onnx", "torch_export"))
     parser.add_argument("--output", type=Path, metavar="FILE", help="by default beside the checkpoint")
     parser.add_argument("--prefix", default="", help="state_dict: what the names of the weights begin with")
-    parser.add_argument("--largest-pixel", type=_positive, default=255, metavar="N", help=white)
+    parser.add_argument("--input-max", type=_positive, default=255, metavar="N", help=white)
 
 
 def _add_demo(commands: Commands) -> None:

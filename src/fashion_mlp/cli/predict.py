@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import check_file, load_named, progress, save, say, say_json, test_data
-from fashion_mlp.inference.ensemble import combined
+from fashion_mlp.cli.common import check_file, echo, echo_json, load_checkpoints, progress, save, test_data
+from fashion_mlp.inference.ensemble import make_ensemble
 from fashion_mlp.inference.predict import find_pictures, prepare
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.console import printable
@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify picture files, or the first test images."""
     check_file(arguments.show)
     check_file(arguments.plot)
-    _, members, words = load_named(arguments)
-    classifier = combined(members)
+    _, members, words = load_checkpoints(arguments)
+    classifier = make_ensemble(members)
     if arguments.test_samples:
         if arguments.show:
             raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")
@@ -84,7 +84,7 @@ def _answer(classifier: Classifier, probabilities: torch.Tensor) -> dict[str, An
 
 def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        say_json(answers)
+        echo_json(answers)
         return
     width = max(len(answer["image"]) for answer in answers)
     for answer in answers:
@@ -93,4 +93,4 @@ def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer["top"])
         is_wrong = answer.get("true", answer["class"]) != answer["class"]
-        say(f"{answer['image']:<{width}}  {top}" + (f"   (is {answer['true']})" if is_wrong else ""))
+        echo(f"{answer['image']:<{width}}  {top}" + (f"   (is {answer['true']})" if is_wrong else ""))

@@ -9,18 +9,18 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import ConfigDict
-from typing_extensions import override
 
 from fashion_mlp.config.fields import Count, Expected, Float, Positive, Section, Text, matches
-from fashion_mlp.config.messages import nearest, shown
+from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.monitoring import MONITORED, metric_direction
 from fashion_mlp.config.paths import find_obstacle
 
+# Endings of the files that figures are saved as.
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
-"""Endings of the files that figures are saved as."""
+# Names of the files that `TrainingStateCheckpoint` writes.
 RESERVED = ("last", "new", "previous")
-"""Names of the files that `LastCheckpoint` writes."""
 USE_EMA = "use callbacks.ema.decay=0.999"
+# Callbacks of Lightning that do not work here, or with which a resumed run would differ, with a remedy.
 UNSUPPORTED = {
     "BackboneFinetuning": "the model has no backbone; remove it",
     "BatchSizeFinder": "the run would keep its first batch size; set data.batch_size",
@@ -29,11 +29,10 @@ UNSUPPORTED = {
     "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
     "ModelPruning": "the masks are lost when a run is resumed; remove it",
     "OnExceptionCheckpoint": "a new run would start from its file; remove it, since last.ckpt is always saved",
-    "SpikeDetection": "its state cannot be restored; remove it, since callbacks.non_finite_loss checks each step",
+    "SpikeDetection": "its state cannot be restored; remove it, since callbacks.terminate_on_nan checks each step",
     "StochasticWeightAveraging": f"the average is lost when a run is resumed; {USE_EMA}",
     "WeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
 }
-"""Callbacks of Lightning that do not work here, or with which a resumed run would differ, with a remedy."""
 Figure = Annotated[
     str,
     matches(rf".+({'|'.join(map(re.escape, FIGURE_SUFFIXES))})"),
@@ -73,37 +72,37 @@ class ProgressBarConfig(Section):
     refresh_rate: Positive
 
 
-class CurvesConfig(Section):
-    """Arguments of `fashion_mlp.callbacks.Curves`."""
+class LearningCurvesConfig(Section):
+    """Arguments of `fashion_mlp.callbacks.LearningCurves`."""
 
-    targets = ("fashion_mlp.callbacks.Curves",)
+    targets = ("fashion_mlp.callbacks.LearningCurves",)
 
     path: Figure
 
 
-class PredictionPictureConfig(Section):
-    """Arguments of `fashion_mlp.callbacks.PredictionPicture`."""
+class PredictionGridConfig(Section):
+    """Arguments of `fashion_mlp.callbacks.PredictionGrid`."""
 
-    targets = ("fashion_mlp.callbacks.PredictionPicture",)
+    targets = ("fashion_mlp.callbacks.PredictionGrid",)
 
     path: Figure
     count: Positive
 
 
-class EvaluationPicturesConfig(Section):
-    """Arguments of `fashion_mlp.callbacks.EvaluationPictures`."""
+class EvaluationFiguresConfig(Section):
+    """Arguments of `fashion_mlp.callbacks.EvaluationFigures`."""
 
-    targets = ("fashion_mlp.callbacks.EvaluationPictures",)
+    targets = ("fashion_mlp.callbacks.EvaluationFigures",)
 
     folder: Text
     every_n_epochs: Positive
     count: Positive
 
 
-class LastCheckpointConfig(Section):
-    """Arguments of `fashion_mlp.callbacks.LastCheckpoint`."""
+class TrainingStateCheckpointConfig(Section):
+    """Arguments of `fashion_mlp.callbacks.TrainingStateCheckpoint`."""
 
-    targets = ("fashion_mlp.callbacks.LastCheckpoint",)
+    targets = ("fashion_mlp.callbacks.TrainingStateCheckpoint",)
 
     dirpath: Annotated[str, Expected("${run_dir}/checkpoints, where resume= looks for it")]
     every_n_steps: Positive | None
@@ -118,7 +117,6 @@ class MonitorConfig(Section):
     monitor: Text | None = None
     mode: Literal["min", "max"] | None = None
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         monitor, direction = self.monitor, metric_direction(str(self.monitor))
         if monitor is None or "${" in monitor:
@@ -126,7 +124,7 @@ class MonitorConfig(Section):
         if monitor.startswith("test"):
             yield f"monitor={monitor}: test images must not choose anything. Use {monitor.replace('test', 'val')}"
         elif monitor not in MONITORED:
-            yield f"monitor={monitor}: not logged{nearest(monitor, MONITORED)}"
+            yield f"monitor={monitor}: not logged{did_you_mean(monitor, MONITORED)}"
         elif self.mode not in (None, direction):
             better = "higher" if direction == "max" else "lower"
             yield f"mode={self.mode}: {better} is better in {monitor}. Remove it"
@@ -158,7 +156,6 @@ class CheckpointCallbackConfig(MonitorConfig):
         dict[str, Any] | None, Expected("an object, such as {_target_:datetime.timedelta,minutes:5}")
     ] = None
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         yield from super().conflicts(multirun=multirun)
         name = str(self.filename)
@@ -183,7 +180,7 @@ def _template_problems(filename: str) -> Iterator[str]:
         return
     for name, _ in fields:
         if name not in known:
-            yield f"filename={filename}: {name} is not logged{nearest(name, known)}"
+            yield f"filename={filename}: {name} is not logged{did_you_mean(name, known)}"
 
 
 def callback_conflicts(
@@ -211,7 +208,10 @@ def callback_conflicts(
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
     if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and callbacks.get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
-    if kind == "LastCheckpoint" and part["dirpath"] not in ("${run_dir}/checkpoints", f"{run_dir}/checkpoints"):
+    if kind == "TrainingStateCheckpoint" and part["dirpath"] not in (
+        "${run_dir}/checkpoints",
+        f"{run_dir}/checkpoints",
+    ):
         yield f"{key}.dirpath={part['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
     if monitor.startswith("val/") and not has_validation and key != "callbacks.best_checkpoint":  # left out then
         yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
@@ -220,10 +220,10 @@ def callback_conflicts(
     for name in ("check_on_train_epoch_end", "save_on_train_epoch_end"):
         value = part.get(name)
         if monitor in MONITORED and ((monitor.startswith("train/") and value is False) or (value and not is_fresh)):
-            yield f"{key}.{name}={shown(value)}: {monitor} would be that of an earlier epoch. Remove it"
+            yield f"{key}.{name}={format_value(value)}: {monitor} would be that of an earlier epoch. Remove it"
     for name in ("every_n_train_steps", "train_time_interval"):
         if monitor in MONITORED and part.get(name):
-            yield f"{key}.{name}={shown(part[name])}: {monitor} would be that of earlier weights. Remove it"
+            yield f"{key}.{name}={format_value(part[name])}: {monitor} would be that of earlier weights. Remove it"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
         yield from _checkpoint_conflicts(key, part, run_dir, trainer, is_once_an_epoch=is_once_an_epoch)
 

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from fashion_mlp.config import trainer  # noqa: F401, a schema
 from fashion_mlp.config.fields import LARGEST, SMALLEST, Section, describe
-from fashion_mlp.config.messages import nearest, shown
+from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import RunConfig
 
+# Messages by the key that they are about.
 Problems = dict[str, str]
-"""Messages by the key that they are about."""
 NUMBER = r"[-+]?[\d.]+(e[-+]?\d+)?"
+# In place of a value that is missing; an interpolation is not checked.
 UNKNOWN = "${}"
-"""In place of a value that is missing; an interpolation is not checked."""
 
 
 def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
@@ -111,17 +111,17 @@ def _explanation(
     fields = {field.alias or key: field for key, field in schema.model_fields.items()}
     value: Any = values.get(name)
     hint = getattr(fields.get(name), "annotation", None)
-    text = str(value) if isinstance(value, float) else shown(value)
+    text = str(value) if isinstance(value, float) else format_value(value)
     if inner and isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, dict):
         return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
     if inner and name in ("callbacks", "logger"):
         key = f"{prefix}{name}.{inner[0]}"
-        return key, f"{key}={shown(value[inner[0]])}: invalid value. Expected null, or an object with a _target_"
+        return key, f"{key}={format_value(value[inner[0]])}: invalid value. Expected null, or an object with a _target_"
     key = f"{prefix}{name}"
     if kind == "missing":
         return key, f"{key}: missing value. Type {key}=..."
     if kind == "extra_forbidden":
-        return key, f"{key}={text}: no such key{nearest(name, fields, prefix=prefix)}"
+        return key, f"{key}={text}: no such key{did_you_mean(name, fields, prefix=prefix)}"
     if "${" in text:
         return key, ""
     expected = describe(fields[name])
@@ -161,5 +161,5 @@ def _subclasses(parent: type[Section]) -> Iterable[type[Section]]:
         yield from _subclasses(child)
 
 
+# The schema of each `_target_` that has one.
 SCHEMAS = {target: schema for schema in _subclasses(Section) for target in schema.targets}
-"""The schema of each `_target_` that has one."""

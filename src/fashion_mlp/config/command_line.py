@@ -15,15 +15,15 @@ from hydra.errors import HydraException
 
 from fashion_mlp.runtime.errors import UserError
 
+# Flags that a mistyped one is compared with.
 FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multirun", "--package", "--resolve")
-"""Flags that a mistyped one is compared with."""
+# Actions of `--shell-completion`.
 COMPLETIONS = ("install=", "uninstall=", "query=")
-"""Actions of `--shell-completion`."""
+# Most values of one key in a sweep.
 MAX_VALUES = 10_000
-"""Most values of one key in a sweep."""
 UNPARSED = "cannot be parsed. Expected key=value"
+# Most arguments that are joined to one override.
 MAX_PIECES = 8
-"""Most arguments that are joined to one override."""
 
 
 def parse_flags(argv: Sequence[str]) -> Namespace:

@@ -13,38 +13,35 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from typing_extensions import override
 
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.explain import check_options, explain
-from fashion_mlp.config.messages import shown
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import find_obstacle
-from fashion_mlp.runtime.errors import UserError, told_in_one_line
-from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
+from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, taken
 
+# The configuration, in the directory of the project.
 CONF = Path(__file__).resolve().parents[3] / "conf"
-"""The configuration, in the directory of the project."""
+# The environment variable with which Hydra raises an error of composition instead of printing it.
 FULL_ERROR = "HYDRA_FULL_ERROR"
-"""The environment variable with which Hydra raises an error of composition instead of printing it."""
 _full_error_before = os.environ.get(FULL_ERROR)
 
 
 class CheckConfig(Callback):
     """Checks the configuration of a run, or of each job of a sweep."""
 
-    @override
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
-        with told_in_one_line():
+        with exit_on_user_error():
             _, _, lines = check_options(_overrides(config))
             raise_problems(lines or [*directory_problems(config, "hydra.run.dir"), *find_problems(config)])
 
-    @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
-        with told_in_one_line():
+        with exit_on_user_error():
             lines = explain(_overrides(config), multirun=True, config_name=config.hydra.job.config_name)
             raise_problems([*directory_problems(config, "hydra.sweep.dir"), *lines])
 
@@ -61,7 +58,7 @@ def raise_problems(lines: Sequence[str]) -> None:
 
 
 @contextmanager
-def composition_explained(argv: Sequence[str]) -> Iterator[None]:
+def explain_composition(argv: Sequence[str]) -> Iterator[None]:
     """Explain why Hydra could not compose the configuration within the block.
 
     Args:
@@ -119,7 +116,7 @@ def _restore_full_error() -> None:
 
 def directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     """Yield why the directory of a run or sweep cannot be created."""
-    if not is_first():
+    if not is_rank_zero():
         return
     try:
         directory = OmegaConf.select(config, key)
@@ -127,7 +124,7 @@ def directory_problems(config: DictConfig, key: str) -> Iterator[str]:
         yield f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
         return
     if not isinstance(directory, str) or not directory.strip():
-        yield f"{key}={shown(directory)}: invalid value. Expected the path of a directory"
+        yield f"{key}={format_value(directory)}: invalid value. Expected the path of a directory"
     elif obstacle := find_obstacle(Path(directory)):
         yield f"{key}={directory}: {obstacle}"
     elif key == "hydra.run.dir" and config.get("resume") is None and Path(directory, CHECKPOINTS).exists():

@@ -19,16 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp.config.check import find_problems, section_problems
 from fashion_mlp.config.command_line import MAX_VALUES, parse_overrides, values
-from fashion_mlp.config.launchers import why_not
-from fashion_mlp.config.messages import nearest, nearest_key, shown
+from fashion_mlp.config.launchers import launcher_error
+from fashion_mlp.config.messages import did_you_mean, format_value, suggest_key
 from fashion_mlp.config.schema import LayersConfig, SearchConfig, holds_out_images
 
+# Where a key may be removed with `~`.
 REMOVABLE = ("callbacks.", "logger.", "hydra.")
-"""Where a key may be removed with `~`."""
+# Groups of which several options are combined, as in logger=[tensorboard,csv].
 SEVERAL = ("logger",)
-"""Groups of which several options are combined, as in logger=[tensorboard,csv]."""
+# Groups whose option may be null.
 OPTIONAL = ("experiment", "sweep")
-"""Groups whose option may be null."""
 
 
 def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = "train") -> list[str]:
@@ -40,7 +40,7 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
         config_name: the primary config.
     """
     choices, settings, problems = check_options(texts)
-    chosen = [[f"{choice.get_key_element()}={shown(value)}" for value in values(choice)] for choice in choices]
+    chosen = [[f"{choice.get_key_element()}={format_value(value)}" for value in values(choice)] for choice in choices]
     for combination in product(*chosen):
         try:
             cfg = compose(config_name, overrides=list(combination), return_hydra_config=True)
@@ -144,14 +144,14 @@ def _group_problems(override: Override, options: Sequence[str]) -> Iterator[str]
         if not values(override):
             yield f"{text}: no such option (available: {', '.join(options)})"
         for chosen in values(override):
-            names = chosen if isinstance(chosen, list) and group in SEVERAL else [chosen]
+            names, text = chosen if isinstance(chosen, list) and group in SEVERAL else [chosen], format_value(chosen)
             if isinstance(chosen, list) and group not in SEVERAL:
-                yield f"{group}={shown(chosen)}: several options. Expected one; a sweep is typed -m {group}=a,b"
-            elif not names or len(set(map(shown, names))) < len(names):
-                yield f"{group}={shown(chosen)}: invalid value. Expected different options; for none type {group}=none"
+                yield f"{group}={text}: several options. Expected one; a sweep is typed -m {group}=a,b"
+            elif not names or len(set(map(format_value, names))) < len(names):
+                yield f"{group}={text}: invalid value. Expected different options; for none type {group}=none"
             elif unknown := [name for name in names if name not in [*options, *([None] if group in OPTIONAL else [])]]:
-                yield f"{group}={shown(chosen)}: no such option{nearest(shown(unknown[0]), options)}"
-            elif group == "hydra/launcher" and (reason := why_not(str(chosen))):
+                yield f"{group}={text}: no such option{did_you_mean(format_value(unknown[0]), options)}"
+            elif group == "hydra/launcher" and (reason := launcher_error(str(chosen))):
                 yield reason
 
 
@@ -175,7 +175,7 @@ def _apply(override: Override, cfg: DictConfig, value: Any) -> Iterator[str]:
     key, text = override.key_or_group, str(override.input_line)
     exists = _exists(cfg, key)
     if override.package is not None or (not exists and not override.is_add()):
-        yield f"{text}: no such key{nearest_key(key, cfg)}"
+        yield f"{text}: no such key{suggest_key(key, cfg)}"
     elif override.is_delete():
         if value is not None:
             yield f"{text}: removed without a value. Type ~{key}"
@@ -191,7 +191,7 @@ def _apply(override: Override, cfg: DictConfig, value: Any) -> Iterator[str]:
         try:
             OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=override.is_add())
         except (OmegaConfBaseException, ValueError, OverflowError) as error:  # of Python: a number too large
-            yield f"{key}={shown(value)}: {str(error).splitlines()[0]}"
+            yield f"{key}={format_value(value)}: {str(error).splitlines()[0]}"
 
 
 def _exists(cfg: DictConfig, key: str) -> bool:

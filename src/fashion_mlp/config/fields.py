@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+# Absolute values that float32 holds with full precision.
 SMALLEST, LARGEST = 1.2e-38, 3.4e38
-"""Absolute values that float32 holds with full precision."""
 
 
 class Expected(str):

@@ -3,16 +3,16 @@
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
+# The package that has each, and the extra that installs it.
 LAUNCHERS = {
     "joblib": ("hydra-joblib-launcher", "sweep"),
     "slurm": ("hydra-submitit-launcher", "slurm"),
     "submitit_local": ("hydra-submitit-launcher", "slurm"),
     "submitit_slurm": ("hydra-submitit-launcher", "slurm"),
 }
-"""The package that has each, and the extra that installs it."""
 
 
-def why_not(launcher: str) -> str:
+def launcher_error(launcher: str) -> str:
     """Return why a launcher cannot be used here and what to do; nothing if it can, or is not one of ours."""
     package, extra = LAUNCHERS.get(launcher, ("", ""))
     try:

@@ -6,10 +6,10 @@ from inspect import signature
 from pkgutil import resolve_name
 from typing import Any, Literal
 
+# Metrics that are logged after each epoch.
 MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
-"""Metrics that are logged after each epoch."""
+# What runs are compared by: the first, or the second if there is no validation split.
 OBJECTIVES = ("val/acc", "train/loss")
-"""What runs are compared by: the first, or the second if there is no validation split."""
 DIRECTIONS: Mapping[str, Literal["min", "max"]] = {"acc": "max", "loss": "min"}
 
 

@@ -16,7 +16,7 @@ def missing_path(key: str, value: str, *, is_file: bool) -> Iterator[str]:
         yield f"{key}={value}: not a valid path ({error})"
 
 
-def is_same_path(one: str | None, other: str | None) -> bool:
+def same_path(one: str | None, other: str | None) -> bool:
     """Return True if two paths lead to the same place, which need not exist."""
     try:
         return one is not None and other is not None and Path(one).resolve() == Path(other).resolve()

@@ -41,7 +41,7 @@ class JobRecord:
     @property
     def objective(self) -> str:
         """What a job is judged by: never by the test images."""
-        return objective_in(self.metrics)
+        return get_objective(self.metrics)
 
     @property
     def score(self) -> float:
@@ -56,21 +56,21 @@ def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
     return list(overrides)
 
 
-def objective_in(metrics: Mapping[str, Any]) -> str:
+def get_objective(metrics: Mapping[str, Any]) -> str:
     """Return the objective that some metrics hold."""
     return next((name for name in OBJECTIVES if name in metrics), OBJECTIVES[-1])
 
 
-def result_in(folder: Path) -> dict[str, Any] | None:
+def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
     metrics = _read(folder / METRICS) or {}
-    is_whole = (
+    full_state = (
         metrics.get("complete") is True
         and type(metrics.get("epochs")) is int
         and isinstance(metrics.get("overrides"), list)
-        and isinstance(metrics.get(objective_in(metrics)), int | float)
+        and isinstance(metrics.get(get_objective(metrics)), int | float)
     )
-    return metrics if is_whole else None
+    return metrics if full_state else None
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
@@ -82,12 +82,12 @@ def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> st
     return line
 
 
-def error_in(folder: Path) -> str:
+def read_error(folder: Path) -> str:
     """Return why a job failed, as far as its folder says it."""
     return str((_read(folder / ERROR) or {}).get("error", "its process ended"))
 
 
-def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
+def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
     """Return the jobs of a sweep that have ended, in order.
 
     Args:
@@ -96,7 +96,7 @@ def jobs_in(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
     """
     jobs = []
     for folder in sorted(filter(Path.is_dir, sweep_dir.glob(pattern)), key=_in_order):
-        metrics, failure = result_in(folder), _read(folder / ERROR)
+        metrics, failure = read_result(folder), _read(folder / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):
             overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}

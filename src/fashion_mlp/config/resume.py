@@ -16,8 +16,8 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.messages import shown
-from fashion_mlp.config.records import METRICS, JobRecord, objective_in, result_in
+from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.records import METRICS, JobRecord, get_objective, read_result
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RECORD = ".hydra"
 SWEEP_RECORD = "multirun.yaml"
+# Keys that a resumed run may change: they do not change the weights after a given number of epochs.
 OVERRIDABLE = (
     "checkpoint.every_n_seconds",
     "checkpoint.every_n_steps",
@@ -34,11 +35,10 @@ OVERRIDABLE = (
     "test",
     "trainer.max_epochs",
 )
-"""Keys that a resumed run may change: they do not change the weights after a given number of epochs."""
 ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
+# Overrides that depend on the directory.
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
-"""Overrides that depend on the directory."""
 
 
 def expand_resume(argv: Sequence[str]) -> list[str]:
@@ -133,11 +133,11 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     typed = [text for text in overrides if not text.startswith("resume=")]
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
-    result = result_in(Path(cfg.run_dir))
+    result = read_result(Path(cfg.run_dir))
     is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
     if result is None or is_longer:
         return train(cfg, typed, resumed=True, before_fit=partial(record, directory, cfg, typed))
-    objective = objective_in(result)
+    objective = get_objective(result)
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
 
@@ -149,7 +149,7 @@ def _with_recorded_value(override: str, config: DictConfig) -> str:
         return override
     parent, _, name = key.lstrip("+").rpartition(".")
     value = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
-    return override if "${oc.env:" in str(value) else f"{key}={shown(OmegaConf.create([value])[0])}"
+    return override if "${oc.env:" in str(value) else f"{key}={format_value(OmegaConf.create([value])[0])}"
 
 
 def resolve_environment(cfg: DictConfig) -> DictConfig:
@@ -212,7 +212,8 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
                 f"Start a new run with its weights: ckpt_path={last} ckpt_part=weights"
             )
         elif key not in OVERRIDABLE:
-            yield f"{key}={shown(now)}: {directory} was started with {shown(before)}. Type {key}={shown(before)}"
+            value = format_value(before)
+            yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"
 
 
 def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -227,16 +228,16 @@ def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[s
 
 
 def _max_epochs_problems(before: Any, now: Any, current: Mapping[str, Any]) -> Iterator[str]:
-    text = f"trainer.max_epochs={shown(now)}"
+    text = f"trainer.max_epochs={format_value(now)}"
     if not (type(before) is int and type(now) is int and 0 < before < now):
-        yield f"{text}: the run has {shown(before)} epochs. Expected a larger number, or the same"
+        yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
     planned = [
         *(["data.augment.off_last"] if current["data"].get("augment", {}).get("off_last") else []),
         *(["the schedule"] if _depends_on_length(current["scheduler"]) else []),
     ]
     if planned:
         yield (
-            f"{text}: {planned[0]} was planned for {shown(before)} epochs. Start a new run with its weights: "
+            f"{text}: {planned[0]} was planned for {format_value(before)} epochs. Start a new run with its weights: "
             "ckpt_path=.../checkpoints/last.ckpt ckpt_part=weights"
         )
 

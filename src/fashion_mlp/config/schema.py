@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator, ConfigDict, Field
-from typing_extensions import override
 
 from fashion_mlp.config.callbacks import callback_conflicts
 from fashion_mlp.config.fields import (
@@ -35,14 +34,14 @@ from fashion_mlp.config.fields import (
     Text,
     matches,
 )
-from fashion_mlp.config.messages import shown
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import MONITORED
-from fashion_mlp.config.paths import find_obstacle, is_same_path, missing_path
+from fashion_mlp.config.paths import find_obstacle, missing_path, same_path
 
+# Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
-"""Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam."""
+# Below it torch's Beta distribution returns one half where it should return nearly 0 or 1.
 MIN_MIXUP = 0.01
-"""Below it torch's Beta distribution returns one half where it should return nearly 0 or 1."""
 MIXED = {"16-true": "16-mixed", "bf16-true": "bf16-mixed"}
 
 
@@ -57,10 +56,9 @@ class AugmentationConfig(Section):
     mixup: Annotated[Float, Ge(0), Le(1000)]
     off_last: BelowOne
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if 0 < self.mixup < MIN_MIXUP:
-            yield f"mixup={shown(self.mixup)}: too small. Expected 0, or at least {MIN_MIXUP}"
+            yield f"mixup={format_value(self.mixup)}: too small. Expected 0, or at least {MIN_MIXUP}"
 
 
 class DataConfig(Section):
@@ -98,13 +96,12 @@ class SyntheticConfig(DataConfig):
     val_size: Count
     seed: Seed
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if self.val_size >= self.train_size:
             yield f"val_size={self.val_size}: too many. Expected less than data.train_size={self.train_size}"
 
 
-class OwnImagesConfig(DataConfig):
+class CustomImagesConfig(DataConfig):
     """Arguments of both data modules over the reader's own images; a size below 1 is a fraction of the whole.
 
     Attributes:
@@ -119,24 +116,23 @@ class OwnImagesConfig(DataConfig):
     test_size: Positive | Annotated[Float, Gt(0), Lt(1)]
     class_names: Annotated[list[Text], Len(2)] | None
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         names = self.class_names or []
         if len(set(names)) < len(names):
-            yield f"class_names={shown(names)}: a class is named twice"
+            yield f"class_names={format_value(names)}: a class is named twice"
         for key in ("annotations_file", "img_dir", *self.sources):
             value, is_file = getattr(self, key, None), key.endswith("_file")
             if value is not None:
                 yield from missing_path(key, value, is_file=is_file)
         for one, other in combinations(self.sources, 2):
-            if is_same_path(getattr(self, one), getattr(self, other)):
+            if same_path(getattr(self, one), getattr(self, other)):
                 yield (
                     f"{other}={getattr(self, other)}: the same as data.{one}; an image must be in one split only. "
                     "Remove it to hold out a part of the training images"
                 )
 
 
-class ImageCSVConfig(OwnImagesConfig):
+class ImageCSVConfig(CustomImagesConfig):
     """Arguments of `fashion_mlp.data.ImageCSVDataModule`."""
 
     targets = ("fashion_mlp.data.ImageCSVDataModule",)
@@ -148,7 +144,7 @@ class ImageCSVConfig(OwnImagesConfig):
     test_annotations_file: File | None
 
 
-class ImageFolderConfig(OwnImagesConfig):
+class ImageFolderConfig(CustomImagesConfig):
     """Arguments of `fashion_mlp.data.ImageFolderDataModule`."""
 
     targets = ("fashion_mlp.data.ImageFolderDataModule",)
@@ -174,14 +170,13 @@ class MLPConfig(Section):
     pixel_bins: Annotated[list[Annotated[Float, Ge(0), Le(255)]], Len(2)] | None
     compile: bool
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         weights = sum(inputs * outputs for inputs, outputs in pairwise(self.hidden_sizes))
         if weights > MAX_WEIGHTS:
-            yield f"hidden_sizes={shown(self.hidden_sizes)}: {weights:,} weights do not fit in memory. Lower them"
+            yield f"hidden_sizes={format_value(self.hidden_sizes)}: {weights:,} weights do not fit in memory"
         edges = [c_float(edge).value for edge in self.pixel_bins or []]
         if any(low >= high for low, high in pairwise(edges)):
-            yield f"pixel_bins={shown(self.pixel_bins)}: not in order. Expected increasing numbers"
+            yield f"pixel_bins={format_value(self.pixel_bins)}: not in order. Expected increasing numbers"
 
 
 AlwaysPartial = Annotated[Literal[True], Expected("true, since the run passes the other arguments")]
@@ -216,7 +211,6 @@ class SGDConfig(OptimizerConfig):
     nesterov: bool
     fused: bool
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if self.nesterov and not self.momentum:
             yield "nesterov=true: no momentum. Set optimizer.momentum above 0"
@@ -374,7 +368,7 @@ class RunConfig(Section):
             yield f"run_dir={self.run_dir}: {obstacle}"
         shift, sides = self.augment.get("shift", 0), self.data.get("image_size", [28, 28])
         if isinstance(sides, list) and shift >= min(sides):
-            yield f"data.augment.shift={shift}: too large. Expected less than the sides {shown(sides)}"
+            yield f"data.augment.shift={shift}: too large. Expected less than the sides {format_value(sides)}"
         precision = str(trainer.get("precision"))
         if optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
             yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
@@ -385,7 +379,7 @@ class RunConfig(Section):
         decay = (callbacks.get("ema") or {}).get("decay")
         if decay is not None and precision in MIXED:
             mixed = MIXED[precision]
-            yield f"callbacks.ema.decay={shown(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
+            yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
         every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
         if self.has_validation and 0 < epochs < every:
             yield f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs. Expected at most that"
@@ -398,7 +392,8 @@ class RunConfig(Section):
                 yield f"trainer.{name}=false: a callback does this. Type {' '.join(present)} instead"
         lr, min_lr = optimizer.get("lr"), scheduler.get("min_lr")
         if isinstance(lr, float | int) and isinstance(min_lr, float | int) and min_lr > lr:
-            yield f"scheduler.min_lr={shown(min_lr)}: too large. Expected at most optimizer.lr={shown(lr)}"
+            bound = f"optimizer.lr={format_value(lr)}"
+            yield f"scheduler.min_lr={format_value(min_lr)}: too large. Expected at most {bound}"
         yield from self._schedule_conflicts(str(scheduler.get("monitor")))
         for name, part in callbacks.items():
             if part and self.resume is None:
@@ -419,4 +414,4 @@ class RunConfig(Section):
             *(["data.augment.off_last"] if self.augment.get("off_last") else []),
         ]
         if planned and is_endless and trainer.get("max_steps") == -1:
-            yield f"trainer.max_epochs={shown(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"
+            yield f"trainer.max_epochs={format_value(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from pydantic import AfterValidator
-from typing_extensions import override
 
 from fashion_mlp.config.fields import (
     AtLeastZero,
@@ -22,7 +21,7 @@ from fashion_mlp.config.fields import (
     Text,
     matches,
 )
-from fashion_mlp.config.messages import shown
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime import ranks
 
 MAX_PROCESSES_PER_CORE = 8
@@ -122,7 +121,6 @@ class TrainerConfig(Section):
     enable_autolog_hparams: bool
     model_registry: Text | None
 
-    @override
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         for name, remedy in NOT_ZERO.items():
             if getattr(self, name) == 0:
@@ -134,7 +132,7 @@ class TrainerConfig(Section):
         cores, devices = os.cpu_count() or 1, self._num_devices()
         if self.accelerator == "cpu" and devices and devices > MAX_PROCESSES_PER_CORE * cores:
             yield f"devices={devices}: too many processes for {cores} cores"
-        settings = f"devices={shown(self.devices)} trainer.num_nodes={self.num_nodes}"
+        settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or _num_gpus()) * self.num_nodes > 1:
             yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
         launch = ranks.launch()

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Beta
 from torch.nn.functional import one_hot, pad
 
+# Least and greatest part of an image that random erasing covers, as in torchvision's `RandomErasing`.
 ERASED_AREA = (0.02, 0.33)
-"""Least and greatest part of an image that random erasing covers, as in torchvision's `RandomErasing`."""
+# Likewise height by width of what it covers.
 ERASED_ASPECT = (0.3, 3.3)
-"""Likewise height by width of what it covers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
 
-def limited(batches: int, limit: int | float | None) -> int:
+def limit_batches(batches: int, limit: int | float | None) -> int:
     """Return how many of an epoch's batches are used under `trainer.limit_train_batches`."""
     if limit is None:
         return batches
@@ -32,11 +32,11 @@ def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) 
         images["test"] = datamodule.num_test_images()
     share, size, trainer = ceil(images["train"] / processes), datamodule.batch_size, cfg.trainer
     batches = ceil(share / size)
-    used = limited(batches, trainer.limit_train_batches)
+    used = limit_batches(batches, trainer.limit_train_batches)
     for stage, count in images.items():
         total = batches if stage == "train" else ceil(count / processes / datamodule.eval_batch_size)
         name = "overfit_batches" if trainer.overfit_batches and stage != "test" else f"limit_{stage}_batches"
-        if total and limited(total, trainer[name]) == 0:
+        if total and limit_batches(total, trainer[name]) == 0:
             raise UserError(
                 f"trainer.{name}={trainer[name]}: less than one of {total:,} batches. Expected a number of batches, or "
                 f"a fraction of at least {1 / total:.2g}"

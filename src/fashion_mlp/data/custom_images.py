@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from fashion_mlp.data.dataset import held_out_count, stratified_split
 from fashion_mlp.data.image_io import Mode, read_picture, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
+# A confusion matrix has the square of them.
 MAX_CLASSES = 10_000
-"""A confusion matrix has the square of them."""
 
+# Of the argument that names a split's source.
 PREFIXES = {"train": "", "val": "val_", "test": "test_"}
-"""Of the argument that names a split's source."""
 
 
 class Labelled(NamedTuple):
@@ -41,7 +40,7 @@ class Labelled(NamedTuple):
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-class OwnImagesDataModule(ImageDataModule):
+class CustomImagesDataModule(ImageDataModule):
     """Images from sources of the reader's own: one for training, and perhaps others for validation and test.
 
     Args:
@@ -90,11 +89,9 @@ class OwnImagesDataModule(ImageDataModule):
         """
 
     @property
-    @override
     def identity(self) -> dict[str, Any]:
         return super().identity | {"files": self.labelled("train").fingerprint()}
 
-    @override
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class in all sources that were read."""
         labels = torch.cat([read.labels for read in self._read.values()])
@@ -102,11 +99,9 @@ class OwnImagesDataModule(ImageDataModule):
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property
-    @override
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once the images are read
         return self.given_class_names or self.labelled("train").class_names
 
-    @override
     def read_split(self, split: str) -> Batch:
         if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
             return self.labelled(split)[:2]

@@ -12,7 +12,7 @@ from fashion_mlp.runtime.errors import UserError
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels as tensors, or the part of them that `indices` names.
 
-    `__getitems__` returns a whole batch, ready made; give the `DataLoader` `collate_fn=as_is`. That is many
+    `__getitems__` returns a whole batch, ready made; give the `DataLoader` `collate_fn=identity_collate`. That is many
     times as fast as collating samples one by one.
 
     Args:
@@ -41,7 +41,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.images.index_select(0, source), self.labels.index_select(0, source)
 
 
-def as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def identity_collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Collate nothing: the batch comes from `ImageDataset.__getitems__` ready made."""
     return batch
 

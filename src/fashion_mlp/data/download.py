@@ -20,8 +20,8 @@ from fashion_mlp.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+# How zlib calls the format.
 GZIP = zlib.MAX_WBITS | 16
-"""How zlib calls the format."""
 
 
 class BadSourceError(Exception):
@@ -69,7 +69,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @cache
-def ensure_files(folder: Path, files: tuple[DataFile, ...], mirrors: tuple[str, ...], timeout: float) -> None:
+def download_and_verify(folder: Path, files: tuple[DataFile, ...], mirrors: tuple[str, ...], timeout: float) -> None:
     """Make sure that `folder` holds `files`, intact; fetch what is missing or damaged. Once a process.
 
     Each file is unpacked from a `.gz` of its name, which is looked for in `folder` and then on `mirrors`, in

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
-from typing_extensions import override
 
-from fashion_mlp.data.download import DataFile, ensure_files
+from fashion_mlp.data.download import DataFile, download_and_verify
 from fashion_mlp.data.idx import count_images, image_file, label_file, read_split
 from fashion_mlp.data.module import ImageDataModule
 
@@ -54,23 +53,19 @@ class FashionMNISTDataModule(ImageDataModule):
         self.timeout = timeout
 
     @property
-    @override
     def identity(self) -> dict[str, Any]:
         return super().identity | {"sha256": {file.name: file.sha256 for file in FILES}}
 
-    @override
     def prepare_data(self) -> None:
         """Verify the four files by their SHA-256; download those that are missing or damaged.
 
         Raises:
             UserError: a file can be had from nowhere, or the folder cannot be written.
         """
-        ensure_files(self.folder, FILES, self.mirrors, self.timeout)
+        download_and_verify(self.folder, FILES, self.mirrors, self.timeout)
 
-    @override
     def num_test_images(self) -> int:
         return count_images(self.folder, "test")
 
-    @override
     def read_split(self, split: str) -> tuple[Tensor, Tensor]:
         return read_split(self.folder, split)

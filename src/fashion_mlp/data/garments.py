@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 SIZE = 28
+# Outlines are drawn this many times larger and averaged, so that their edges are smooth.
 OVERSAMPLING = 4
-"""Outlines are drawn this many times larger and averaged, so that their edges are smooth."""
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.floating]

@@ -17,8 +17,8 @@ from torch import Tensor
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.errors import UserError
 
+# The type of these files.
 UNSIGNED_BYTES = 8
-"""The type of these files."""
 SPLIT_PREFIX = {"train": "train", "test": "t10k"}
 
 

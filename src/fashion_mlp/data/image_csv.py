@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from typing_extensions import override
 
-from fashion_mlp.data.custom_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.custom_images import CustomImagesDataModule, Labelled, read_image
 from fashion_mlp.data.image_io import Mode
-from fashion_mlp.runtime.errors import MANY, UserError
+from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 
+# Of a CSV: more than a million rows.
 MAX_BYTES = 100_000_000
-"""Of a CSV: more than a million rows."""
+# Digits of a label that is a number.
 LONGEST_NUMBER = 9
-"""Digits of a label that is a number."""
 
 
 class CSVImageDataset(Dataset[tuple[Any, Any]]):
@@ -67,7 +66,7 @@ class CSVImageDataset(Dataset[tuple[Any, Any]]):
         )
 
 
-class ImageCSVDataModule(OwnImagesDataModule):
+class ImageCSVDataModule(CustomImagesDataModule):
     """Images that CSV files list.
 
     Args:
@@ -75,7 +74,7 @@ class ImageCSVDataModule(OwnImagesDataModule):
         img_dir: the folder of the images.
         val_annotations_file: the validation images, instead of a part of the training images.
         test_annotations_file: the test images, instead of a part of those in `annotations_file`.
-        **arguments: those of `OwnImagesDataModule`.
+        **arguments: those of `CustomImagesDataModule`.
     """
 
     option = "image_csv"
@@ -97,7 +96,6 @@ class ImageCSVDataModule(OwnImagesDataModule):
         super().__init__("annotations_file", sources, **arguments)
         self.img_dir = Path(img_dir)
 
-    @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
         return read_csv(Path(source), self.img_dir, self.mode, self.image_size, class_names)
 
@@ -130,7 +128,7 @@ def read_csv(
             images.append(read_image(path, mode, size))
         except UserError as error:
             count += 1
-            if count <= MANY:  # a file of nothing else would fill the memory
+            if count <= MAX_ERRORS:  # a file of nothing else would fill the memory
                 problems.append(f"{csv_file} line {line}: {error}")
         else:
             paths.append(path)

@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from typing_extensions import override
 
-from fashion_mlp.data.custom_images import Labelled, OwnImagesDataModule, read_image
+from fashion_mlp.data.custom_images import CustomImagesDataModule, Labelled, read_image
 from fashion_mlp.data.image_io import SUFFIXES, left_out, why_left_out
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.ranks import is_rank_zero
 
 log = logging.getLogger(__name__)
 
 
-class ImageFolderDataModule(OwnImagesDataModule):
+class ImageFolderDataModule(CustomImagesDataModule):
     """Images in folders that are named by their classes: `img_dir/<class>/<image>`.
 
     Args:
         img_dir: the folder of the training images.
         val_img_dir: likewise for validation, instead of a part of the training images.
         test_img_dir: likewise for the test, instead of a part of the images in `img_dir`.
-        **arguments: those of `OwnImagesDataModule`.
+        **arguments: those of `CustomImagesDataModule`.
     """
 
     option = "image_folder"
@@ -36,7 +35,6 @@ class ImageFolderDataModule(OwnImagesDataModule):
         sources = {"img_dir": img_dir, "val_img_dir": val_img_dir, "test_img_dir": test_img_dir}
         super().__init__("img_dir", sources, **arguments)
 
-    @override
     def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
         samples = _find_samples(source)
         classes = dict.fromkeys(name for _, name in samples)
@@ -86,7 +84,7 @@ def _find_samples(source: str) -> list[tuple[Path, str]]:
                 reasons["links to images that are listed already"] += 1
     if problems:
         raise UserError(*problems)
-    if reasons and is_first():
+    if reasons and is_rank_zero():
         log.warning(left_out(source, reasons))
     return list(samples.values())
 

@@ -12,21 +12,20 @@ import torch
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
-from typing_extensions import override
 
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# Those that cameras and image editors write; libtiff has others that few people use.
 TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg")
-"""Those that cameras and image editors write; libtiff has others that few people use."""
+# A larger picture is refused before it is decoded: a small file can hold a huge one. This many take up to 1.2 GiB.
 MAX_PIXELS = 64_000_000
-"""A larger picture is refused before it is decoded: a small file can hold a huge one. This many take up to 1.2 GiB."""
+# Bytes of EXIF data, as in a JPEG segment: its entries can share bytes, and Pillow copies these for each entry.
 MAX_EXIF = 1 << 16
-"""Bytes of EXIF data, as in a JPEG segment: its entries can share bytes, and Pillow copies these for each entry."""
+# How often a file is read at most, for the same reason: Pillow reads the entries of a TIFF four times.
 MAX_READS = 16
-"""How often a file is read at most, for the same reason: Pillow reads the entries of a TIFF four times."""
 
 Mode = Literal["gray", "rgb"]
 
@@ -66,7 +65,6 @@ class _BoundedReader(BufferedReader):
         self._left = MAX_READS * raw.seek(0, 2) + (1 << 16)
         raw.seek(0)
 
-    @override
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(size)
         self._left -= len(content)

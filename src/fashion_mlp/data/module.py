@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, as_is, held_out_count, in_shared_memory, stratified_split
-from fashion_mlp.data.samplers import EvaluationShare, TrainingOrder
+from fashion_mlp.data.dataset import ImageDataset, held_out_count, identity_collate, in_shared_memory, stratified_split
+from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
 from fashion_mlp.runtime.workers import largest_batch, workers_that_fit
 
 Batch = tuple[Tensor, Tensor]
 
+# Of images, in one fetch of several minibatches: they stay in a processor's cache, and large images fit in memory.
 FETCH_BYTES = 8 << 20
-"""Of images, in one fetch of several minibatches: they stay in a processor's cache, and large images fit in memory."""
 
 
 class ImageDataModule(LightningDataModule):
@@ -40,13 +40,13 @@ class ImageDataModule(LightningDataModule):
         augment: what is done to a minibatch for training, once it is on its device; by default nothing.
     """
 
+    # The name of its option in the config group `data`.
     option: str
-    """The name of its option in the config group `data`."""
+    # What the set is called in the run's summary and in `metrics.json`.
     name: str
-    """What the set is called in the run's summary and in `metrics.json`."""
     class_names: tuple[str, ...]
+    # Channels, height and width.
     image_shape: tuple[int, int, int]
-    """Channels, height and width."""
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
+        # Those of a subclass that decide what the set holds.
         self.arguments: dict[str, Any] = {}
-        """Those of a subclass that decide what the set holds."""
+        # Whether validation images come from elsewhere than the training set.
         self.has_own_val = False
-        """Whether validation images come from elsewhere than the training set."""
+        # Minibatches that a training batch holds.
         self.batches_per_fetch = 1
-        """Minibatches that a training batch holds."""
         self.parts: dict[str, ImageDataset] = {}
 
-    def fetch_several(self, batches: int) -> None:
+    def set_batches_per_fetch(self, batches: int) -> None:
         """Let a training batch hold up to `batches` minibatches.
 
         Their images must fit in `FETCH_BYTES` and, as many of them as workers fetch at once, in shared memory.
@@ -163,7 +163,7 @@ class ImageDataModule(LightningDataModule):
         They come as they lie, of several processes to each its share, unless a sampler says otherwise.
         """
         if sampler is None and (share := self._share()):
-            sampler = EvaluationShare(self.parts[part], **share)
+            sampler = ContiguousDistributedSampler(self.parts[part], **share)
         batch_size = min(batch_size or self.eval_batch_size, len(self.parts[part]))
         workers = workers_that_fit(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
@@ -174,7 +174,7 @@ class ImageDataModule(LightningDataModule):
             # resuming a run, does not change what is learned.
             generator=torch.Generator(),
             # `__getitems__` returns a batch, not a list.
-            collate_fn=in_shared_memory if workers else as_is,  # type: ignore[arg-type]
+            collate_fn=in_shared_memory if workers else identity_collate,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
@@ -187,9 +187,11 @@ class ImageDataModule(LightningDataModule):
         """Return how many minibatches an epoch of training has, in each process."""
         return ceil(len(self._order()) / self.batch_size)
 
-    def _order(self) -> TrainingOrder:
+    def _order(self) -> ResumableDistributedSampler:
         """Return which training images this process takes, and in which order."""
-        return TrainingOrder(self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share())
+        return ResumableDistributedSampler(
+            self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
+        )
 
     def _share(self) -> dict[str, int]:
         """Return which of several processes this is; nothing if there is one, or each is to take the whole."""

@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 from fashion_mlp.config.check import SCHEMAS, section_problems
-from fashion_mlp.config.messages import nearest
+from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.data.fashion_mnist import FashionMNISTDataModule
 from fashion_mlp.data.image_csv import ImageCSVDataModule
 from fashion_mlp.data.image_folder import ImageFolderDataModule
@@ -19,8 +19,8 @@ DATA_MODULES: Mapping[str, type[ImageDataModule]] = {
 }
 
 
+# The key that names the reader's own images, by option; that for those to test on has `test_` before it.
 SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
-"""The key that names the reader's own images, by option; that for those to test on has `test_` before it."""
 
 
 def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModule:
@@ -34,7 +34,7 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
         UserError: there is no such option or argument, or a value is of the wrong type or out of range.
     """
     if option not in DATA_MODULES:
-        raise UserError(f"data={option}: no such option{nearest(option, list(DATA_MODULES))}")
+        raise UserError(f"data={option}: no such option{did_you_mean(option, list(DATA_MODULES))}")
     module = DATA_MODULES[option]
     problems = [
         f"data.{name}: missing value. Type data.{name}=..."

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import Dataset, DistributedSampler
-from typing_extensions import override
 
 from fashion_mlp.runtime.errors import UserError
 
 
-class TrainingOrder(DistributedSampler[Any]):
+class ResumableDistributedSampler(DistributedSampler[Any]):
     """The order of the training images, another one each epoch, and of several processes every n-th image of it.
 
     It follows from the seed and the epoch alone, so that an interrupted epoch can be gone on with: neither the run's
@@ -45,7 +44,6 @@ class TrainingOrder(DistributedSampler[Any]):
         self.epoch = epoch
         self._done = done
 
-    @override
     def __iter__(self) -> Iterator[Any]:
         order, done = list(super().__iter__()), self._done
         self._done = 0
@@ -53,7 +51,7 @@ class TrainingOrder(DistributedSampler[Any]):
         return iter(order[done:])
 
 
-class EvaluationShare(DistributedSampler[Any]):
+class ContiguousDistributedSampler(DistributedSampler[Any]):
     """Consecutive images, each of which is in one share only, so that no metric counts any twice.
 
     Shares differ by one image at most. Processes may have different numbers of batches: they meet at the epoch's end.
@@ -74,10 +72,8 @@ class EvaluationShare(DistributedSampler[Any]):
             raise UserError(f"trainer.devices: {size} images to evaluate are too few for {num_replicas} processes")
         self.share = range(rank * size // num_replicas, (rank + 1) * size // num_replicas)
 
-    @override
     def __iter__(self) -> Iterator[Any]:
         return iter(self.share)
 
-    @override
     def __len__(self) -> int:
         return len(self.share)

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
-from typing_extensions import override
 
 from fashion_mlp.data.download import locked, sha256_of
 from fashion_mlp.data.garments import draw_garments
@@ -48,7 +47,6 @@ class SyntheticDataModule(ImageDataModule):
         self.seed = seed
         self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
 
-    @override
     def prepare_data(self) -> None:
         """Draw and write the images, unless they lie there intact.
 
@@ -65,11 +63,9 @@ class SyntheticDataModule(ImageDataModule):
             with replacing(self.folder / CHECKSUMS) as file:
                 file.write(self._checksums())
 
-    @override
     def num_test_images(self) -> int:
         return count_images(self.folder, "test")
 
-    @override
     def read_split(self, split: str) -> tuple[Tensor, Tensor]:
         return read_split(self.folder, split)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.predict import prepare
 
+# Of an uploaded file: more than a phone's photographs have.
 MAX_BYTES = 20_000_000
-"""Of an uploaded file: more than a phone's photographs have."""
 
 
 class Answer(NamedTuple):

@@ -16,14 +16,14 @@ from fashion_mlp.demo.guard import Guard
 from fashion_mlp.demo.page import STYLE, THEME, build
 from fashion_mlp.demo.results_panel import render_file
 
+# Limit for the body of a Gradio event: the number of a test image, and what surrounds it.
 MAX_EVENT_BYTES = 10_000
-"""Limit for the body of a Gradio event: the number of a test image, and what surrounds it."""
+# Picture files that are read at a time, or wait to be decoded; further ones wait in the browser.
 MAX_UPLOADS = 4
-"""Picture files that are read at a time, or wait to be decoded; further ones wait in the browser."""
+# Limit for reading one, so that a connection that was lost makes room.
 UPLOAD_SECONDS = 60
-"""Limit for reading one, so that a connection that was lost makes room."""
+# Sessions of which Gradio keeps the state: a copy of the page's configuration, about 50 kB.
 MAX_SESSIONS = 100
-"""Sessions of which Gradio keeps the state: a copy of the page's configuration, about 50 kB."""
 
 
 async def application(

@@ -7,11 +7,11 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# The routes that the page uses. Gradio has many more: for uploads, recordings, direct calls, monitoring, proxying.
 ROUTES = re.compile(
     r"GET /|GET /(assets|static)/.+|GET /(favicon\.ico|manifest\.json|theme\.css)|POST /answer"
     r"|POST /gradio_api/queue/join|GET /gradio_api/(queue/data|app_id|file=.+)"
 )
-"""The routes that the page uses. Gradio has many more: for uploads, recordings, direct calls, monitoring, proxying."""
 
 
 class Guard:

@@ -9,8 +9,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.demo.answers import MAX_BYTES
-from fashion_mlp.demo.gallery import KnownImage, confident_mistakes, test_images
-from fashion_mlp.demo.results_panel import ASK, AnswerColumn
+from fashion_mlp.demo.gallery import GalleryImage, confident_mistakes, test_images
+from fashion_mlp.demo.results_panel import ASK, ResultsPanel
 
 FOLDER = Path(__file__).parent
 STYLE = FOLDER / "page.css"
@@ -26,8 +26,8 @@ THEME = gr.themes.Soft(
     error_text_color="#b91c1c",
     error_text_color_dark="#fca5a5",
 )
+# Images of a gallery.
 SHOWN = 32
-"""Images of a gallery."""
 TITLE = "Try a model"
 EXPLANATION = "Show it a garment: here is what the model sees, and what it takes it for."
 
@@ -45,7 +45,7 @@ def build(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDa
         with gr.Row(equal_height=False):
             # The answers are made first, so that what is on the left can name them, and shown on the right.
             with gr.Column(scale=6, min_width=320, elem_id="answers", render=False) as right:
-                answers = AnswerColumn(classifiers)
+                answers = ResultsPanel(classifiers)
             with gr.Column(scale=5, min_width=320):
                 _own_pictures(answers)
                 if test_data:
@@ -55,7 +55,7 @@ def build(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDa
     return page
 
 
-def _own_pictures(answers: AnswerColumn) -> None:
+def _own_pictures(answers: ResultsPanel) -> None:
     for tab, name in (("Picture", "picture_file"), ("Draw", "drawing")):
         with gr.Tab(tab):
             template, script = ((FOLDER / f"{name}.{kind}").read_text() for kind in ("html", "js"))
@@ -65,7 +65,7 @@ def _own_pictures(answers: AnswerColumn) -> None:
             answers.bind(picture.submit, None, picture, js=ASK)
 
 
-def _test_images(data: ImageDataModule, answers: AnswerColumn) -> None:
+def _test_images(data: ImageDataModule, answers: ResultsPanel) -> None:
     count = len(data.parts["test"])
     with gr.Tab("Test images"):
         _gallery(test_images(data, range(min(SHOWN, count))), answers, f"The first of {data.name}'s {count:,}.")
@@ -78,14 +78,14 @@ def _test_images(data: ImageDataModule, answers: AnswerColumn) -> None:
 
 
 def _mistakes(
-    classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule], answers: AnswerColumn
+    classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule], answers: ResultsPanel
 ) -> None:
     with gr.Tab("Mistakes"):
         for name, data in test_data.items():
             _gallery(confident_mistakes(classifiers[name], data, SHOWN), answers, f"Where {name} is surest, and wrong.")
 
 
-def _gallery(images: list[KnownImage], answers: AnswerColumn, title: str) -> None:
+def _gallery(images: list[GalleryImage], answers: ResultsPanel, title: str) -> None:
     gr.Markdown(title)
     gallery = gr.Gallery(
         [(to_pil_image(image), caption) for image, caption in images],

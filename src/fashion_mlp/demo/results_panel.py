@@ -11,15 +11,15 @@ from gradio.components import Component
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.demo.answers import Answer, answer_file, answer_image, as_png
-from fashion_mlp.demo.gallery import KnownImage
+from fashion_mlp.demo.gallery import GalleryImage
 from fashion_mlp.runtime.errors import UserError
 
 ASK = (Path(__file__).parent / "ask.js").read_text()
+# On a phone the answers lie below what was asked.
 INTO_VIEW = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
-"""On a phone the answers lie below what was asked."""
 
 
-class AnswerColumn:
+class ResultsPanel:
     """Components that show answers, and the functions that fill them: a message, then a card for each classifier.
 
     The cards are HTML: Gradio's own Label rounds to whole percents and makes of each class a button that does nothing.
@@ -48,7 +48,7 @@ class AnswerColumn:
         answered = event(answer, inputs, outputs, js=js, show_progress="hidden", api_name=False)
         answered.then(fn=None, js=INTO_VIEW)
 
-    def to_known_image(self, known: KnownImage) -> list[str]:
+    def to_known_image(self, known: GalleryImage) -> list[str]:
         """Return message and cards for an image of a dataset."""
         cards = (_card(name, answer_image(known.image, classifier)) for name, classifier in self.classifiers.items())
         return [_message(f"Picked from the test images: {known.caption}"), *cards]

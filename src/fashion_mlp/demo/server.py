@@ -15,8 +15,8 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
+# Where a free port is looked for: Gradio's habit.
 FIRST_PORT, PORTS = 7860, 100
-"""Where a free port is looked for: Gradio's habit."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 GRADIO = {

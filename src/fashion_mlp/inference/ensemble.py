@@ -27,9 +27,9 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
             validation splits of the same training images may differ. Or there are no views that one was trained on.
     """
     members = [load_classifier(path, device) for path in paths]
-    first = _nature(members[0])
+    first = _signature(members[0])
     for path, member in zip(paths, members, strict=True):
-        nature = _nature(member)
+        nature = _signature(member)
         for name in first | nature:
             if nature.get(name) != first.get(name):
                 raise UserError(
@@ -41,7 +41,7 @@ def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, t
     return members
 
 
-def combined(members: Sequence[Classifier]) -> Classifier:
+def make_ensemble(members: Sequence[Classifier]) -> Classifier:
     """Return one classifier, whose probabilities are the means of its members'; a single member is returned itself."""
     if len(members) == 1:
         return members[0]
@@ -62,7 +62,7 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
     return TTA(classifier.model, **kinds)
 
 
-def _nature(classifier: Classifier) -> dict[str, object]:
+def _signature(classifier: Classifier) -> dict[str, object]:
     """Return what the members of an ensemble have in common, by the name that it is told by."""
     data: Mapping[str, Any] = classifier.metadata["data"]
     # What decides which training images validate says nothing about the test images, unless these are split off too.

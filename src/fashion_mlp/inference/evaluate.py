@@ -18,11 +18,11 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 from fashion_mlp.models.ensemble import log_mean_probabilities
 
+# As Guo et al. (2017, arXiv 1706.04599) have them.
 CALIBRATION_BINS = 15
-"""As Guo et al. (2017, arXiv 1706.04599) have them."""
 
 
-class Outcome(NamedTuple):
+class EvalOutput(NamedTuple):
     """What a classifier answered: logits `[N, num_classes]` and the true labels, int64 `[N]`, on the CPU."""
 
     logits: Tensor
@@ -30,21 +30,21 @@ class Outcome(NamedTuple):
 
 
 @torch.inference_mode()
-def run(classifier: Classifier, batches: Iterable[Batch]) -> Outcome:
+def run(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
     """Put batches of images through a classifier that is in evaluation mode."""
     logits, labels = [], []
     for images, truth in batches:
         logits.append(classifier(images.to(classifier.device)).float().cpu())
         labels.append(truth.cpu())
-    return Outcome(torch.cat(logits), torch.cat(labels))
+    return EvalOutput(torch.cat(logits), torch.cat(labels))
 
 
-def averaged(outcomes: Sequence[Outcome]) -> Outcome:
+def averaged(outcomes: Sequence[EvalOutput]) -> EvalOutput:
     """Return what an ensemble answers, from what its members answered on the same images."""
-    return Outcome(log_mean_probabilities(torch.stack([outcome.logits for outcome in outcomes])), outcomes[0].labels)
+    return EvalOutput(log_mean_probabilities(torch.stack([outcome.logits for outcome in outcomes])), outcomes[0].labels)
 
 
-def summarize(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+def summarize(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Return the figures that describe an outcome, as plain values.
 
     `accuracy`, its binomial standard error, `loss`, `macro_f1` and `calibration_error` (expected, in 15 bins) are
@@ -83,13 +83,13 @@ def summarize(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def confusion_matrix(outcome: Outcome, num_classes: int) -> Tensor:
+def confusion_matrix(outcome: EvalOutput, num_classes: int) -> Tensor:
     """Return how often a class, by row, was taken for another, by column: int64 `[num_classes, num_classes]`."""
     matrix: Tensor = multiclass_confusion_matrix(outcome.logits.argmax(1), outcome.labels, num_classes)
     return matrix
 
 
-def reliability(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
+def reliability(outcome: EvalOutput) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a reliability diagram shows (Guo et al., 2017, arXiv 1706.04599).
 
     Returns:
@@ -105,7 +105,7 @@ def reliability(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
     return confidence, accuracy, counts
 
 
-def most_confident_mistakes(outcome: Outcome, count: int) -> Tensor:
+def most_confident_mistakes(outcome: EvalOutput, count: int) -> Tensor:
     """Return the indices of the wrong answers with the highest probabilities, highest first; at most `count`."""
     probabilities, predictions = outcome.logits.softmax(1).max(1)
     probabilities[predictions == outcome.labels] = -1

@@ -18,13 +18,13 @@ from fashion_mlp.models.preprocessing import PixelNormalization
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.errors import UserError
 
+# Each format, and how its files end.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
-"""Each format, and how its files end."""
+# The dimensions of the one argument that are not fixed.
 ANY_BATCH = ({0: torch.export.Dim("batch")},)
-"""The dimensions of the one argument that are not fixed."""
 
 
-class Agreement(NamedTuple):
+class ExportCheck(NamedTuple):
     """How an exported file compares with the classifier: largest difference of a logit, classes that differ, images."""
 
     largest_difference: float
@@ -32,14 +32,14 @@ class Agreement(NamedTuple):
     images: int
 
 
-def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", largest_pixel: float = 255.0) -> None:
+def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", input_max: float = 255.0) -> None:
     """Write the weights for a plain `nn.Sequential`, the pixels' normalisation folded into its first layer.
 
     Args:
         classifier: its network is an `MLP`.
         path: where to write; opens with `torch.load(weights_only=True)`.
         prefix: what the names of the weights begin with, such as "linear_relu_stack.".
-        largest_pixel: what a white pixel will be: 255 for raw pixels, 1 after torchvision's `ToTensor`.
+        input_max: what a white pixel will be: 255 for raw pixels, 1 after torchvision's `ToTensor`.
 
     Raises:
         UserError: the network is of another kind, whose first layer is not known, or its pixels are not normalised.
@@ -53,7 +53,7 @@ def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", l
         raise UserError("--format state_dict: no layer can hold what model.pixel_bins does to pixels; use torch_export")
     scale, shift = pixels.scale.cpu(), pixels.shift.cpu()
     weights["0.bias"] += weights["0.weight"].sum(1) * shift
-    weights["0.weight"] *= scale * 255 / largest_pixel
+    weights["0.weight"] *= scale * 255 / input_max
     with replacing(path) as file:
         torch.save({f"{prefix}{name}": value for name, value in weights.items()}, file)
 
@@ -96,7 +96,7 @@ def export_program(classifier: Classifier, path: Path) -> None:
         file.write(content.getvalue())
 
 
-def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 255.0) -> Callable[[Tensor], Tensor]:
+def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.0) -> Callable[[Tensor], Tensor]:
     """Load a file that was just exported, of the format that its ending names, as a function from raw pixels to logits.
 
     Only for the project's own files: no command loads those of others.
@@ -104,7 +104,7 @@ def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 
     Args:
         path: the file.
         classifier: what it was exported from; gives a state dict the layers that it is loaded into.
-        largest_pixel: as it was exported with.
+        input_max: as it was exported with.
     """
     if path.suffix == FORMATS["onnx"]:
         session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -115,11 +115,11 @@ def load_exported(path: Path, classifier: Classifier, *, largest_pixel: float = 
     plain = deepcopy(classifier.model.layers).cpu()
     weights = torch.load(path, weights_only=True)
     plain.load_state_dict(dict(zip(plain.state_dict(), weights.values(), strict=True)))
-    return lambda images: plain(images.flatten(1) * (largest_pixel / 255))
+    return lambda images: plain(images.flatten(1) * (input_max / 255))
 
 
 @torch.inference_mode()
-def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Agreement:
+def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> ExportCheck:
     """Put the same images through a classifier, on the CPU, and what was exported from it."""
     largest, differing, count = 0.0, 0, 0
     for images, _ in batches:
@@ -127,7 +127,7 @@ def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batche
         largest = max(largest, float((expected - actual).abs().max()))
         differing += int((expected.argmax(1) != actual.argmax(1)).sum())
         count += len(images)
-    return Agreement(largest, differing, count)
+    return ExportCheck(largest, differing, count)
 
 
 def _onnxruntime() -> Any:

@@ -12,12 +12,12 @@ from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 SIZE = 28
+# How far a pixel may be from the corners' colour and still be background, as part of the largest intensity.
 NEAR = 0.05
-"""How far a pixel may be from the corners' colour and still be background, as part of the largest intensity."""
+# How much of the difference to a Gaussian blur, of standard deviation 1, sharpening adds.
 SHARPNESS = 0.3
-"""How much of the difference to a Gaussian blur, of standard deviation 1, sharpening adds."""
+# Background below this grey level is black enough to be left as it is.
 DARK = 64
-"""Background below this grey level is black enough to be left as it is."""
 
 
 def as_fashion_mnist(photograph: Tensor) -> Tensor:

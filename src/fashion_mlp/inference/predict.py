@@ -15,10 +15,10 @@ from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
+# Options of `data` whose images look as Fashion-MNIST's do.
 LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
-"""Options of `data` whose images look as Fashion-MNIST's do."""
+# Pixels a side of a photograph that is to have 28.
 ENOUGH = 1024
-"""Pixels a side of a photograph that is to have 28."""
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:

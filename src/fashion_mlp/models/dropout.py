@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
+# Random bits for each unit.
 BITS = 16
-"""Random bits for each unit."""
 
 
 class Dropout(nn.Dropout):
@@ -16,8 +15,7 @@ class Dropout(nn.Dropout):
     What is compiled draws in its own way.
     """
 
-    @override
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name in nn.Dropout
         """Take floating point of any shape; return the same shape and type."""
         if not self.training or input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)

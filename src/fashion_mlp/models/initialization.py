@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+# Least and greatest standard deviation of a window of `local_`, in parts of the image's longer side.
 WINDOW_WIDTHS = (0.05, 0.18)
-"""Least and greatest standard deviation of a window of `local_`, in parts of the image's longer side."""
 
 
 def initialize(layers: nn.Sequential, init: str, image_shape: Sequence[int]) -> None:

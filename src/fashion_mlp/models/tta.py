@@ -6,8 +6,8 @@ from torch.nn.functional import pad
 
 from fashion_mlp.models.ensemble import log_mean_probabilities
 
+# Of an image, in pixels down and to the right: none, and one in each direction.
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
-"""Of an image, in pixels down and to the right: none, and one in each direction."""
 
 
 class TTA(nn.Module):

@@ -13,24 +13,24 @@ from torchvision.transforms.v2 import functional
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.console import printable
 
+# Of a title; its words tell a mistake too, since colour alone would not.
 RIGHT, WRONG = "black", "#c1272d"
-"""Of a title; its words tell a mistake too, since colour alone would not."""
 
 DPI = 90
+# Characters of a name: as many as there is room for.
 MAX_NAME = 16
-"""Characters of a name: as many as there is room for."""
+# Of a confusion matrix with more classes, several cells would fall on one pixel.
 MAX_MATRIX_CLASSES = 1000
-"""Of a confusion matrix with more classes, several cells would fall on one pixel."""
+# Inches of a confusion matrix at most.
 MATRIX_SIDE = 9.0
-"""Inches of a confusion matrix at most."""
+# Classes for which there is room for the counts in a matrix of that size.
 MAX_COUNTED = 25
-"""Classes for which there is room for the counts in a matrix of that size."""
 MAX_TICKS = 50
+# Pixels a side of an image in a grid at most, where it is about 120 pixels wide.
 THUMBNAIL = 256
-"""Pixels a side of an image in a grid at most, where it is about 120 pixels wide."""
 STAGES = {"train": "training", "val": "validation"}
+# Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well.
 COLORS = {"train": "#0072b2", "val": "#d55e00"}
-"""Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito, 2008); the lines differ as well."""
 
 
 def short(name: str) -> str:

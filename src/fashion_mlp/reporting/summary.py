@@ -11,25 +11,25 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Timer
 
-from fashion_mlp.checkpoint.initial import StartingPoint
+from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.custom_images import OwnImagesDataModule
+from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.runtime.atomic import replacing
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
+# Classes that are listed by name.
 MAX_LISTED = 20
-"""Classes that are listed by name."""
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
 
-def announcement(
+def run_summary(
     classifier: Classifier,
     datamodule: ImageDataModule,
     trainer: Trainer,
     run_dir: Path,
     seed: int,
-    start: StartingPoint | None = None,
+    start: InitialCheckpoint | None = None,
 ) -> str:
     """Return what is about to happen, in a few lines."""
     sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
@@ -41,11 +41,12 @@ def announcement(
     lines = {
         "data": f"{datamodule.name}: {sizes['train']:,} images to train on, {sizes['val']:,} to validate",
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
-        "training": f"{_name(classifier.make_optimizer)}, {batches} of {datamodule.batch_size}, {length}, seed {seed}",
+        "training": f"{_name(classifier.optimizer_factory)}, {batches} of {datamodule.batch_size}, {length}, "
+        f"seed {seed}",
         "device": device_name(trainer),
         "folder": str(relative_to_cwd(run_dir)),
     }
-    if isinstance(datamodule, OwnImagesDataModule):
+    if isinstance(datamodule, CustomImagesDataModule):
         lines["classes"] = listed(datamodule.class_counts())
     if start is not None:
         lines["from"] = start.description

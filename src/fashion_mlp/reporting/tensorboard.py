@@ -22,25 +22,25 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from fashion_mlp.config.check import SCHEMAS
-from fashion_mlp.config.messages import shown
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.schema import MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.runtime.os_errors import warn_on_failure
 
+# Charts of the tab CUSTOM SCALARS, each over several tags.
 LAYOUT = {
     "training and validation": {
         "loss": ["Multiline", ["train/loss", "val/loss"]],
         "accuracy": ["Multiline", ["train/acc", "val/acc"]],
     }
 }
-"""Charts of the tab CUSTOM SCALARS, each over several tags."""
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
+# Training images shown.
 SAMPLES = 32
-"""Training images shown."""
+# Pixels a side of each at most.
 THUMBNAIL = 64
-"""Pixels a side of each at most."""
 
 
 @contextmanager
@@ -151,4 +151,4 @@ def _write(board: TensorBoardLogger, *summaries: Summary) -> None:
 
 
 def _plain(value: Any) -> str | float | bool:
-    return value if isinstance(value, bool | int | float) else shown(value)
+    return value if isinstance(value, bool | int | float) else format_value(value)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+# Suffix of a file that is being written.
 PARTIAL = ".partial"
-"""Suffix of a file that is being written."""
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
-from typing_extensions import override
 
 from fashion_mlp.runtime.signals import SIGPIPE, Interrupted
 
@@ -29,7 +28,6 @@ def printable(text: str) -> str:
 class LineFormatter(logging.Formatter):
     """Formats log records without control characters."""
 
-    @override
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
@@ -39,7 +37,6 @@ class ConsoleHandler(logging.Handler):
 
     prefix = ""
 
-    @override
     def emit(self, record: logging.LogRecord) -> None:
         lines = self.format(record).splitlines()
         try:
@@ -66,7 +63,7 @@ def exit_on_closed_stdout() -> Iterator[None]:
         sys.exit(128 + SIGPIPE)
 
 
-def begin_lines_with(prefix: str) -> None:
+def set_log_prefix(prefix: str) -> None:
     """Mark the lines of this process, whose terminal others write to as well."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, ConsoleHandler):

@@ -12,8 +12,8 @@ from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import Interrupted, erase_line
 
-MANY = 5
-"""Lines: more of them nobody reads, and the rest comes when these are mended."""
+# Lines: more of them nobody reads, and the rest comes when these are mended.
+MAX_ERRORS = 5
 
 
 class UserError(CompactHydraException):
@@ -27,8 +27,8 @@ class UserError(CompactHydraException):
         """Take the problems, and how many more there are that are only counted."""
         told = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
         count = len(told) + more
-        if count > MANY:
-            told = [*told[: MANY - 1], f"and {count - MANY + 1} more"]
+        if count > MAX_ERRORS:
+            told = [*told[: MAX_ERRORS - 1], f"and {count - MAX_ERRORS + 1} more"]
         super().__init__("\nerror: ".join(told))
 
 
@@ -38,7 +38,7 @@ def _in_one_line(text: str) -> str:
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Turn a `UserError` into its message on stderr and exit status 1, and an interruption into how to go on.
 
     An error that all processes of a run have is reported by the first of them; one that another process has because
@@ -51,14 +51,14 @@ def told_in_one_line() -> Iterator[None]:
         raise
     except Exception as error:
         is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        if not (is_full or ranks.is_first() or ranks.is_left_running()):
+        if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):
             sys.exit(1)
         if isinstance(error, UserError) and not is_full:
             sys.exit(f"error: {error}")
         traceback.print_exc()
         sys.exit(1)  # Hydra would turn an error in a callback into a warning
     except Interrupted as interrupted:
-        if interrupted.message and ranks.is_first():
+        if interrupted.message and ranks.is_rank_zero():
             erase_line()
             print(interrupted.message, file=sys.stderr)  # noqa: T201, as `sys.exit` does with a message
         sys.exit(interrupted.code)

@@ -7,21 +7,20 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from typing_extensions import override
 
-from fashion_mlp.runtime.errors import told_in_one_line
-from fashion_mlp.runtime.oom import shortage_told
+from fashion_mlp.runtime.errors import exit_on_user_error
+from fashion_mlp.runtime.oom import explain_oom
 from fashion_mlp.runtime.signals import exit_at_once
 
 
 @contextmanager
-def loading_torch() -> Iterator[None]:
+def importing_torch() -> Iterator[None]:
     """Import modules that need torch within the block; Ctrl-C ends the process at once.
 
     Raises:
         UserError: there is too little memory.
     """
-    with exit_at_once(), shortage_told("torch cannot be loaded; free memory, or raise its limit (ulimit -v)"):
+    with exit_at_once(), explain_oom("torch cannot be loaded; free memory, or raise its limit (ulimit -v)"):
         yield
 
 
@@ -35,8 +34,7 @@ class ImportModule(Callback):
     def __init__(self, module: str) -> None:
         self.module = module
 
-    @override
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.resume is None:  # a complete run does not need it
-            with told_in_one_line(), loading_torch():
+            with exit_on_user_error(), importing_torch():
                 import_module(self.module)

@@ -7,7 +7,8 @@ from typing import Any
 
 from fashion_mlp.runtime.errors import UserError
 
-SIGNS = (
+# What errors say about a lack of memory.
+OOM_MESSAGES = (
     "out of memory",  # torch on CUDA and MPS
     "can't allocate memory",  # torch on a CPU
     "not enough memory",  # torch on a CPU under Windows
@@ -15,18 +16,17 @@ SIGNS = (
     "failed to map segment",  # the dynamic loader, as an ImportError
     "Cannot allocate memory",  # the system, as an OSError
 )
-"""What errors say about a lack of memory."""
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_oom_error(error: BaseException) -> bool:
     """Return whether an error says that memory could not be had."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in SIGNS)
+        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in OOM_MESSAGES)
     )
 
 
 @contextmanager
-def shortage_told(remedy: str) -> Iterator[None]:
+def explain_oom(remedy: str) -> Iterator[None]:
     """Turn a lack of memory into one line.
 
     Args:
@@ -38,7 +38,7 @@ def shortage_told(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
-        if not is_shortage(error):
+        if not is_oom_error(error):
             raise
         wanted = re.search(r"allocate ([\d.]+ \w+)", str(error))
         device = next((name for name in ("CUDA", "MPS") if name in str(error)), "the CPU")
@@ -46,7 +46,7 @@ def shortage_told(remedy: str) -> Iterator[None]:
         raise UserError(f"out of memory on {device}{size}: {remedy}") from error
 
 
-def remedy_for(config: Mapping[str, Any]) -> str:
+def oom_hint(config: Mapping[str, Any]) -> str:
     """Return the keys of a run that decide how much memory it takes, with their values."""
     data = config["data"]
     keys = [f"data.batch_size ({data.get('batch_size')})"]

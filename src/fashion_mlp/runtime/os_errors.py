@@ -14,7 +14,7 @@ from hydra.types import RunMode
 
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
-from fashion_mlp.runtime.signals import Interrupted, StopRequest
+from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 from fashion_mlp.runtime.workers import REMEDY, explain_death
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def warn_on_failure(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def faults_explained(run_dir: Path, stop: StopRequest) -> Iterator[None]:
+def explain_os_errors(run_dir: Path, stop: GracefulStop) -> Iterator[None]:
     """Say of a run that ends early how to go on with it.
 
     Args:

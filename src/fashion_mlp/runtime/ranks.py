@@ -10,10 +10,10 @@ import time
 from typing import NamedTuple
 
 PARENT = os.getppid()
+# Environment variable with the process of the run that has started this one, as Lightning does it.
 LAUNCHER = "FASHION_MLP_LAUNCHER"
-"""Environment variable with the process of the run that has started this one, as Lightning does it."""
+# Seconds in which a run whose first process has failed ends the others.
 GRACE = 15.0
-"""Seconds in which a run whose first process has failed ends the others."""
 
 
 class Launch(NamedTuple):
@@ -24,7 +24,7 @@ class Launch(NamedTuple):
     nodes: int
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Return whether this is the first process of the run."""
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"
@@ -72,7 +72,7 @@ def _end_with(process: int) -> None:
     os._exit(1)
 
 
-def is_left_running() -> bool:
+def survives_grace_period() -> bool:
     """Wait `GRACE` seconds, and return whether this process is still wanted: neither ended, nor orphaned.
 
     It must not end before the first, which torchrun would end in turn, perhaps before it has told why.

@@ -10,35 +10,33 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
-from typing_extensions import override
 
-from fashion_mlp.runtime.errors import UserError, told_in_one_line
-from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
+from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.signals import EXIT_HOOKS
 
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+# Files that a run writes, and that it must not find.
 RESULTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
-"""Files that a run writes, and that it must not find."""
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 
 
+# The directories of runs that have not started, each locked, with what was created for it: innermost first.
 _not_started: dict[Path, list[Path]] = {}
-"""The directories of runs that have not started, each locked, with what was created for it: innermost first."""
 
 
 class RunDirectory(Callback):
     """Creates the directory of a single run before Hydra writes to it: a directory of another run stays untouched."""
 
-    @override
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first() or config.get("resume") is not None:
+        if not is_rank_zero() or config.get("resume") is not None:
             return
         typed, record = config.hydra.run.dir, config.hydra.output_subdir
         run_dir = resolve(typed)
         records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
-        with told_in_one_line():
+        with exit_on_user_error():
             if record and (run_dir / records[-1]).exists():
                 raise UserError(f"hydra.run.dir={typed}: {taken(typed)}")
             if found := [name for name in RESULTS if (run_dir / name).exists()]:

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from typing_extensions import override
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Its number, which Windows does not know.
 SIGPIPE = 13
-"""Its number, which Windows does not know."""
+# What is called before the process ends, by a signal or otherwise, the last one first.
 EXIT_HOOKS: list[Callable[[], None]] = []
-"""What is called before the process ends, by a signal or otherwise, the last one first."""
 
 
 class Interrupted(SystemExit):
@@ -31,7 +29,6 @@ class Interrupted(SystemExit):
         self.signum = signum
         self.message = message
 
-    @override
     def __str__(self) -> str:
         return self.message
 
@@ -75,7 +72,7 @@ def exit_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class StopRequest:
+class GracefulStop:
     """What a signal asks of a run. The first one is answered as soon as it can be, the second at once.
 
     Attributes:
@@ -102,7 +99,7 @@ class StopRequest:
             return
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self._is_listening = True
-        self.listen_again()
+        self.reinstall()
         try:
             yield
         finally:
@@ -110,7 +107,7 @@ class StopRequest:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def listen_again(self) -> None:
+    def reinstall(self) -> None:
         """Take the signals back from Lightning, whose handler of SIGTERM ends a run with status 0."""
         if self._is_listening:
             for signum in SIGNALS:

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.ranks import is_rank_zero
 
 log = logging.getLogger(__name__)
 
+# Workers send batches to the main process through shared memory. Containers often have 64 MB of it.
 SHARED_MEMORY = Path("/dev/shm")
-"""Workers send batches to the main process through shared memory. Containers often have 64 MB of it."""
+# Batches that each worker keeps ready: the default of `DataLoader`.
 PREFETCHED = 2
-"""Batches that each worker keeps ready: the default of `DataLoader`."""
+# Batches that the main process holds: the current one, and the next, which Lightning prefetches.
 HELD = 2
-"""Batches that the main process holds: the current one, and the next, which Lightning prefetches."""
 REMEDY = "data.num_workers=0"
 
 
@@ -38,7 +38,7 @@ def largest_batch(count: int, processes: int = 1) -> int:
 def workers_that_fit(count: int, batch_bytes: int, processes: int = 1) -> int:
     """Return how many of `count` workers can fetch batches of this size at once; warn if not all can."""
     fitting = next((fewer for fewer in range(count, 0, -1) if largest_batch(fewer, processes) >= batch_bytes), 0)
-    if fitting < count and is_first():
+    if fitting < count and is_rank_zero():
         log.warning(
             f"data.num_workers={count}: only {fitting} are used, since {SHARED_MEMORY} is too small for batches of "
             f"{batch_bytes / 1e6:.1f} MB. Enlarge it (docker run --shm-size=1g) or lower the batch size"
@@ -62,7 +62,7 @@ def explain_death(error: BaseException) -> str:
 
 
 @contextmanager
-def worker_deaths_explained() -> Iterator[None]:
+def explain_worker_deaths() -> Iterator[None]:
     """Raise `UserError` in place of torch's error about a worker that died."""
     try:
         yield

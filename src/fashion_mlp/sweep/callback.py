@@ -14,16 +14,15 @@ from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from typing_extensions import override
 
-from fashion_mlp.config.records import jobs_in
+from fashion_mlp.config.records import read_jobs
 from fashion_mlp.config.resume import check_same_sweep
-from fashion_mlp.runtime.errors import UserError, told_in_one_line
-from fashion_mlp.runtime.ranks import is_first
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
+from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
 from fashion_mlp.sweep.job import is_search
-from fashion_mlp.sweep.leaderboard import ranked, table, write_csv
+from fashion_mlp.sweep.leaderboard import rank_jobs, table, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +36,18 @@ class Leaderboard(Callback):
     search, such as Optuna's, has its own words for its end and its own way to go on.
     """
 
+    # Of the sweep's folder. It is no part of an instance, which Hydra sends to the processes of jobs.
     lock: ClassVar[ExitStack] = ExitStack()
-    """Of the sweep's folder. It is no part of an instance, which Hydra sends to the processes of jobs."""
 
-    @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first():
+        if not is_rank_zero():
             return
         folder = Path(config.hydra.sweep.dir)
         self._explain_failures(config)
         if is_search(config.hydra):
             return
-        with told_in_one_line():
-            jobs = jobs_in(folder, _pattern(config))
+        with exit_on_user_error():
+            jobs = read_jobs(folder, _pattern(config))
             check_same_sweep(folder, config, jobs)
             self.lock.enter_context(lock(resolve(folder)))
         done = sum(not job.error for job in jobs)
@@ -58,19 +56,18 @@ class Leaderboard(Callback):
         EXIT_HOOKS.append(self.print_resume_hint)
         log.info(f"sweep     {folder}{kept}")
 
-    @override
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
-        if is_search(config.hydra) or not is_first():
+        if is_search(config.hydra) or not is_rank_zero():
             return
         EXIT_HOOKS.remove(self.print_resume_hint)
         folder = Path(config.hydra.sweep.dir)
-        jobs = jobs_in(folder, _pattern(config))
+        jobs = read_jobs(folder, _pattern(config))
         if not jobs:
             return
         write_csv(folder / FILE, jobs)
         log.info(f"\n{table(jobs)}")
-        groups = ranked(jobs)
+        groups = rank_jobs(jobs)
         if groups and (checkpoint := groups[0][0].metrics.get("checkpoint")):
             log.info(f"best        {groups[0][0].folder / checkpoint}")
         log.info(f"all         {folder / FILE}")
@@ -99,7 +96,7 @@ class Leaderboard(Callback):
                 if self.print_resume_hint in EXIT_HOOKS:
                     EXIT_HOOKS.remove(self.print_resume_hint)
                 reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
-                with told_in_one_line():
+                with exit_on_user_error():
                     raise UserError(f"hydra/launcher={name}: {reason}; to run what is missing: {again}") from error
 
         launcher.launch = explained

@@ -13,7 +13,7 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def own_gpu(cfg: DictConfig, folder: Path) -> Iterator[None]:
+def reserve_gpu(cfg: DictConfig, folder: Path) -> Iterator[None]:
     """Give a job in a worker process a GPU of its own; nothing changes where there are not several, or none is wanted.
 
     Args:

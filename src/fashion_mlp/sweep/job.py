@@ -10,11 +10,11 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from fashion_mlp.config.records import ERROR, objective_in, record_error, result_in, typed_overrides
+from fashion_mlp.config.records import ERROR, get_objective, read_result, record_error, typed_overrides
 from fashion_mlp.runtime import run_directory
-from fashion_mlp.runtime.console import begin_lines_with
+from fashion_mlp.runtime.console import set_log_prefix
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.gpus import own_gpu
+from fashion_mlp.sweep.gpus import reserve_gpu
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     folder = run_directory.resolve(cfg.run_dir)
     overrides = typed_overrides(hydra_cfg)
     if parent_process() is not None:  # a worker shares the terminal with others
-        begin_lines_with(f"#{folder.name}  ")
+        set_log_prefix(f"#{folder.name}  ")
     try:
-        result = result_in(folder)
+        result = read_result(folder)
         if result is None:
-            with run_directory.lock(folder), own_gpu(cfg, Path(hydra_cfg.sweep.dir)):
+            with run_directory.lock(folder), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 run_directory.start_over(folder)
                 (folder / ERROR).unlink(missing_ok=True)
                 return run(cfg)
@@ -48,7 +48,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     if result.get("overrides") != overrides:
         # Ends the whole sweep: its folder is another's.
         sys.exit(f"error: {folder}: holds the result of another job; give this sweep another hydra.sweep.dir")
-    name = objective_in(result)
+    name = get_objective(result)
     log.info(f"done already: {name} {result[name]:.4f}")
     return float(result[name])
 

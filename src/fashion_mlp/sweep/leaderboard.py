@@ -10,16 +10,16 @@ from typing import Any
 from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
 from fashion_mlp.config.records import JobRecord
 
+# Columns of the terminal.
 WIDTH = 100
-"""Columns of the terminal."""
+# Ranks on the terminal; the file has all.
 SHOWN = 20
-"""Ranks on the terminal; the file has all."""
 SEED = "seed"
 MEASURED = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
 
 
+# Completed jobs that differ in nothing but their seed, the best first.
 Group = Sequence[JobRecord]
-"""Completed jobs that differ in nothing but their seed, the best first."""
 
 
 def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
@@ -28,7 +28,7 @@ def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def ranked(jobs: Sequence[JobRecord]) -> list[Group]:
+def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
     """Group completed jobs by all but their seed, and rank the groups by their mean objective."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
     groups: dict[tuple[str | None, ...], list[JobRecord]] = {}
@@ -47,7 +47,7 @@ def _score(group: Group) -> tuple[bool, float]:
 def table(jobs: Sequence[JobRecord]) -> str:
     """Return the table for the terminal: a row for each group, then one for each job that failed."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
-    groups = ranked(jobs)
+    groups = rank_jobs(jobs)
     failed = [job for job in jobs if job.error]
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
     columns = _columns(groups, objectives)
@@ -104,7 +104,7 @@ def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*columns, "folder", "error"], extrasaction="ignore")
         writer.writeheader()
-        for rank, group in enumerate(ranked(jobs), start=1):
+        for rank, group in enumerate(rank_jobs(jobs), start=1):
             name = group[0].objective
             mean, deviation = _summary(group, name)
             summary = {"rank": rank, "objective": name, "mean": mean, "standard_deviation": deviation}

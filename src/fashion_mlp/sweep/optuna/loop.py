@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fashion_mlp.config.monitoring import OBJECTIVES
-from fashion_mlp.config.records import error_in
+from fashion_mlp.config.records import read_error
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import command
 from fashion_mlp.runtime.signals import Interrupted
@@ -29,8 +29,8 @@ from fashion_mlp.sweep.optuna.study import ATTEMPT, ERROR, PRUNED, RepeatableSam
 log = logging.getLogger(__name__)
 
 SQLITE = "sqlite:///"
+# Attribute of a study: the overrides that it was begun with, by key.
 SPACE = "space"
-"""Attribute of a study: the overrides that it was begun with, by key."""
 ENDS = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -183,7 +183,7 @@ class Search:
         """Record how a trial ended, and log it with the best until now and what it ran with."""
         reason, pruned = [], self.study.trials[trial.number].user_attrs.get(PRUNED)
         if math.isnan(objective):
-            reason = [error_in(self.folder / str(trial.number))]
+            reason = [read_error(self.folder / str(trial.number))]
             trial.set_user_attr(ERROR, reason[0])
             ended = self.study.tell(trial, state=TrialState.FAIL)
             result = "failed"

@@ -34,8 +34,8 @@ class Space:
         self.distributions = {
             key: distribution(override) for key, override in by_key.items() if override.is_sweep_override()
         }
+        # Each override as it was typed, by its key.
         self.text = {key: str(override.input_line) for key, override in by_key.items()}
-        """Each override as it was typed, by its key."""
         self._prefixes = {key: by_key[key].get_key_element() for key in self.distributions}
 
     def suggest(self, trial: Trial) -> None:

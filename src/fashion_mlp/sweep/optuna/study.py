@@ -11,7 +11,6 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
-from typing_extensions import override
 
 from fashion_mlp.runtime.errors import UserError
 
@@ -21,12 +20,12 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "none": NopPruner,
 }
 
+# Attribute of a trial: how often it was begun.
 ATTEMPT = "attempt"
-"""Attribute of a trial: how often it was begun."""
+# Attribute of a trial: its run was ended early.
 PRUNED = "pruned"
-"""Attribute of a trial: its run was ended early."""
+# Attribute of a trial that failed: why.
 ERROR = "error"
-"""Attribute of a trial that failed: why."""
 
 
 class RepeatableSampler(TPESampler):
@@ -40,13 +39,11 @@ class RepeatableSampler(TPESampler):
         super().__init__()
         self.seed = seed
 
-    @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         return self._sampler(trial).sample_relative(study, trial, search_space)
 
-    @override
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
