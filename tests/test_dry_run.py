@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from fashion_mlp.build import build_classifier
 from fashion_mlp.dry_run import dry_run
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import build_classifier
 from tests.conftest import Compose, Run
 
 

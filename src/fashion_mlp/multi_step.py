@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRSche
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from fashion_mlp.callbacks import TerminateOnNaN, TrainingStateCheckpoint
+from fashion_mlp.callbacks import TerminateOnNaN
+from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Batch, Classifier
 
 # The Trainer's arguments that work alike however many steps a call takes.
@@ -95,7 +96,7 @@ class MultiStepClassifier(Classifier):
             losses.append(loss.detach())
             all_logits.append(logits.detach())
         # Once a call: thousands of small tensors, kept for an epoch among large ones, would tear the heap into pieces.
-        self.train_metrics.add(torch.stack(losses), torch.cat(all_logits), batch[1], self.batch_size)
+        self.train_metrics.update(torch.stack(losses), torch.cat(all_logits), batch[1], self.batch_size)
         return torch.stack(losses).mean()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

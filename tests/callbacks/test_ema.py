@@ -34,7 +34,7 @@ def last(cfg: DictConfig) -> dict[str, Any]:
 
 
 def callback_state(cfg: DictConfig) -> dict[str, Any]:
-    state: dict[str, Any] = last(cfg)["callbacks"]["EMAWeightAveraging"]
+    state: dict[str, Any] = last(cfg)["callbacks"]["ema"]
     return state
 
 
@@ -127,12 +127,12 @@ def test_a_run_goes_on_to_the_bit(compose_small: Compose) -> None:
 
     path = f"{second.run_dir}/checkpoints/last.ckpt"
     without = compose_small("without", *common, "callbacks.ema.decay=null", f"ckpt_path={path}")
-    with pytest.raises(UserError, match=r"callbacks.ema.decay=null: .*last.ckpt was trained with 0.8 and goes on with"):
+    with pytest.raises(UserError, match=r"callbacks.ema.decay=null: .*last.ckpt was trained with 0.8. Use that, or"):
         train(without)
 
 
 def test_validation_test_and_a_checkpoint_are_of_the_average(compose_small: Compose, data_root: Path) -> None:
-    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,parts:[val]}"
+    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
     cfg = compose_small("run", *AVERAGED, parts, "trainer.max_epochs=1")
     unsaved = compose_small("unsaved", *AVERAGED, *UNSAVED, "trainer.max_epochs=1")
     for each in (cfg, unsaved):

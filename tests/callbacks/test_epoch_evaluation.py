@@ -13,7 +13,7 @@ from tests.conftest import Compose
 
 
 def test_parts_are_evaluated_with_the_final_weights(compose_small: Compose, data_root: Path) -> None:
-    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,parts:[train,test]}"
+    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[train,test]}"
     cfg = compose_small("run", parts, "model.dropout=0.5", "data.val_size=0", "logger=none")
     train(cfg)
     metrics = json.loads(Path(cfg.run_dir, "metrics.json").read_text())
@@ -30,7 +30,7 @@ def test_parts_are_evaluated_with_the_final_weights(compose_small: Compose, data
 
 
 def test_it_does_not_change_what_is_learned(compose_small: Compose) -> None:
-    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,parts:[train,val]}"
+    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[train,val]}"
     losses = []
     for name, overrides in (("with", [parts]), ("without", [])):
         cfg = compose_small(name, "model.dropout=0.3", "model.norm=batch", "logger=none", *overrides)

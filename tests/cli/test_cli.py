@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from fashion_mlp import load_classifier
+from fashion_mlp.build import build
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule, build_datamodule
@@ -25,7 +26,7 @@ from fashion_mlp.inference.ensemble import load_members, make_ensemble
 from fashion_mlp.inference.export import export_state_dict
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import build, train
+from fashion_mlp.training import train
 from tests.conftest import CONF, Compose
 
 

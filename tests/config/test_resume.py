@@ -123,7 +123,7 @@ def test_a_run_that_was_interrupted_while_it_drew_its_figures_is_resumed(
     def interrupt(*_: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("fashion_mlp.callbacks.LearningCurves.save_figures", interrupt)
+    monkeypatch.setattr("fashion_mlp.callbacks.LearningCurves.on_run_end", interrupt)
     cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
     with pytest.raises(Interrupted):
         train(cfg)
@@ -383,7 +383,7 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_
         damage(interrupted / "checkpoints" / name)
     done = run_as_typed("resume=a")
     assert done.returncode == 1
-    assert "nothing to resume from; a new run can begin with ckpt_path=" in done.stderr
+    assert "no checkpoint to resume from. Start a new run with ckpt_path=" in done.stderr
     assert (interrupted / "checkpoints/best.ckpt").is_file()
 
 
@@ -392,7 +392,7 @@ def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: Ru
     cut(events)
     done = run_as_typed("resume=a")
     assert done.returncode == 0
-    assert f"{events.name}: cut short or gone; the charts lack what it held, the training does not" in done.stdout
+    assert f"{events.name}: truncated or missing. Its curves are lost; training is not affected" in done.stdout
 
 
 def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
@@ -433,7 +433,7 @@ def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
     weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
     done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
-    assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
+    assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
     assert "epoch 1/1" in done.stdout
     old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
     assert differences(old, new) == []  # such a rate changes nothing
@@ -538,13 +538,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
     for overrides, message in (
         (
             ["model.hidden_sizes=[16]", longer],
-            "holds another network (layers.0.weight is (32, 784), here (16, 784)); set",
+            "another network (layers.0.weight is (32, 784) in the file, (16, 784) in the model). Set",
         ),
-        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "holds another network"),
+        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
-        (["trainer.max_epochs=1"], "has trained 1 epochs already; set trainer.max_epochs above that"),
+        (["trainer.max_epochs=1"], "trained for 1 epochs already. Set trainer.max_epochs above that"),
     ):
         done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
         assert done.returncode == 1

@@ -54,9 +54,9 @@ def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
 
 
 def test_a_failed_job_is_a_row_of_one_line_within_the_width() -> None:
-    failed = job(1, "optimizer.lr=1e30", error="the loss became nan: " + "lower it " * 30)
+    failed = job(1, "optimizer.lr=1e30", error="the loss is nan: " + "lower it " * 30)
     line = table([job(0, "optimizer.lr=0.1"), failed]).splitlines()[-1]
-    assert line.startswith("   -  1e30  job 1 failed: the loss became nan: lower it")
+    assert line.startswith("   -  1e30  job 1 failed: the loss is nan: lower it")
     assert len(line) == WIDTH
     assert line.endswith("...")
 

@@ -1,4 +1,4 @@
-"""How the weights are distributed."""
+"""Histograms of the weights."""
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -7,7 +7,11 @@ from fashion_mlp.runtime.os_errors import warn_on_failure
 
 
 class WeightHistograms(Callback):
-    """Gives TensorBoard a histogram of each weight and bias every `every_n_epochs` epochs; never, if that is None."""
+    """Log a histogram of each weight and bias to TensorBoard.
+
+    Args:
+        every_n_epochs: interval in epochs; None for no histograms.
+    """
 
     def __init__(self, every_n_epochs: int | None = None) -> None:
         self.every_n_epochs = every_n_epochs

@@ -8,9 +8,9 @@ from fashion_mlp.cli.data_overrides import compose_data
 def run(arguments: argparse.Namespace) -> int:
     """Verify and describe the data."""
     cfg = compose_data(arguments.words)  # a mistake is reported before torch is loaded
+    from fashion_mlp.build import build
     from fashion_mlp.cli.common import check_file, echo, echo_json, save
     from fashion_mlp.reporting import figures, summary
-    from fashion_mlp.training import build
 
     check_file(arguments.plot)
     datamodule = build("data", cfg)
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         echo(f"data     {datamodule.name}, verified")
         echo("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
-        echo(f"classes  {summary.listed(datamodule.class_counts())}")
+        echo(f"classes  {summary.format_counts(datamodule.class_counts())}")
         echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
         echo(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
     if arguments.plot:

@@ -100,9 +100,9 @@ class EvaluationFiguresConfig(Section):
 
 
 class TrainingStateCheckpointConfig(Section):
-    """Arguments of `fashion_mlp.callbacks.TrainingStateCheckpoint`."""
+    """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
 
-    targets = ("fashion_mlp.callbacks.TrainingStateCheckpoint",)
+    targets = ("fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint",)
 
     dirpath: Annotated[str, Expected("${run_dir}/checkpoints, where resume= looks for it")]
     every_n_steps: Positive | None
