@@ -373,7 +373,7 @@ def test_from_the_checkpoint_before_a_damaged_one(
     harm(interrupted / "checkpoints/last.ckpt")
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
-    assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
+    assert ("last.ckpt: refused: damaged" in done.stdout) == (harm is not Path.unlink)
     assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
     assert differences(outcome(whole), outcome(interrupted)) == []
 
