@@ -48,7 +48,7 @@ def test_the_table_has_a_row_for_each_way(monkeypatch: pytest.MonkeyPatch, capsy
     typed = ["bench", "--hidden-sizes", "8", "--optimizer", "sgd", "--device", "cpu", "--threads", "1"]
     assert main([*typed, "--rounds", "2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in facts["ways"]] == list(bench_runs.WAYS)
+    assert [row["name"] for row in facts["ways"]] == list(bench_runs.METHODS)
     assert facts["ways"][1]["time_over_bare_loop"] == 1
     assert facts["task"]["optimizer"] == "sgd"
     assert main([*typed, "--rounds", "1"]) == 0

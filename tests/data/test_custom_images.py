@@ -12,7 +12,7 @@ from PIL import Image
 
 from fashion_mlp.data import CSVImageDataset, ImageCSVDataModule, ImageFolderDataModule
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.inference.predict import find_pictures
+from fashion_mlp.inference.predict import find_images
 from fashion_mlp.runtime.errors import UserError
 
 NAMES = ("hat", "sock")
@@ -393,8 +393,8 @@ def test_pictures_are_found_once(
 ) -> None:
     (folders / "hat" / "up").symlink_to("..")
     monkeypatch.chdir(folders)
-    assert len(find_pictures([f"{folders}/**/*.png"])) == 8
-    found = find_pictures(["hat/2.png", "hat", f"{folders}/hat", "sock/../hat/0.png"])
+    assert len(find_images([f"{folders}/**/*.png"])) == 8
+    found = find_images(["hat/2.png", "hat", f"{folders}/hat", "sock/../hat/0.png"])
     assert found == [Path("hat/2.png"), Path("hat/0.png")]
     assert len(caplog.messages) == 2  # of `hat`, named twice: its folder `old`, and the link
 
@@ -402,6 +402,6 @@ def test_pictures_are_found_once(
 def test_a_folder_of_pictures_says_what_it_leaves_out(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("._0.png", "1.heic", "2.TIFF"):
         (folders / "hat" / name).touch()
-    assert [path.name for path in find_pictures([str(folders / "hat")])] == ["0.png", "2.TIFF", "2.png"]
+    assert [path.name for path in find_images([str(folders / "hat")])] == ["0.png", "2.TIFF", "2.png"]
     (line,) = caplog.messages
     assert line.startswith(f"{folders / 'hat'}: 3 entries left out (hidden: 1, .heic: 1, folders: 1)")

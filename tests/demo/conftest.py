@@ -11,12 +11,10 @@ from PIL import Image, ImageOps
 
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import test_data
+from fashion_mlp.cli.common import load_test_data
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
-
-test_data.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,7 +41,7 @@ def classifier(checkpoint: Path) -> Classifier:
 
 @pytest.fixture(scope="session")
 def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
-    return test_data(classifier, [f"data.root={data_root}"])
+    return load_test_data(classifier, [f"data.root={data_root}"])
 
 
 @pytest.fixture(scope="session")

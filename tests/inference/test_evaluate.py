@@ -5,11 +5,11 @@ import torch
 
 from fashion_mlp.inference.evaluate import (
     EvalOutput,
-    averaged,
+    average,
+    compute_metrics,
     confusion_matrix,
     most_confident_mistakes,
     reliability,
-    summarize,
 )
 
 NAMES = ("hat", "sock", "glove")
@@ -19,7 +19,7 @@ OUTCOME = EvalOutput(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
 
 
 def test_the_summary() -> None:
-    summary = summarize(OUTCOME, NAMES)
+    summary = compute_metrics(OUTCOME, NAMES)
     assert (summary["accuracy"], summary["accuracy_standard_error"], summary["images"]) == (0.5, 0.25, 4)
     truths = torch.tensor([0.8, 0.6, 0.05, 0.3])
     assert summary["loss"] == pytest.approx(-truths.log().mean().item())
@@ -37,8 +37,8 @@ def test_the_summary() -> None:
 def test_an_ensemble_is_measured_by_its_mean_probabilities() -> None:
     others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
     # Each member's logits have a constant of their own, which means nothing.
-    outcome = averaged([OUTCOME, EvalOutput(others.log() - 7, OUTCOME.labels)])
-    summary = summarize(outcome, NAMES)
+    outcome = average([OUTCOME, EvalOutput(others.log() - 7, OUTCOME.labels)])
+    summary = compute_metrics(outcome, NAMES)
     assert summary["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
     truths = torch.tensor([0.7, 0.5, 0.45, 0.5])
     assert summary["loss"] == pytest.approx(-truths.log().mean().item())
@@ -64,7 +64,7 @@ def test_the_bins_of_reliability_give_the_calibration_error() -> None:
     assert int(counts.sum()) == 500
     filled = counts > 0
     error = float(((confidence - accuracy).abs() * counts)[filled].sum() / 500)
-    assert error == pytest.approx(summarize(outcome, tuple("abcd"))["calibration_error"], abs=1e-5)
+    assert error == pytest.approx(compute_metrics(outcome, tuple("abcd"))["calibration_error"], abs=1e-5)
 
 
 def test_an_answer_stands_in_the_bin_of_its_confidence() -> None:

@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     FashionMNISTDataModule().prepare_data()
     bench_runs.bare_loop(task)  # warms up the arithmetic
-    seconds: dict[str, list[float]] = {name: [] for name in bench_runs.WAYS}
+    seconds: dict[str, list[float]] = {name: [] for name in bench_runs.METHODS}
     for _ in progress(range(arguments.rounds), "rounds"):
-        for name, way in bench_runs.WAYS.items():
+        for name, way in bench_runs.METHODS.items():
             timing = way(task)
             seconds[name].append(bench_runs.TRAIN_SIZE / timing.samples * timing.seconds)
     rows = [

@@ -161,7 +161,7 @@ def this_project(task: Task) -> Timing:
     return Timing(last.began, last.seconds, 2 * (TRAIN_SIZE - cfg.data.val_size))
 
 
-WAYS: dict[str, Callable[[Task], Timing]] = {
+METHODS: dict[str, Callable[[Task], Timing]] = {
     "tutorial loop": tutorial_loop,
     "bare loop": bare_loop,
     "plain Lightning": plain_lightning,
@@ -188,7 +188,7 @@ def _quiet() -> Iterator[None]:
 def main(arguments: Sequence[str]) -> None:
     """Train an epoch in one way, in this process; print when it began and the peak memory, as JSON."""
     name, task = arguments
-    timing = WAYS[name](Task(**json.loads(task)))
+    timing = METHODS[name](Task(**json.loads(task)))
     print(json.dumps({**asdict(timing), "peak_memory": peak_memory()}))  # noqa: T201
 
 

@@ -67,7 +67,7 @@ def load_checkpoints(arguments: argparse.Namespace) -> tuple[list[Path], list[Cl
     return paths, members, [word for word in arguments.words if word not in named]
 
 
-def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:  # noqa: PT028
+def load_test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool = True) -> ImageDataModule:
     """Return the data to test a classifier on, in memory: those it was trained on, or those that overrides name.
 
     Without `fetch` they are read as they lie there, and nothing is downloaded or drawn: an `OSError` if there are none.

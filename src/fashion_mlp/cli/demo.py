@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import echo, is_about_data, resolve_device, test_data
+from fashion_mlp.cli.common import echo, is_about_data, load_test_data, resolve_device
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
@@ -54,7 +54,7 @@ def _at_hand(classifiers: Mapping[str, Classifier], overrides: list[str]) -> dic
     found = {}
     for name, classifier in classifiers.items():
         try:
-            found[name] = test_data(classifier, overrides, fetch=False)
+            found[name] = load_test_data(classifier, overrides, fetch=False)
         except (UserError, OSError) as error:
             echo(f"{name}: no test images to show ({error})")
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.cli.common import check_folder, echo, echo_json, resolve_device, test_data, writable
+from fashion_mlp.cli.common import check_folder, echo, echo_json, load_test_data, resolve_device, writable
 from fashion_mlp.inference.embed import last_hidden_layer
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import remove_written
@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
     check_folder(arguments.output)
     classifier = load_classifier(arguments.checkpoint, resolve_device(arguments.device))
-    dataset = test_data(classifier, arguments.words).parts["test"]
+    dataset = load_test_data(classifier, arguments.words).parts["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
     truths = [classifier.class_names[label] for label in labels.tolist()]

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fashion_mlp.cli.common import check_folder, echo, echo_json, load_checkpoints, progress, save, test_data
+from fashion_mlp.cli.common import check_folder, echo, echo_json, load_checkpoints, load_test_data, progress, save
 from fashion_mlp.data.dataset import ImageDataset
 from fashion_mlp.inference import evaluate
 from fashion_mlp.models import TTA
@@ -19,16 +19,18 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.plots)
     paths, members, overrides = load_checkpoints(arguments)
     class_names = members[0].class_names
-    datamodule = test_data(members[0], overrides)
-    outcomes = [evaluate.run(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
+    datamodule = load_test_data(members[0], overrides)
+    outcomes = [
+        evaluate.collect_outputs(member, progress(datamodule.loader("test"), "evaluating")) for member in members
+    ]
     summaries = [
-        {"checkpoint": str(path), **evaluate.summarize(outcome, class_names)}
+        {"checkpoint": str(path), **evaluate.compute_metrics(outcome, class_names)}
         for path, outcome in zip(paths, outcomes, strict=True)
     ]
     outcome, summary = outcomes[0], summaries[0]
     if len(members) > 1:
-        outcome = evaluate.averaged(outcomes)
-        summary = evaluate.summarize(outcome, class_names)
+        outcome = evaluate.average(outcomes)
+        summary = evaluate.compute_metrics(outcome, class_names)
         summary["members"] = [{name: alone[name] for name in COMPARED} for alone in summaries]
     views = max(member.model.num_views if isinstance(member.model, TTA) else 1 for member in members)
     summary |= {"data": datamodule.name, "views": views}

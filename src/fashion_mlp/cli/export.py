@@ -3,7 +3,7 @@
 import argparse
 
 from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.cli.common import check_file, echo, echo_json, progress, test_data, writable
+from fashion_mlp.cli.common import check_file, echo, echo_json, load_test_data, progress, writable
 from fashion_mlp.inference import export
 from fashion_mlp.runtime.errors import UserError
 
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {path}: must end in {export.FORMATS[arguments.format]}")
     check_file(path, [path.suffix])
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    datamodule = test_data(classifier, arguments.words)
+    datamodule = load_test_data(classifier, arguments.words)
     with writable(path):
         if arguments.format == "onnx":
             export.export_onnx(classifier, path)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import check_file, echo, echo_json, load_checkpoints, progress, save, test_data
+from fashion_mlp.cli.common import check_file, echo, echo_json, load_checkpoints, load_test_data, progress, save
 from fashion_mlp.inference.ensemble import make_ensemble
-from fashion_mlp.inference.predict import find_pictures, prepare
+from fashion_mlp.inference.predict import find_images, load_image
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.errors import UserError
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments: argparse.Namespace) -> int:
-    paths = find_pictures(patterns)
+    paths = find_images(patterns)
     if arguments.show and arguments.show.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"--show {arguments.show}: is one of the pictures to classify. Choose another file")
     answers: list[dict[str, Any]] = []
@@ -42,7 +42,7 @@ def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments
     titles: list[str] = []
     for path in progress(paths, "classifying"):
         try:
-            image = prepare(path, classifier)
+            image = load_image(path, classifier)
         except UserError as error:
             answers.append({"image": str(path), "error": str(error)})
             continue
@@ -57,7 +57,7 @@ def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments
 
 
 def _predict_test_samples(classifier: Classifier, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    datamodule = test_data(classifier, overrides)
+    datamodule = load_test_data(classifier, overrides)
     count = min(arguments.test_samples, len(datamodule.parts["test"]))
     images, labels = datamodule.parts["test"].__getitems__(range(count))
     probabilities = classifier.predict(images).probabilities

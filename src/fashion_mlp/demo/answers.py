@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.predict import prepare
+from fashion_mlp.inference.predict import load_image
 
 # Of an uploaded file: more than a phone's photographs have.
 MAX_BYTES = 20_000_000
@@ -29,7 +29,7 @@ def answer_file(content: bytes, classifier: Classifier) -> Answer:
         UserError: it cannot be read.
     """
     began = time.perf_counter()
-    return _answer(prepare(content, classifier), classifier, began)
+    return _answer(load_image(content, classifier), classifier, began)
 
 
 def answer_image(image: Tensor, classifier: Classifier) -> Answer:

@@ -27,7 +27,7 @@ def test_images(data: ImageDataModule, numbers: Sequence[int]) -> list[GalleryIm
 
 def confident_mistakes(classifier: Classifier, data: ImageDataModule, count: int) -> list[GalleryImage]:
     """Return the test images that a classifier is surest about and wrong, at most `count`, surest first."""
-    outcome = evaluate.run(classifier, data.loader("test"))
+    outcome = evaluate.collect_outputs(classifier, data.loader("test"))
     worst = evaluate.most_confident_mistakes(outcome, count)
     surest, guesses = outcome.logits[worst].softmax(1).max(1)
     names = classifier.class_names

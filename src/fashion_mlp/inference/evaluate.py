@@ -30,7 +30,7 @@ class EvalOutput(NamedTuple):
 
 
 @torch.inference_mode()
-def run(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
+def collect_outputs(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
     """Put batches of images through a classifier that is in evaluation mode."""
     logits, labels = [], []
     for images, truth in batches:
@@ -39,12 +39,12 @@ def run(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
     return EvalOutput(torch.cat(logits), torch.cat(labels))
 
 
-def averaged(outcomes: Sequence[EvalOutput]) -> EvalOutput:
+def average(outcomes: Sequence[EvalOutput]) -> EvalOutput:
     """Return what an ensemble answers, from what its members answered on the same images."""
     return EvalOutput(log_mean_probabilities(torch.stack([outcome.logits for outcome in outcomes])), outcomes[0].labels)
 
 
-def summarize(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, Any]:
+def compute_metrics(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Return the figures that describe an outcome, as plain values.
 
     `accuracy`, its binomial standard error, `loss`, `macro_f1` and `calibration_error` (expected, in 15 bins) are

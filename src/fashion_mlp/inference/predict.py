@@ -21,7 +21,7 @@ LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
 ENOUGH = 1024
 
 
-def find_pictures(patterns: Sequence[str]) -> list[Path]:
+def find_images(patterns: Sequence[str]) -> list[Path]:
     """Return the files that paths, folders and globs name, in order, each once, also where symbolic links lead to it.
 
     One line for each folder says how many files were left out, and why.
@@ -59,7 +59,7 @@ def _images_in(folder: Path) -> list[Path]:
     return files
 
 
-def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
+def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
     """Read a picture and bring it to what a classifier was trained on.
 
     For a classifier of Fashion-MNIST a photograph is converted as the dataset's images were; for one of the reader's
