@@ -1,4 +1,4 @@
-"""A checkpoint, trained once, and pictures to try it on."""
+"""A checkpoint, trained once, and images to try it on."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,15 +11,15 @@ from PIL import Image, ImageOps
 
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import load_test_data
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.inference.test_data import load_test_data
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep temporary folders here: Gradio makes the first one of a process anew for each page that is built."""
+    """Put temporary directories here: Gradio creates the first one of a process again for each page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
         yield
@@ -55,7 +55,7 @@ def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def pictures(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the boot as it is, as a photograph on white, and with transparency."""
+    """Return a directory with the boot as it is, as a photograph on white, and with transparency."""
     folder = tmp_path_factory.mktemp("pictures")
     ankle_boot.save(folder / "boot.jpg", quality=95)
     photograph = ImageOps.expand(ImageOps.invert(ankle_boot).resize((280, 280)), (40, 90), fill=255)
