@@ -54,14 +54,14 @@ def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def pictures(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_dir(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the boot as it is, as a photograph on white, and with transparency."""
-    folder = tmp_path_factory.mktemp("pictures")
-    ankle_boot.save(folder / "boot.jpg", quality=95)
+    directory = tmp_path_factory.mktemp("image_dir")
+    ankle_boot.save(directory / "boot.jpg", quality=95)
     photograph = ImageOps.expand(ImageOps.invert(ankle_boot).resize((280, 280)), (40, 90), fill=255)
-    photograph.save(folder / "photograph.jpg")
-    photograph.convert("RGBA").rotate(10).save(folder / "turned.png")
-    return folder
+    photograph.save(directory / "photograph.jpg")
+    photograph.convert("RGBA").rotate(10).save(directory / "turned.png")
+    return directory
 
 
 @pytest.fixture(scope="session")

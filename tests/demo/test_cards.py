@@ -22,10 +22,10 @@ def bars(card: str) -> list[tuple[str, str]]:
 
 
 def test_probabilities_are_those_of_predict(
-    checkpoint: Path, classifier: Classifier, pictures: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, classifier: Classifier, image_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = sorted(pictures.iterdir())
-    assert main(["predict", str(checkpoint), str(pictures), "--json"]) == 0
+    files = sorted(image_dir.iterdir())
+    assert main(["predict", str(checkpoint), str(image_dir), "--json"]) == 0
     predictions = json.loads(capsys.readouterr().out)
     assert [Path(prediction["image"]) for prediction in predictions] == files
     for file, prediction in zip(files, predictions, strict=True):

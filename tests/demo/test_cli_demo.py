@@ -23,7 +23,7 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def folders(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def directories(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Interrupt the server as soon as it runs; return the temporary directories of Gradio."""
     seen = []
 
@@ -37,7 +37,7 @@ def folders(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_address_is_printed_and_ctrl_c_ends_the_server(
-    checkpoint: Path, data_root: Path, folders: list[Path], capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, data_root: Path, directories: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="130"):
         main(["demo", str(checkpoint), f"data.root={data_root}"])
@@ -45,11 +45,11 @@ def test_address_is_printed_and_ctrl_c_ends_the_server(
     (line,) = printed.out.splitlines()
     assert line.startswith("http://127.0.0.1:")
     assert printed.err == ""
-    (folder,) = folders
-    assert not folder.exists()
+    (directory,) = directories
+    assert not directory.exists()
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.mark.usefixtures("directories")
 def test_data_are_optional(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="130"):
         main(["demo", str(checkpoint), f"data.root={tmp_path / 'none'}"])

@@ -56,10 +56,10 @@ def send(app: Any, run: Run) -> Send:
 @pytest.fixture(autouse=True)
 def _nothing_is_stored() -> Iterator[None]:
     """Check that a test leaves no temporary file, in Gradio's directory or elsewhere."""
-    folder = Path(tempfile.gettempdir())
-    before = sorted(folder.rglob("*"))
+    directory = Path(tempfile.gettempdir())
+    before = sorted(directory.rglob("*"))
     yield
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(directory.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ def stored() -> list[Path]:
 
 
 def test_each_classifier_answers_and_nothing_is_kept(
-    ask: Callable[[bytes], list[str]], classifier: Classifier, pictures: Path, text_file: Path
+    ask: Callable[[bytes], list[str]], classifier: Classifier, image_dir: Path, text_file: Path
 ) -> None:
     before = stored()
-    for path in pictures.iterdir():
+    for path in image_dir.iterdir():
         message, *cards = ask(path.read_bytes())
         probabilities = classifier.predict(load_image(path, classifier).unsqueeze(0)).probabilities[0].tolist()
         expected = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
@@ -141,7 +141,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_file: Path) -> None:
+def test_the_page_in_a_browser(browser: Any, address: str, image_dir: Path, text_file: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
@@ -155,13 +155,13 @@ def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_
     browser.get(address)
     WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
     upload = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
-    upload.send_keys(str(pictures / "boot.jpg"))
+    upload.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")
     wait_for_text(".card tr:first-child th", "Ankle boot")
     upload.send_keys(str(text_file))
     wait_for_text("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
-    upload.send_keys(str(pictures / "boot.jpg"))
+    upload.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")
     assert not browser.find_elements(By.CSS_SELECTOR, "#message [role=alert]")
 

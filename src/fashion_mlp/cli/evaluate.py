@@ -29,7 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.inference.ensemble import load_members
     from fashion_mlp.inference.evaluate import average, collect_outputs, compute_metrics
     from fashion_mlp.inference.test_data import load_test_data
-    from fashion_mlp.models import TTA
 
     paths, overrides = split_words(arguments)
     members = load_members(paths, arguments.device, tta=arguments.tta)
@@ -39,7 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     output = average(outputs) if len(outputs) > 1 else outputs[0]
     metrics = {
         "data": datamodule.name,
-        "views": max(member.model.num_views if isinstance(member.model, TTA) else 1 for member in members),
         **compute_metrics(output, class_names),
         "members": [],
     }
@@ -56,8 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_metrics(metrics: Mapping[str, Any]) -> None:
-    views = f", up to {metrics['views']} views of each" if metrics["views"] > 1 else ""
-    echo(f"{metrics['images']:,} test images of {metrics['data']}{views}")
+    echo(f"{metrics['images']:,} test images of {metrics['data']}")
     for member in metrics["members"]:
         echo(f"{member['checkpoint']}: accuracy {member['accuracy']:.4f}, loss {member['loss']:.4f}")
     if metrics["members"]:

@@ -13,11 +13,9 @@ from fashion_mlp.demo.cards import classify_test_image, render_empty_cards, rend
 
 DIRECTORY = Path(__file__).parent
 STYLE = DIRECTORY / "page.css"
+# The fonts are those of the machine, so that none is downloaded.
 THEME = gr.themes.Soft(
-    primary_hue="blue",
-    # Fonts of every machine, so that none is downloaded.
-    font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
-    font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+    primary_hue="blue", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
 ).set(
     body_background_fill="*neutral_100",
     body_text_color_subdued="*neutral_600",  # the default has too little contrast

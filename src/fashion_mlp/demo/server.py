@@ -122,20 +122,8 @@ async def make_app(
 
     page = build_page(classifiers, test_data)
     page.state_session_capacity = MAX_SESSIONS
-    gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        show_error=False,
-        enable_monitoring=False,
-        theme=THEME,
-        css_paths=STYLE,
-    )
+    options = {"run_history": False, "ssr_mode": False, "show_error": False}
+    gr.mount_gradio_app(app, page, path="/", theme=THEME, css_paths=STYLE, **options)
     return app
 
 
