@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from fashion_mlp.data import ImageDataModule
     from fashion_mlp.inference.evaluate import EvalOutput
 
-# Metrics that are shown of each member of an ensemble.
-MEMBER_METRICS = ("accuracy", "accuracy_standard_error", "loss", "macro_f1", "calibration_error")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp evaluate`."""
@@ -36,14 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     class_names = datamodule.class_names
     outputs = [collect_outputs(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
     output = average(outputs) if len(outputs) > 1 else outputs[0]
-    metrics = {
-        "data": datamodule.name,
-        **compute_metrics(output, class_names),
-        "members": [],
-    }
-    for path, member_output in zip(paths, outputs, strict=True) if len(paths) > 1 else ():
-        member_metrics = compute_metrics(member_output, class_names)
-        metrics["members"].append({"checkpoint": str(path)} | {name: member_metrics[name] for name in MEMBER_METRICS})
+    metrics = {"data": datamodule.name, **compute_metrics(output, class_names)}
+    if len(members) > 1:
+        metrics["members"] = [
+            {"checkpoint": str(path), **compute_metrics(member_output, class_names)}
+            for path, member_output in zip(paths, outputs, strict=True)
+        ]
     if arguments.json:
         echo_json(metrics)
     else:
@@ -55,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_metrics(metrics: Mapping[str, Any]) -> None:
     echo(f"{metrics['images']:,} test images of {metrics['data']}")
-    for member in metrics["members"]:
-        echo(f"{member['checkpoint']}: accuracy {member['accuracy']:.4f}, loss {member['loss']:.4f}")
-    if metrics["members"]:
-        echo(f"ensemble of {len(metrics['members'])}, the mean of their probabilities:")
+    if "members" in metrics:
+        for member in metrics["members"]:
+            echo(f"{member['checkpoint']}: accuracy {member['accuracy']:.4f}, loss {member['loss']:.4f}")
+        echo("ensemble, by the mean of their probabilities:")
     echo(f"accuracy           {metrics['accuracy']:.4f} (standard error {metrics['accuracy_standard_error']:.4f})")
     for name in ("loss", "macro_f1", "calibration_error"):
         echo(f"{name.replace('_', ' '):<19}{metrics[name]:.4f}")
