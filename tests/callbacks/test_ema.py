@@ -48,7 +48,9 @@ def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
     data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
     data.setup("fit")
     data.setup("test")
-    loss: float = evaluate.summarize(evaluate.run(classifier, data.loader(part)), classifier.class_names)["loss"]
+    loss: float = evaluate.compute_metrics(
+        evaluate.collect_outputs(classifier, data.loader(part)), classifier.class_names
+    )["loss"]
     return loss
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.data import build_datamodule
-from fashion_mlp.inference.evaluate import run, summarize
+from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
 from fashion_mlp.training import train
 from tests.conftest import Compose
 
@@ -22,7 +22,7 @@ def test_parts_are_evaluated_with_the_final_weights(compose_small: Compose, data
     data.setup("fit")
     data.setup("test")
     for part in ("train", "test"):
-        expected = summarize(run(classifier, data.loader(part)), classifier.class_names)
+        expected = compute_metrics(collect_outputs(classifier, data.loader(part)), classifier.class_names)
         assert metrics[f"{part}_after_epoch/acc"] == pytest.approx(expected["accuracy"], abs=1e-6)
         assert metrics[f"{part}_after_epoch/loss"] == pytest.approx(expected["loss"], abs=1e-5)
     assert metrics["train/acc"] != metrics["train_after_epoch/acc"]  # dropout was on in the one, off in the other

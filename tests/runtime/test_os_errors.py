@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.cli.common import writable
+from fashion_mlp.cli.output import writing
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.os_errors import explain_os_errors
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
@@ -22,7 +22,7 @@ def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=told), explain_os_errors(tmp_path, GracefulStop()):
         raise GONE
     told = r"x: cannot be written \(No such file or directory\)$"
-    with pytest.raises(UserError, match=told), writable(tmp_path / "x"):
+    with pytest.raises(UserError, match=told), writing(tmp_path / "x"):
         raise GONE
 
 
