@@ -55,7 +55,7 @@ SMALL = (
 
 COMPOSED: dict[tuple[str, ...], bytes] = {}
 Compose = Callable[..., DictConfig]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,7 +129,7 @@ def check(argv: Sequence[str]) -> DictConfig | None:
 
 
 @pytest.fixture
-def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
     """Return a function that runs `python train.py` inside this process, which spares the imports."""
     monkeypatch.chdir(tmp_path)
 
@@ -159,7 +159,7 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.fixture
-def run_here(run_as_typed: Run, data_root: Path) -> Run:
+def run_here(run_as_typed: RunCommand, data_root: Path) -> RunCommand:
     """Return a function that runs `python train.py` on small data inside this process."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -171,7 +171,7 @@ def run_here(run_as_typed: Run, data_root: Path) -> Run:
 
 
 @pytest.fixture
-def run_train(tmp_path: Path) -> Run:
+def run_train(tmp_path: Path) -> RunCommand:
     """Return a function that runs `python train.py` in an empty folder, as a user would."""
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fashion_mlp.build import build_classifier
 from fashion_mlp.dry_run import dry_run
 from fashion_mlp.runtime.errors import UserError
-from tests.conftest import Compose, Run
+from tests.conftest import Compose, RunCommand
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def own(tmp_path: Path) -> str:
     ],
 )
 def test_a_part_that_cannot_be_used_is_named_before_the_run(
-    run_here: Run, tmp_path: Path, own: str, override: str, message: str
+    run_here: RunCommand, tmp_path: Path, own: str, override: str, message: str
 ) -> None:
     done = run_here(own, override)
     assert done.returncode == 1
@@ -59,7 +59,9 @@ def test_a_part_that_cannot_be_used_is_named_before_the_run(
 
 
 @pytest.mark.parametrize("override", ["optimizer=nadam", "data=bare"])
-def test_keys_that_a_file_leaves_out_have_the_defaults_of_the_class(run_as_typed: Run, own: str, override: str) -> None:
+def test_keys_that_a_file_leaves_out_have_the_defaults_of_the_class(
+    run_as_typed: RunCommand, own: str, override: str
+) -> None:
     small = "trainer=cpu", "trainer.max_epochs=1", "model.hidden_sizes=[32]", "callbacks=lean"
     data = () if override == "data=bare" else ("data=synthetic", "data.train_size=600", "data.val_size=100")
     done = run_as_typed(own, *small, *data, override)
@@ -67,7 +69,7 @@ def test_keys_that_a_file_leaves_out_have_the_defaults_of_the_class(run_as_typed
 
 
 @pytest.mark.parametrize("pct_start", ["0.05", "0", "0.999"])
-def test_onecycle_works_at_the_edges_of_its_range(run_here: Run, pct_start: str) -> None:
+def test_onecycle_works_at_the_edges_of_its_range(run_here: RunCommand, pct_start: str) -> None:
     """Of the 20 steps the rise has one for 0.05, by which PyTorch divides by zero."""
     done = run_here("scheduler=onecycle", f"scheduler.pct_start={pct_start}")
     assert (done.returncode, done.stderr) == (0, "")

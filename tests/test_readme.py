@@ -11,7 +11,7 @@ from PIL import Image
 
 from fashion_mlp.cli.main import main
 from fashion_mlp.data.garments import draw_garments
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT, RunCommand
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -73,7 +73,7 @@ def custom_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", TRAININGS)
 @pytest.mark.usefixtures("custom_images")
-def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_training_command_runs(command: str, run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path) -> None:
     arguments = shlex.split(command)[2:]
     if any(argument.startswith("data=image_") for argument in arguments):
         done = run_as_typed(*arguments, "trainer.max_epochs=1")  # these know none of the keys of drawn data
@@ -85,7 +85,7 @@ def test_a_training_command_runs(command: str, run_here: Run, run_as_typed: Run,
 
 
 @pytest.mark.usefixtures("custom_images")
-def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None:
+def test_the_commands_on_a_checkpoint_run(run_here: RunCommand, tmp_path: Path) -> None:
     before = {path.name for path in tmp_path.iterdir()}
     assert run_here().returncode == 0
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
@@ -100,7 +100,7 @@ def test_the_commands_on_a_checkpoint_run(run_here: Run, tmp_path: Path) -> None
     assert made == {"runs", "data", "plots", "seen.png", "samples.png", "grid.png"}
 
 
-def test_tensorboard_finds_the_runs(run_here: Run, tmp_path: Path) -> None:
+def test_tensorboard_finds_the_runs(run_here: RunCommand, tmp_path: Path) -> None:
     assert run_here().returncode == 0
     command = [str(Path(sys.executable).with_name("tensorboard")), "--logdir", "runs", "--inspect"]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

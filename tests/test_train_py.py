@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT, SMALL, Run
+from tests.conftest import ROOT, SMALL, RunCommand
 
 
-def test_a_run_prints_what_it_does_and_nothing_else(run_here: Run, tmp_path: Path) -> None:
+def test_a_run_prints_what_it_does_and_nothing_else(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -70,7 +70,7 @@ def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: P
 EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,stopping_threshold:0.01"
 
 
-def test_early_stopping_is_reported(run_here: Run, tmp_path: Path) -> None:
+def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
@@ -94,7 +94,7 @@ def test_early_stopping_is_reported(run_here: Run, tmp_path: Path) -> None:
     ],
     ids=["simple", "advanced", "early", "checkpoint", "summary", "timer"],
 )
-def test_what_lightning_is_asked_to_say_is_shown_once(run_here: Run, typed: str, lines: list[str]) -> None:
+def test_what_lightning_is_asked_to_say_is_shown_once(run_here: RunCommand, typed: str, lines: list[str]) -> None:
     done = run_here(typed, "logger=none", "trainer.max_epochs=3")
     assert (done.returncode, done.stderr) == (0, "")
     for line in lines:
@@ -103,7 +103,7 @@ def test_what_lightning_is_asked_to_say_is_shown_once(run_here: Run, typed: str,
     assert "`Trainer.fit` stopped" not in done.stdout
 
 
-def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
+def test_a_sweep_runs_each_combination(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
     folders = sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))
@@ -112,7 +112,7 @@ def test_a_sweep_runs_each_combination(run_here: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("interval", ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=0.5"])
-def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path: Path, interval: str) -> None:
+def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: RunCommand, tmp_path: Path, interval: str) -> None:
     run = "trainer.max_epochs=5", "callbacks=default", "logger=none", "hydra.run.dir=run"
     done = run_here(*run, interval)
     assert (done.returncode, done.stderr) == (0, "")
@@ -134,7 +134,7 @@ def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path
     assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [row[2] for row in shown]
 
 
-def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
+def test_a_diverging_run_ends_with_one_line(run_here: RunCommand) -> None:
     done = run_here("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
@@ -144,7 +144,7 @@ def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
     )
 
 
-def test_a_failure_before_training_leaves_nothing(run_here: Run, tmp_path: Path) -> None:
+def test_a_failure_before_training_leaves_nothing(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here("+callbacks.mine._target_=nowhere.Mine")
     assert done.returncode == 1
     assert done.stderr.startswith("error: callbacks.mine: Error loading")
@@ -175,7 +175,7 @@ def test_ctrl_c_during_an_import_leaves_nothing(tmp_path: Path, program: str, mo
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_path: Path) -> None:
+def test_too_little_memory_for_torch_is_told_in_one_line(run_train: RunCommand, tmp_path: Path) -> None:
     shortage = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
     done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", shortage))
     assert (done.returncode, done.stdout) == (1, "")
@@ -185,7 +185,7 @@ def test_too_little_memory_for_torch_is_told_in_one_line(run_train: Run, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_an_optimizer_of_torch_is_one_file(run_here: Run) -> None:
+def test_an_optimizer_of_torch_is_one_file(run_here: RunCommand) -> None:
     folder = Path("mine/optimizer")
     folder.mkdir(parents=True)
     (folder / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from fashion_mlp.classifier import Classifier
-from tests.conftest import Run
+from tests.conftest import RunCommand
 
 RATE = 1e-3
 STEPS = 10
@@ -28,7 +28,7 @@ STEPS = 10
     ids=lambda value: str(value[0]),
 )
 def test_the_learning_rate_is_that_of_the_last_step(
-    run_here: Run, monkeypatch: pytest.MonkeyPatch, schedule: list[str], rates: list[float], steps: int
+    run_here: RunCommand, monkeypatch: pytest.MonkeyPatch, schedule: list[str], rates: list[float], steps: int
 ) -> None:
     monkeypatch.setattr("fashion_mlp.schedulers.metric_direction", lambda name: "min")  # so that no epoch improves
     done = run_here(*schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}", "logger=none", "test=false")
@@ -37,7 +37,9 @@ def test_the_learning_rate_is_that_of_the_last_step(
 
 
 @pytest.mark.parametrize("steps", [1, 64])
-def test_so_is_that_of_a_loss_that_is_not_finite(run_here: Run, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def test_so_is_that_of_a_loss_that_is_not_finite(
+    run_here: RunCommand, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
     step = Classifier.model_step
 
     def poisoned(self: Classifier, batch: object, number: int) -> object:
@@ -50,7 +52,9 @@ def test_so_is_that_of_a_loss_that_is_not_finite(run_here: Run, monkeypatch: pyt
     assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
 
 
-def test_a_run_that_starts_from_the_validation_at_the_end_of_an_epoch_continues_with_the_next(run_here: Run) -> None:
+def test_a_run_that_starts_from_the_validation_at_the_end_of_an_epoch_continues_with_the_next(
+    run_here: RunCommand,
+) -> None:
     """No step of the epoch is left, and its learning rate is that of the step before."""
     halves = "trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1", "logger=none", "test=false"
     each = "callbacks.best_checkpoint.filename='{step}'", "+callbacks.best_checkpoint.save_top_k=-1"

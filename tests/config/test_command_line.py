@@ -6,7 +6,7 @@ import pytest
 
 from fashion_mlp.config.command_line import flags_first
 from fashion_mlp.runtime.errors import UserError
-from tests.conftest import Run, check
+from tests.conftest import RunCommand, check
 
 FINE = [
     "",
@@ -78,7 +78,7 @@ def test_only_the_first_rank_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check([f"hydra.run.dir={tmp_path}"])
 
 
-def test_as_the_user_sees_it(run_train: Run, tmp_path: Path) -> None:
+def test_as_the_user_sees_it(run_train: RunCommand, tmp_path: Path) -> None:
     done = run_train("optimizer.lr=-1", "model.activation=rleu")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -94,7 +94,7 @@ def test_as_the_user_sees_it(run_train: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", ["--help", "--cfg job", "optimizer.lrr=1"])
-def test_torch_is_not_loaded_for_what_runs_nothing(run_train: Run, typed: str) -> None:
+def test_torch_is_not_loaded_for_what_runs_nothing(run_train: RunCommand, typed: str) -> None:
     done = run_train(*typed.split(), PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert "hydra" in imported

@@ -23,7 +23,7 @@ from fashion_mlp.build import build_classifier
 from fashion_mlp.classifier import METADATA_KEY
 from fashion_mlp.cli import main
 from fashion_mlp.data import SyntheticDataModule
-from tests.conftest import CONF, ROOT, Run
+from tests.conftest import CONF, ROOT, RunCommand
 
 TABLES = sorted((Path(__file__).parent / "error_messages").glob("*.txt"))
 THROUGH_A_SHELL = (
@@ -111,7 +111,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answer(
-    run_as_typed: Run,
+    run_as_typed: RunCommand,
     compose_once: None,
     desk: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -25,7 +25,7 @@ from fashion_mlp.config.records import read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
-from tests.conftest import ROOT, Compose, Run
+from tests.conftest import ROOT, Compose, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
@@ -216,7 +216,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def whole(runs: Path, run_here: Run) -> Path:
+def whole(runs: Path, run_here: RunCommand) -> Path:
     """Return the folder of a run of two epochs."""
     if not (runs / "whole").exists():
         assert run_here(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
@@ -224,7 +224,7 @@ def whole(runs: Path, run_here: Run) -> Path:
 
 
 @pytest.fixture
-def interrupted(runs: Path, run_here: Run, sigterm_at: Ask) -> Path:
+def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
     """Return the folder, in the working directory, of the same run interrupted in its second epoch."""
     if not (runs / "a").exists():
         sigterm_at(15)
@@ -236,7 +236,7 @@ def interrupted(runs: Path, run_here: Run, sigterm_at: Ask) -> Path:
     return Path("a")
 
 
-def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: Run) -> None:
+def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: RunCommand) -> None:
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
@@ -251,7 +251,7 @@ def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: Run) ->
     assert len(again.stdout.splitlines()) == 1
 
 
-def test_epochs_may_be_added_even_to_a_complete_run(run_here: Run, run_as_typed: Run) -> None:
+def test_epochs_may_be_added_even_to_a_complete_run(run_here: RunCommand, run_as_typed: RunCommand) -> None:
     for folder, epochs in (("short", 2), ("long", 3)):
         assert run_here(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
     done = run_as_typed("resume=short", "trainer.max_epochs=3")
@@ -260,7 +260,7 @@ def test_epochs_may_be_added_even_to_a_complete_run(run_here: Run, run_as_typed:
     assert run_as_typed("resume=short").stdout.startswith("short: complete")  # it remembers the third
 
 
-def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
     changed = "would change the course of the run"
     for overrides, message in (
@@ -285,7 +285,7 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
 
 @pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
 def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
-    run_here: Run, run_as_typed: Run, override: str
+    run_here: RunCommand, run_as_typed: RunCommand, override: str
 ) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
     done = run_as_typed("resume=a", "trainer.max_epochs=2")
@@ -295,7 +295,7 @@ def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
 
 
 def test_values_that_referred_to_others_are_resumed(
-    run_here: Run, run_as_typed: Run, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers from the environment stay as they were, whatever has become of it."""
     assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
@@ -324,7 +324,7 @@ def test_values_that_referred_to_others_are_resumed(
     assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
 
 
-def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(run_as_typed: RunCommand, tmp_path: Path) -> None:
     assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
     (tmp_path / "empty").mkdir()
     assert "resume=empty: no record of a run" in run_as_typed("resume=empty").stderr
@@ -332,7 +332,7 @@ def test_a_folder_without_a_run_is_refused(run_as_typed: Run, tmp_path: Path) ->
     assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_as_typed("resume=empty").stderr
 
 
-def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: Run) -> None:
+def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         (interrupted / "checkpoints" / name).unlink()
     before = set(interrupted.glob("events*"))
@@ -344,7 +344,7 @@ def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, ru
     assert not before & set(interrupted.glob("events*"))
 
 
-def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     holder = "import filelock, sys\nwith filelock.FileLock('a/.lock'):\n    print(flush=True)\n    sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -368,7 +368,7 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
 def test_from_the_checkpoint_before_a_damaged_one(
-    whole: Path, interrupted: Path, run_as_typed: Run, harm: Callable[[Path], None]
+    whole: Path, interrupted: Path, run_as_typed: RunCommand, harm: Callable[[Path], None]
 ) -> None:
     harm(interrupted / "checkpoints/last.ckpt")
     done = run_as_typed("resume=a")
@@ -378,7 +378,7 @@ def test_from_the_checkpoint_before_a_damaged_one(
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: Run) -> None:
+def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         damage(interrupted / "checkpoints" / name)
     done = run_as_typed("resume=a")
@@ -387,7 +387,7 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_
     assert (interrupted / "checkpoints/best.ckpt").is_file()
 
 
-def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: Run) -> None:
+def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: RunCommand) -> None:
     events = min(interrupted.glob("events*"))
     cut(events)
     done = run_as_typed("resume=a")
@@ -412,7 +412,7 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
-def test_a_signal_while_a_loader_starts(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_a_loader_starts(run_here: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
     done = run_here("hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
@@ -428,7 +428,7 @@ def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
     assert done.stdout.count("equal to the last bit") == count
 
 
-def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
+def test_a_new_run_begins_with_the_weights_of_another(run_here: RunCommand) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
     weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
     done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
@@ -439,7 +439,7 @@ def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
     assert differences(old, new) == []  # such a rate changes nothing
 
 
-def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: Run) -> None:
+def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: RunCommand) -> None:
     """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
     assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
     never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
@@ -451,7 +451,7 @@ def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: Run) -> None
 
 @pytest.mark.parametrize("epochs_left", [0, 1])
 def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
-    run_here: Run, run_as_typed: Run, epochs_left: int
+    run_here: RunCommand, run_as_typed: RunCommand, epochs_left: int
 ) -> None:
     assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
     Path("a/checkpoints/best.ckpt").unlink()
@@ -476,7 +476,7 @@ def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
     ],
 )
 def test_a_damaged_record_is_refused_in_a_few_lines(
-    interrupted: Path, run_as_typed: Run, name: str, content: str
+    interrupted: Path, run_as_typed: RunCommand, name: str, content: str
 ) -> None:
     (interrupted / ".hydra" / f"{name}.yaml").write_text(content)
     done = run_as_typed("resume=a")
@@ -489,7 +489,7 @@ def test_a_damaged_record_is_refused_in_a_few_lines(
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
 def test_damaged_results_do_not_mark_a_run_as_complete(
-    whole: Path, interrupted: Path, run_as_typed: Run, content: str
+    whole: Path, interrupted: Path, run_as_typed: RunCommand, content: str
 ) -> None:
     (interrupted / "metrics.json").write_text(content)
     done = run_as_typed("resume=a")
@@ -497,7 +497,7 @@ def test_damaged_results_do_not_mark_a_run_as_complete(
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: Run) -> None:
+def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     config = interrupted / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "smoothing: 0.0"))
     done = run_as_typed("resume=a")
@@ -508,7 +508,7 @@ def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: Ru
     assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_part=weights\n")
 
 
-def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: Run) -> None:
+def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: RunCommand) -> None:
     config = interrupted / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
     done = run_as_typed("resume=a")
@@ -518,7 +518,7 @@ def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_t
 
 
 def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
-    run_here: Run, run_as_typed: Run, sigterm_at: Ask
+    run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask
 ) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
@@ -531,7 +531,7 @@ def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
     assert differences(*weights) == []
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
+def test_a_checkpoint_that_does_not_fit_is_refused(run_here: RunCommand) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     longer = "trainer.max_epochs=9"
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
@@ -573,7 +573,7 @@ def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int
 
 
 def test_a_disk_that_is_full_keeps_the_state_before(
-    run_here: Run, run_as_typed: Run, full_disk_at: Callable[[int, int], None]
+    run_here: RunCommand, run_as_typed: RunCommand, full_disk_at: Callable[[int, int], None]
 ) -> None:
     assert run_here("hydra.run.dir=whole").returncode == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -14,7 +14,7 @@ from fashion_mlp.cli.main import main
 from fashion_mlp.runtime.console import printable, silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from tests.checkpoint.test_forged_files import saved
-from tests.conftest import Run
+from tests.conftest import RunCommand
 
 RED = "\x1b[31m"
 SHOWN = "\\u001b[31m"
@@ -69,7 +69,7 @@ def test_json_has_no_nan(checkpoint: Path, tmp_path: Path, capfd: pytest.Capture
     assert answer["image"].endswith("\x7f.png")
 
 
-def test_a_run_prints_none_and_logs_none(run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_run_prints_none_and_logs_none(run_as_typed: RunCommand, tmp_path: Path) -> None:
     for number in range(8):
         folder = tmp_path / f"images{RED}" / f"class{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)

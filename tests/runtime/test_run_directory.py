@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.test_resume import Ask, sigterm_at
-from tests.conftest import Run
+from tests.conftest import RunCommand
 from tests.kill_and_resume import differences, outcome
 
 __all__ = ["sigterm_at"]
@@ -37,7 +37,9 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("run_dir", [".", "mine", "mine/empty/new"])
-def test_a_run_that_does_not_start_removes_only_what_it_wrote(run_here: Run, tmp_path: Path, run_dir: str) -> None:
+def test_a_run_that_does_not_start_removes_only_what_it_wrote(
+    run_here: RunCommand, tmp_path: Path, run_dir: str
+) -> None:
     for place in (tmp_path, tmp_path / "mine"):
         (place / ".hydra").mkdir(parents=True)
         for name in (".hydra/notes.yaml", "train.log", "other.log", "events.out.tfevents.1"):
@@ -51,7 +53,7 @@ def test_a_run_that_does_not_start_removes_only_what_it_wrote(run_here: Run, tmp
 
 
 def test_a_cleanup_that_fails_does_not_hide_the_reason(
-    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it does where a parent directory is a mount point."""
 
@@ -66,7 +68,7 @@ def test_a_cleanup_that_fails_does_not_hide_the_reason(
 
 
 @pytest.mark.parametrize("of_the_run", [".hydra/overrides.yaml", "checkpoints/last.ckpt"])
-def test_the_directory_of_another_run_stays_untouched(run_here: Run, tmp_path: Path, of_the_run: str) -> None:
+def test_the_directory_of_another_run_stays_untouched(run_here: RunCommand, tmp_path: Path, of_the_run: str) -> None:
     (tmp_path / "a" / of_the_run).parent.mkdir(parents=True)
     (tmp_path / "a" / of_the_run).write_text("of another run")
     done = run_here("hydra.run.dir=a")
@@ -78,14 +80,14 @@ def test_the_directory_of_another_run_stays_untouched(run_here: Run, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "curves.png"])
-def test_a_run_overwrites_no_file_that_it_finds(run_here: Run, tmp_path: Path, name: str) -> None:
+def test_a_run_overwrites_no_file_that_it_finds(run_here: RunCommand, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("of the user")
     done = run_here("hydra.run.dir=.")
     assert done.stderr == f"error: hydra.run.dir=.: a run would overwrite {name}. Choose another\n"
     assert contents(tmp_path) == {name: "of the user"}
 
 
-def test_a_directory_that_another_process_is_creating_stays_untouched(run_here: Run, tmp_path: Path) -> None:
+def test_a_directory_that_another_process_is_creating_stays_untouched(run_here: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with locked(tmp_path / "a"):
         done = run_here("hydra.run.dir=a")
@@ -94,7 +96,9 @@ def test_a_directory_that_another_process_is_creating_stays_untouched(run_here: 
     assert done.stderr == f"error: {tmp_path}/a: in use by another process\n"
 
 
-def test_resumption_of_a_run_in_use_changes_nothing(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_resumption_of_a_run_in_use_changes_nothing(
+    run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path
+) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     with locked(tmp_path / "a"):
         before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
@@ -103,7 +107,7 @@ def test_resumption_of_a_run_in_use_changes_nothing(run_here: Run, run_as_typed:
     assert done.stderr == f"error: {tmp_path}/a: in use by another process\n"
 
 
-def test_the_working_directory_can_be_the_run_directory(run_here: Run, tmp_path: Path) -> None:
+def test_the_working_directory_can_be_the_run_directory(run_here: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("of the user\n")
     done = run_here("hydra.run.dir=.", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,7 +116,7 @@ def test_the_working_directory_can_be_the_run_directory(run_here: Run, tmp_path:
     assert (tmp_path / "train.log").read_text().startswith("of the user\n")
 
 
-def test_a_run_may_change_into_its_directory(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_run_may_change_into_its_directory(run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path) -> None:
     changed = "hydra.job.chdir=true", "data.root=drawn", "logger=none"
     done = run_here("hydra.run.dir=a", *changed, "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,7 +130,7 @@ def test_a_run_may_change_into_its_directory(run_here: Run, run_as_typed: Run, t
 
 
 def test_a_run_behind_a_symbolic_link_is_complete(
-    run_here: Run, run_as_typed: Run, tmp_path: Path, sigterm_at: Ask
+    run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path, sigterm_at: Ask
 ) -> None:
     """The first of four epochs is the best, and stays it when the run is resumed through the link."""
     rate = "optimizer.lr=0.5", "trainer.max_epochs=4"
@@ -143,7 +147,7 @@ def test_a_run_behind_a_symbolic_link_is_complete(
 
 
 @pytest.mark.parametrize("run_dir", ["link/b", "relative/b"])
-def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_here: Run, tmp_path: Path, run_dir: str) -> None:
+def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_here: RunCommand, tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     done = run_here(f"run_dir={run_dir}", "trainer.max_epochs=1", "logger=none")
@@ -151,13 +155,13 @@ def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_here: Run, tmp_pat
     assert json.loads((tmp_path / run_dir / "metrics.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
-def test_a_checkpoint_outside_of_the_run_is_named_by_its_whole_path(run_here: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_outside_of_the_run_is_named_by_its_whole_path(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here("callbacks.best_checkpoint.dirpath=elsewhere", "trainer.max_epochs=1", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads((tmp_path / "a/metrics.json").read_text())["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
 
 
-def test_a_sweep_runs_behind_a_symbolic_link(run_here: Run, tmp_path: Path) -> None:
+def test_a_sweep_runs_behind_a_symbolic_link(run_here: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     done = run_here("-m", "seed=1,2", "hydra.sweep.dir=link/s", "trainer.max_epochs=1", "logger=none")
@@ -165,7 +169,7 @@ def test_a_sweep_runs_behind_a_symbolic_link(run_here: Run, tmp_path: Path) -> N
     assert len(list((tmp_path / "disk/s").glob("*/metrics.json"))) == 2
 
 
-def test_a_sweep_does_not_write_to_directories_that_are_not_its_own(run_here: Run, tmp_path: Path) -> None:
+def test_a_sweep_does_not_write_to_directories_that_are_not_its_own(run_here: RunCommand, tmp_path: Path) -> None:
     for name in ("0/holiday.png", "0/checkpoints/other_project.pt"):
         (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "s" / name).write_text("of the user")
@@ -178,7 +182,9 @@ def test_a_sweep_does_not_write_to_directories_that_are_not_its_own(run_here: Ru
     assert contents(tmp_path) == before
 
 
-def test_a_resumed_sweep_keeps_files_that_are_not_its_own(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_resumed_sweep_keeps_files_that_are_not_its_own(
+    run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path
+) -> None:
     sweep = tmp_path / "s"
     command = "seed=1,2", f"hydra.sweep.dir={sweep}", "trainer.max_epochs=1"
     assert run_here("-m", *command).returncode == 0

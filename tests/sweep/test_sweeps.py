@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.conftest import ROOT, SMALL, Run
+from tests.conftest import ROOT, SMALL, RunCommand
 from tests.sweep.test_resume import begun as record_sweep
 
 QUICK = ("trainer.max_epochs=1", "logger=none")
@@ -30,7 +30,7 @@ def finished(sweep: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.json")}
 
 
-def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> None:
+def test_the_table_comes_after_the_last_job(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
@@ -47,7 +47,7 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
     assert every.split() == ["all", str(sweep.relative_to(tmp_path) / "leaderboard.csv")]
 
 
-def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Path) -> None:
+def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: RunCommand, tmp_path: Path) -> None:
     arguments = ["optimizer=sgd", *QUICK]
     done = run_here("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
@@ -68,12 +68,12 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Pat
     assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100
 
 
-def test_without_validation_the_table_says_what_it_ranks_by(run_here: Run) -> None:
+def test_without_validation_the_table_says_what_it_ranks_by(run_here: RunCommand) -> None:
     done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
     assert "by train/loss (lower is better) where there is no validation split" in done.stdout
 
 
-def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_only_what_is_missing_runs_again(run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", *QUICK, f"hydra.sweep.dir={sweep}"]
     assert run_here("-m", *command).returncode == 1
@@ -97,7 +97,7 @@ def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_p
     assert finished(sweep) == after
 
 
-def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run, tmp_path: Path) -> None:
+def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: RunCommand, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     with FileLock(sweep / ".lock"):
@@ -106,7 +106,7 @@ def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run,
     assert [path.name for path in sweep.iterdir()] == [".lock"]
 
 
-def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: Run, tmp_path: Path) -> None:
+def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: RunCommand, tmp_path: Path) -> None:
     assert run_here("hydra.run.dir=all/first", *QUICK).returncode == 0
     done = run_here("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
     assert (done.returncode, done.stdout) == (1, "")
@@ -143,7 +143,7 @@ def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp_path: Path) -> None:
+def test_a_sweep_that_was_killed_goes_on(run_as_typed: RunCommand, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={data_root},{tmp_path / 'second'}"
     arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
@@ -166,7 +166,7 @@ def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp
 
 @pytest.mark.slow
 def test_jobs_beside_each_other_share_the_cores(
-    run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_train: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joblib = pytest.importorskip("joblib", reason="needs the extra [sweep]")
     monkeypatch.delenv("OMP_NUM_THREADS")
@@ -180,7 +180,7 @@ def test_jobs_beside_each_other_share_the_cores(
 
 
 @pytest.mark.slow
-def test_a_sweep_on_a_cluster_goes_on(run_train: Run, data_root: Path, tmp_path: Path) -> None:
+def test_a_sweep_on_a_cluster_goes_on(run_train: RunCommand, data_root: Path, tmp_path: Path) -> None:
     """Submitit's local executor stands in for SLURM."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
     done = run_train(*begun(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fashion_mlp.data import SyntheticDataModule
-from tests.conftest import ROOT, SMALL, Run
+from tests.conftest import ROOT, SMALL, RunCommand
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
@@ -29,7 +29,7 @@ def trials(folder: Path) -> list[Any]:
 
 
 def test_a_search_ends_with_a_command_that_gives_its_best_run(
-    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[str] = set()
     read = SyntheticDataModule.read_split
@@ -66,7 +66,7 @@ def test_a_search_ends_with_a_command_that_gives_its_best_run(
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_loses_no_trial_and_repeats_none(
-    run_here: Run, run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand, run_train: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
     monkeypatch.setattr("tests.conftest.SMALL", small)
@@ -101,7 +101,7 @@ def test_a_search_that_was_killed_loses_no_trial_and_repeats_none(
 
 
 def test_without_optuna_its_installation_is_named(
-    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in [name for name in sys.modules if name.startswith("fashion_mlp.sweep.optuna")]:
