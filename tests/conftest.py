@@ -1,5 +1,6 @@
-"""Fixtures: small drawn data, composed configurations, and the command line as a user types it."""
+"""Fixtures and helpers that compose small configurations, run `train.py`, and read the results of a run."""
 
+import json
 import logging
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,13 +21,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.compose import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.explain import check_options, explain
 
-# What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
+# The default profile draws the same examples in every test run; `search` draws other ones.
 settings.register_profile(
     "steady",
     max_examples=60,
@@ -40,6 +43,7 @@ settings.load_profile("steady")
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
+# Overrides of a run that takes a second: 500 images for training, 100 for validation, 200 for the test.
 SMALL = (
     "data=synthetic",
     "data.train_size=600",
@@ -51,53 +55,79 @@ SMALL = (
     "trainer.max_epochs=2",
     "callbacks=lean",
 )
-"""A run of a second: 500 images to train on, 100 to validate, 200 to test."""
 
 COMPOSED: dict[tuple[str, ...], bytes] = {}
 Compose = Callable[..., DictConfig]
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+class Run:
+    """The directory of a run, with its results."""
+
+    def __init__(self, run_dir: Path | str) -> None:
+        self.dir = Path(run_dir)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Return the content of `metrics.json`."""
+        metrics: dict[str, Any] = json.loads((self.dir / "metrics.json").read_text())
+        return metrics
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        """Return the content of `checkpoints/NAME.ckpt`."""
+        content: dict[str, Any] = torch.load(self.dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        return content
+
+    @property
+    def events(self) -> EventAccumulator:
+        """Return the events that TensorBoard reads, with all images."""
+        return EventAccumulator(str(self.dir), {"images": 0}).Reload()
+
+    def scalars(self, tag: str) -> list[tuple[int, float]]:
+        """Return the step and value of each point of a TensorBoard chart."""
+        return [(event.step, event.value) for event in self.events.Scalars(tag)]
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _prepared() -> None:
-    """Use one thread: on a busy machine, small steps on several wait for each other."""
+def _single_thread() -> None:
+    """Use one thread: with several on a busy machine, small steps wait for each other."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder for drawn data, drawn once for all tests."""
+    """Return the directory of the synthetic data, which all tests share."""
     return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture
 def compose_small(tmp_path: Path, data_root: Path) -> Compose:
-    """Return a function that composes a small run in a folder of its own: `compose_small("run", *overrides)`."""
+    """Return a function that composes a small run in a directory `name`: `compose_small(name, *overrides)`."""
 
-    def composed(name: str, *overrides: str) -> DictConfig:
+    def compose_in(name: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose(
                 "train", overrides=[*SMALL, f"data.root={data_root}", f"run_dir={tmp_path / name}", *overrides]
             )
 
-    return composed
+    return compose_in
 
 
 @pytest.fixture
 def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `explain` compose each choice of options once for all tests: that is nine tenths of its time."""
+    """Let `explain` compose each choice of options once for all tests: composing takes nine tenths of its time."""
 
-    def composed_once(name: str, overrides: Sequence[str], *, return_hydra_config: bool) -> DictConfig:
-        choice = (name, *overrides)
-        if choice not in COMPOSED:
+    def cached_compose(name: str, overrides: Sequence[str], *, return_hydra_config: bool) -> DictConfig:
+        key = (name, *overrides)
+        if key not in COMPOSED:
             cfg = compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
-            COMPOSED[choice] = pickle.dumps(cfg)
-        cfg = pickle.loads(COMPOSED[choice])  # faster than a deep copy
+            COMPOSED[key] = pickle.dumps(cfg)
+        cfg = pickle.loads(COMPOSED[key])  # faster than a deep copy
         assert isinstance(cfg, DictConfig)
         return cfg
 
-    monkeypatch.setattr("fashion_mlp.config.explain.compose", composed_once)
+    monkeypatch.setattr("fashion_mlp.config.explain.compose", cached_compose)
 
 
 def check(argv: Sequence[str]) -> DictConfig | None:
@@ -107,7 +137,7 @@ def check(argv: Sequence[str]) -> DictConfig | None:
         The configuration of a single run; None for a sweep.
 
     Raises:
-        UserError: with a line for each mistake.
+        UserError: the command line is invalid.
     """
     args = parse_flags(argv)
     with initialize_hydra(args.config_dir):
@@ -130,7 +160,7 @@ def check(argv: Sequence[str]) -> DictConfig | None:
 
 @pytest.fixture
 def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
-    """Return a function that runs `python train.py` inside this process, which spares the imports."""
+    """Return a function that runs `python train.py` in this process, which saves the time of the imports."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -138,16 +168,16 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr("sys.argv", list(argv))
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
-        on_interrupt = signal.getsignal(signal.SIGINT)
+        sigint_handler = signal.getsignal(signal.SIGINT)
         try:
             runpy.run_path(argv[0], run_name="__main__")
             status = 0
-        except SystemExit as ended:
-            if isinstance(ended.code, str):
-                print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
-            status = ended.code if isinstance(ended.code, int) else 1
-        finally:  # Hydra and train.py set them for the whole process
-            signal.signal(signal.SIGINT, on_interrupt)
+        except SystemExit as error:
+            if isinstance(error.code, str):
+                print(error.code, file=sys.stderr)  # noqa: T201, like the interpreter
+            status = error.code if isinstance(error.code, int) else 1
+        finally:  # restore what Hydra and train.py change for the whole process
+            signal.signal(signal.SIGINT, sigint_handler)
             for handler in set(logging.root.handlers) - set(handlers):
                 handler.close()
             logging.root.handlers[:] = handlers
@@ -160,10 +190,10 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 @pytest.fixture
 def run_here(run_as_typed: RunCommand, data_root: Path) -> RunCommand:
-    """Return a function that runs `python train.py` on small data inside this process."""
+    """Return a function that runs `python train.py` with the overrides `SMALL` in this process."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        # Hydra takes its flags before or after the overrides, but not among them.
+        # Hydra accepts flags before or after the overrides, but not between them.
         flags = list(takewhile(lambda argument: "=" not in argument, arguments))
         return run_as_typed(*flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :])
 
@@ -172,7 +202,7 @@ def run_here(run_as_typed: RunCommand, data_root: Path) -> RunCommand:
 
 @pytest.fixture
 def run_train(tmp_path: Path) -> RunCommand:
-    """Return a function that runs `python train.py` in an empty folder, as a user would."""
+    """Return a function that runs `python train.py` in a new process and an empty directory."""
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         environment = {name: value for name, value in os.environ.items() if name != "FASHION_MLP_DATA"} | variables
@@ -184,12 +214,12 @@ def run_train(tmp_path: Path) -> RunCommand:
 
 @pytest.fixture
 def real_data() -> Path:
-    """Return the root of the real Fashion-MNIST, or skip."""
+    """Return the root of the real Fashion-MNIST data set, or skip the test."""
     root = os.environ.get("FASHION_MLP_DATA")
     if not root:
-        pytest.skip("FASHION_MLP_DATA does not name a folder with the real Fashion-MNIST")
+        pytest.skip("FASHION_MLP_DATA does not name a directory with the real Fashion-MNIST")
     return Path(root)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="rewrite the answers in tests/mistakes that have changed")
+    parser.addoption("--update", action="store_true", help="rewrite the changed answers in tests/config/error_messages")

@@ -1,164 +1,148 @@
-"""A run from its configuration to its results."""
+"""Tests of `training.train`, from a configuration to the results of the run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.testing import assert_close
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
 
-def read_metrics(run_dir: Path | str) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads(Path(run_dir, "metrics.json").read_text())
-    return metrics
-
-
-def weights_of(run_dir: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(Path(run_dir, "checkpoints", f"{name}.ckpt"), weights_only=True)
-    weights: dict[str, torch.Tensor] = checkpoint["state_dict"]
-    return weights
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_run_learns_and_records_itself(compose_small: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_learns_and_writes_metrics_checkpoints_and_events(
+    compose_small: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
     cfg = compose_small("run", "trainer.max_epochs=3", "logger=tensorboard")
     objective = train(cfg)
-    run_dir = Path(cfg.run_dir)
-    metrics = read_metrics(run_dir)
+    run = Run(cfg.run_dir)
+    metrics = run.metrics
     assert metrics["test/acc"] > 0.4  # chance is 0.1
     assert objective == pytest.approx(metrics["val/acc"], abs=1e-6)
     assert metrics["data"] == "synthetic garments"
     assert (metrics["seed"], metrics["epochs"], metrics["parameters"]) == (42, 3, 784 * 32 + 32 + 32 * 10 + 10)
     assert {"test/loss", "test/f1_macro", "test/acc/Ankle boot", "val/loss", "train/loss", "train/acc"} <= set(metrics)
     assert {"seconds", "samples_per_second", "device", "version/torch", "version/fashion-mlp"} <= set(metrics)
-    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    assert {path.name for path in (run.dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert metrics["checkpoint"] == "checkpoints/best.ckpt"
 
-    events = EventAccumulator(str(run_dir)).Reload()
-    scalars = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     for tag in ("train/loss", "train/acc", "val/loss", "val/acc"):
-        assert scalars[tag] == [10, 20, 30]
-    assert len(scalars["test/acc"]) == 1
+        assert [step for step, _ in run.scalars(tag)] == [10, 20, 30]
+    assert len(run.scalars("test/acc")) == 1
     assert capsys.readouterr().err == ""
 
 
-def test_the_loss_is_logged_every_n_steps(compose_small: Compose) -> None:
+def test_loss_and_learning_rate_are_logged_every_n_steps(compose_small: Compose) -> None:
     cfg = compose_small("run", "trainer.log_every_n_steps=4", "scheduler=cosine")
     train(cfg)
-    events = EventAccumulator(cfg.run_dir).Reload()
-    assert [event.step for event in events.Scalars("train/loss_step")] == [4, 8, 12, 16, 20]
-    rates = [event.value for event in events.Scalars("lr")]
+    run = Run(cfg.run_dir)
+    assert [step for step, _ in run.scalars("train/loss_step")] == [4, 8, 12, 16, 20]
+    rates = [rate for _, rate in run.scalars("lr")]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 2 * rates[-1]
 
 
-def test_what_is_reported_is_what_the_best_checkpoint_scored(compose_small: Compose) -> None:
+def test_reported_metrics_are_those_of_the_best_checkpoint(compose_small: Compose) -> None:
     cfg = compose_small("run", "trainer.max_epochs=4", "optimizer.lr=0.03")
     train(cfg)
-    events = EventAccumulator(cfg.run_dir).Reload()
-    accuracies = [event.value for event in events.Scalars("val/acc")]
-    metrics = read_metrics(cfg.run_dir)
+    run = Run(cfg.run_dir)
+    accuracies = [accuracy for _, accuracy in run.scalars("val/acc")]
+    metrics = run.metrics
     assert metrics["val/acc"] == pytest.approx(max(accuracies), abs=1e-6)
     assert metrics["epoch"] == accuracies.index(max(accuracies)) + 1
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(compose_small: Compose) -> None:
+def test_weights_depend_on_the_seed_alone(compose_small: Compose) -> None:
     configs = [
         compose_small(name, f"seed={seed}", "model.dropout=0.2", "logger=none")
-        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+        for name, seed in (("first", 0), ("repeated", 0), ("other", 1))
     ]
     for cfg in configs:
         train(cfg)
-    first, again, other = (weights_of(cfg.run_dir) for cfg in configs)
-    assert same(first, again)
-    assert not same(first, other)
+    first, repeated, other = (Run(cfg.run_dir).checkpoint("last")["state_dict"] for cfg in configs)
+    assert_close(first, repeated, rtol=0, atol=0)
+    assert not torch.equal(first["model.layers.0.weight"], other["model.layers.0.weight"])
 
 
-def test_without_validation_the_last_weights_are_tested(compose_small: Compose) -> None:
+def test_last_checkpoint_is_tested_without_validation(compose_small: Compose) -> None:
     cfg = compose_small("run", "data.val_size=0", "logger=none")
     objective = train(cfg)
-    metrics = read_metrics(cfg.run_dir)
+    run = Run(cfg.run_dir)
+    metrics = run.metrics
     assert not [name for name in metrics if name.startswith("val/")]
     assert metrics["checkpoint"] == "checkpoints/last.ckpt"
     assert objective == pytest.approx(metrics["train/loss"], abs=1e-6)
-    assert {path.name for path in Path(cfg.run_dir, "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+    assert {path.name for path in (run.dir / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
-def test_the_test_set_is_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_images_are_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = compose_small("run", "logger=none")
-    seen: list[tuple[str, bool]] = []
-    read = SyntheticDataModule.read_split
+    reads: list[tuple[str, bool]] = []
+    read_split = SyntheticDataModule.read_split
 
-    def noted(self: SyntheticDataModule, split: str) -> Any:
-        seen.append((split, Path(cfg.run_dir, "checkpoints/last.ckpt").exists()))
-        return read(self, split)
+    def record_read(self: SyntheticDataModule, split: str) -> Any:
+        is_trained = Path(cfg.run_dir, "checkpoints/last.ckpt").exists()
+        reads.append((split, is_trained))
+        return read_split(self, split)
 
-    monkeypatch.setattr(SyntheticDataModule, "read_split", noted)
+    monkeypatch.setattr(SyntheticDataModule, "read_split", record_read)
     train(cfg)
-    assert seen == [("train", False), ("test", True)]
+    assert reads == [("train", False), ("test", True)]
 
 
-def assert_kept(cfg: DictConfig, told: UserError, *, epoch: int) -> None:
-    """Hold that a run which failed has named its last checkpoint, and that both are good ones, the last of an epoch."""
-    last = Path(cfg.run_dir, "checkpoints/last.ckpt")
-    assert str(last) in str(told)
-    assert torch.load(last, weights_only=True)["epoch"] == epoch
-    assert all(
-        tensor.isfinite().all() for name in ("best", "last") for tensor in weights_of(cfg.run_dir, name).values()
-    )
+def assert_finite_checkpoints(run: Run, error: UserError, *, last_epoch: int) -> None:
+    """Check that a failed run named its last checkpoint and saved finite weights, the last ones after `last_epoch`."""
+    assert str(run.dir / "checkpoints/last.ckpt") in str(error)
+    assert run.checkpoint("last")["epoch"] == last_epoch
+    for name in ("best", "last"):
+        assert all(weight.isfinite().all() for weight in run.checkpoint(name)["state_dict"].values())
 
 
 @pytest.mark.parametrize("steps", [1, 4, 16])
-def test_a_loss_that_becomes_infinite_keeps_the_last_good_checkpoint(
+def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
-    step = Classifier.model_step
+    model_step = Classifier.model_step
 
-    def poisoned(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = step(self, batch, number)
-        return (loss * float("nan") if number == 24 else loss), logits
+    def return_nan(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = model_step(self, batch, step)
+        return (loss * float("nan") if step == 24 else loss), logits
 
-    monkeypatch.setattr(Classifier, "model_step", poisoned)
-    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24, at a learning rate of 0.001") as told:
+    monkeypatch.setattr(Classifier, "model_step", return_nan)
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24, at a learning rate of 0.001") as caught:
         train(cfg)
-    assert_kept(cfg, told.value, epoch=1)
-    assert not Path(cfg.run_dir, "metrics.json").exists()
+    run = Run(cfg.run_dir)
+    assert_finite_checkpoints(run, caught.value, last_epoch=1)
+    assert not (run.dir / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("several", [True, False])
-def test_a_gradient_that_explodes_in_the_last_step_keeps_the_last_good_checkpoint(
-    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, several: bool
+@pytest.mark.parametrize("overrides", [[], ["steps_per_execution=1"]], ids=["multi-step", "single-step"])
+def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_checkpoint(
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *[] if several else ["steps_per_execution=1"])
-    step = Classifier.model_step
+    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *overrides)
+    model_step = Classifier.model_step
 
-    def exploding(self: Classifier, batch: Any, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = step(self, batch, number)
-        if number == 20:  # the last of the second epoch; the loss itself stays as it is
+    def explode_gradient(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = model_step(self, batch, step)
+        if step == 20:  # the last step of the second epoch; the loss itself stays finite
             loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "model_step", exploding)
+    monkeypatch.setattr(Classifier, "model_step", explode_gradient)
     with pytest.raises(
         UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20, at .* 0.001"
-    ) as told:
+    ) as caught:
         train(cfg)
-    assert_kept(cfg, told.value, epoch=0)
+    assert_finite_checkpoints(Run(cfg.run_dir), caught.value, last_epoch=0)
 
 
-def test_a_learning_rate_that_is_far_too_high(compose_small: Compose) -> None:
+def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none", "optimizer=sgd", "optimizer.lr=1e30")
     with pytest.raises(
         UserError,
@@ -168,28 +152,28 @@ def test_a_learning_rate_that_is_far_too_high(compose_small: Compose) -> None:
         train(cfg)
 
 
-def test_a_loss_that_was_never_finite_is_not_blamed_on_the_learning_rate(compose_small: Compose) -> None:
+def test_nan_loss_in_the_first_step_is_not_explained_by_the_learning_rate(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none", "model.std=1e-46")
     with pytest.raises(UserError, match=r"is nan in epoch 1, step 1, .* Check the model and the data"):
         train(cfg)
 
 
-def test_weights_that_are_not_finite_are_not_written(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_weights_are_not_saved(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = compose_small("run", "logger=none", "trainer.val_check_interval=5", "trainer.max_epochs=1")
-    ended = Classifier.on_validation_epoch_end
+    on_validation_epoch_end = Classifier.on_validation_epoch_end
 
-    def ruined(self: Classifier) -> None:
-        ended(self)
+    def set_nan_weights(self: Classifier) -> None:
+        on_validation_epoch_end(self)
         if self.global_step == 10:
             next(self.parameters()).data.fill_(float("nan"))
 
-    monkeypatch.setattr(Classifier, "on_validation_epoch_end", ruined)
+    monkeypatch.setattr(Classifier, "on_validation_epoch_end", set_nan_weights)
     with pytest.raises(UserError, match=r"layers.0.weight is NaN .* step 10, .* Earlier checkpoints: .*/best.ckpt"):
         train(cfg)
-    assert torch.load(Path(cfg.run_dir, "checkpoints/best.ckpt"), weights_only=True)["global_step"] == 5
+    assert Run(cfg.run_dir).checkpoint("best")["global_step"] == 5
 
 
-def test_a_network_beyond_any_memory_names_the_keys(compose_small: Compose) -> None:
+def test_out_of_memory_while_building_names_keys_that_reduce_memory(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none", f"model.hidden_sizes=[10,{10**15}]")
     with pytest.raises(
         UserError,
@@ -201,30 +185,30 @@ def test_a_network_beyond_any_memory_names_the_keys(compose_small: Compose) -> N
 
 
 @pytest.mark.parametrize("step", ["training_step", "test_step"])
-def test_a_device_without_memory_names_the_keys(
+def test_out_of_memory_on_a_device_names_keys_that_reduce_memory(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def exhausted(*arguments: Any) -> torch.Tensor:
+    def raise_oom(*arguments: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
 
-    monkeypatch.setattr(Classifier, step, exhausted)
+    monkeypatch.setattr(Classifier, step, raise_oom)
     cfg = compose_small("run", "logger=none", "steps_per_execution=1", "trainer.max_epochs=1")
     with pytest.raises(UserError, match=r"^out of memory on CUDA, which could not give 2.00 GiB more: lower data"):
         train(cfg)
 
 
-def test_a_run_goes_on_from_a_checkpoint(compose_small: Compose) -> None:
+def test_training_continues_from_a_checkpoint(compose_small: Compose) -> None:
     first = compose_small("first", "logger=none")
     train(first)
     second = compose_small(
         "second", "logger=none", "trainer.max_epochs=3", f"ckpt_path={first.run_dir}/checkpoints/last.ckpt"
     )
     train(second)
-    checkpoint = torch.load(Path(second.run_dir, "checkpoints/last.ckpt"), weights_only=True)
+    checkpoint = Run(second.run_dir).checkpoint("last")
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 30)
 
 
-def test_a_checkpoint_that_has_trained_long_enough_is_refused(compose_small: Compose) -> None:
+def test_checkpoint_that_has_reached_max_epochs_is_refused(compose_small: Compose) -> None:
     first = compose_small("first", "logger=none")
     train(first)
     second = compose_small("second", "logger=none", f"ckpt_path={first.run_dir}/checkpoints/last.ckpt")
@@ -232,13 +216,14 @@ def test_a_checkpoint_that_has_trained_long_enough_is_refused(compose_small: Com
         train(second)
 
 
-def test_a_folder_belongs_to_one_run(compose_small: Compose) -> None:
+def test_directory_of_another_run_is_refused(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none")
     train(cfg)
-    before = read_metrics(cfg.run_dir)
+    run = Run(cfg.run_dir)
+    metrics = run.metrics
     with pytest.raises(UserError, match="holds a run already"):
         train(cfg)
-    assert read_metrics(cfg.run_dir) == before
+    assert run.metrics == metrics
 
 
 @pytest.mark.parametrize(
@@ -251,7 +236,7 @@ def test_a_folder_belongs_to_one_run(compose_small: Compose) -> None:
         (["+model.extra=1"], "model: .*extra"),
     ],
 )
-def test_what_fails_while_it_is_built_leaves_no_folder(
+def test_failure_before_training_leaves_no_run_directory(
     compose_small: Compose, overrides: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
@@ -275,19 +260,16 @@ def test_what_fails_while_it_is_built_leaves_no_folder(
     ],
     ids=" ".join,
 )
-def test_options_work_together(compose_small: Compose, overrides: list[str]) -> None:
+def test_options_can_be_combined(compose_small: Compose, overrides: list[str]) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=1", *overrides)
     train(cfg)
-    assert 0 <= read_metrics(cfg.run_dir)["test/acc"] <= 1
+    assert 0 <= Run(cfg.run_dir).metrics["test/acc"] <= 1
 
 
-def test_a_compiled_model_gives_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_model_is_saved_as_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
     cfg = compose_small("run", "logger=none", "model.compile=true", "trainer.fast_dev_run=false")
     train(cfg)
     assert len(compiled) == 1
-    assert (
-        "compile"
-        not in torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)["fashion_mlp"]["model"]
-    )
+    assert "compile" not in Run(cfg.run_dir).checkpoint("last")["fashion_mlp"]["model"]
