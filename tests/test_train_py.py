@@ -1,6 +1,5 @@
-"""`python train.py` as its user meets it: what it prints, what it leaves, how it ends."""
+"""Tests of `python train.py`: its output, the files it writes and its exit status."""
 
-import json
 import os
 import re
 import signal
@@ -9,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.conftest import ROOT, SMALL, RunCommand
+from tests.conftest import ROOT, SMALL, Run, RunCommand
 
 
-def test_a_run_prints_what_it_does_and_nothing_else(run_here: RunCommand, tmp_path: Path) -> None:
+def test_output_of_a_run(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -35,19 +33,21 @@ def test_a_run_prints_what_it_does_and_nothing_else(run_here: RunCommand, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: Path, data_root: Path) -> None:
-    """In-process tests hide warnings that are raised while modules are imported, and what lies in caches already."""
-    here, home, temporary = (tmp_path / name for name in ("here", "home", "tmp"))
-    for folder in (here, home, temporary):
-        folder.mkdir()
+def test_simultaneous_runs_print_no_warning_and_write_only_to_their_directories(
+    tmp_path: Path, data_root: Path
+) -> None:
+    """New processes show warnings of imports and of empty caches, which the tests in this process hide."""
+    working, home, temporary = (tmp_path / name for name in ("working", "home", "tmp"))
+    for directory in (working, home, temporary):
+        directory.mkdir()
     command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer=auto"]
-    elsewhere = {"HOME": str(home), "TMPDIR": str(temporary)}
-    hidden = ("MPLCONFIGDIR", "XDG_CACHE_HOME")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden} | elsewhere
+    environment = os.environ | {"HOME": str(home), "TMPDIR": str(temporary)}
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
     processes = [
         subprocess.Popen(
             [*command, f"callbacks={callbacks}"],
-            cwd=here,
+            cwd=working,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -59,10 +59,9 @@ def test_a_fresh_process_without_a_terminal_says_nothing_else_either(tmp_path: P
         out, err = process.communicate()
         assert (process.returncode, err) == (0, "")
         assert len(out.splitlines()) == 14
-    # Started together, each has a folder of its own.
-    assert len(list(here.glob("runs/*/*/metrics.json"))) == 2
-    # Nothing is written elsewhere, but for the list of fonts that Matplotlib keeps.
-    assert [path.name for path in here.iterdir()] == ["runs"]
+    assert len(list(working.glob("runs/*/*/metrics.json"))) == 2
+    # Matplotlib caches its list of fonts.
+    assert [path.name for path in working.iterdir()] == ["runs"]
     assert not list(temporary.iterdir())
     assert {path.parent for path in home.rglob("*") if path.is_file()} <= {home / ".cache" / "matplotlib"}
 
@@ -76,11 +75,11 @@ def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> Non
     assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
     assert "at epoch 1 of 1 (stopped early), in" in done.stdout
     assert "Signaling" not in done.stdout
-    assert json.loads((tmp_path / "a/metrics.json").read_text())["stopped_early"].startswith("Stopping threshold")
+    assert Run(tmp_path / "a").metrics["stopped_early"].startswith("Stopping threshold")
 
 
 @pytest.mark.parametrize(
-    ("typed", "lines"),
+    ("override", "lines"),
     [
         ("trainer.profiler=simple", ["FIT Profiler Report", "TEST Profiler Report"]),
         ("trainer.profiler=advanced", ["FIT Profiler Report", "TEST Profiler Report"]),
@@ -92,10 +91,10 @@ def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> Non
             ["Time limit reached. .*", "stopped early after epoch 1: The time limit was reached."],
         ),
     ],
-    ids=["simple", "advanced", "early", "checkpoint", "summary", "timer"],
+    ids=["simple-profiler", "advanced-profiler", "early-stopping", "checkpoint", "summary", "timer"],
 )
-def test_what_lightning_is_asked_to_say_is_shown_once(run_here: RunCommand, typed: str, lines: list[str]) -> None:
-    done = run_here(typed, "logger=none", "trainer.max_epochs=3")
+def test_requested_output_of_lightning_is_printed_once(run_here: RunCommand, override: str, lines: list[str]) -> None:
+    done = run_here(override, "logger=none", "trainer.max_epochs=3")
     assert (done.returncode, done.stderr) == (0, "")
     for line in lines:
         assert len(re.findall(rf"^{line}$", done.stdout, re.M)) == 1, done.stdout
@@ -103,38 +102,36 @@ def test_what_lightning_is_asked_to_say_is_shown_once(run_here: RunCommand, type
     assert "`Trainer.fit` stopped" not in done.stdout
 
 
-def test_a_sweep_runs_each_combination(run_here: RunCommand, tmp_path: Path) -> None:
+def test_sweep_runs_each_combination(run_here: RunCommand, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
-    folders = sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))
-    assert [path.parent.name for path in folders] == ["0", "1", "2", "3"]
-    assert len({json.loads(path.read_text())["val/loss"] for path in folders}) == 4
+    jobs = [Run(path.parent) for path in sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))]
+    assert [job.dir.name for job in jobs] == ["0", "1", "2", "3"]
+    assert len({job.metrics["val/loss"] for job in jobs}) == 4
 
 
 @pytest.mark.parametrize("interval", ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=0.5"])
-def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: RunCommand, tmp_path: Path, interval: str) -> None:
-    run = "trainer.max_epochs=5", "callbacks=default", "logger=none", "hydra.run.dir=run"
-    done = run_here(*run, interval)
+def test_training_and_validation_metrics_in_a_line_are_of_the_same_epoch(
+    run_here: RunCommand, tmp_path: Path, interval: str
+) -> None:
+    overrides = "trainer.max_epochs=5", "callbacks=default", "logger=none", "hydra.run.dir=run"
+    done = run_here(*overrides, interval)
     assert (done.returncode, done.stderr) == (0, "")
-    shown = re.findall(r"^epoch (\d)/5   train loss (\S+) acc (\S+)(?:   val loss (\S+))?", done.stdout, re.MULTILINE)
+    lines = re.findall(r"^epoch (\d)/5   train loss (\S+) acc (\S+)(?:   val loss (\S+))?", done.stdout, re.MULTILINE)
     validated = ["2", "4"] if "every_n_epoch" in interval else ["1", "2", "3", "4", "5"]
-    assert [epoch for epoch, *_, validation in shown if validation] == validated
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    if "every_n_epoch" in interval:  # else the best may be of the middle of an epoch
-        _, loss, accuracy, validation = shown[metrics["epoch"] - 1]
-        assert [f"{metrics[name]:.4f}" for name in ("train/loss", "train/acc", "val/loss")] == [
-            loss,
-            accuracy,
-            validation,
-        ]
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    history = state["callbacks"]["learning_curves"]["history"]
+    assert [epoch for epoch, *_, validation in lines if validation] == validated
+    run = Run(tmp_path / "run")
+    metrics = run.metrics
+    if "every_n_epoch" in interval:  # otherwise the best checkpoint may be of the middle of an epoch
+        names = "train/loss", "train/acc", "val/loss"
+        assert lines[metrics["epoch"] - 1][1:] == tuple(f"{metrics[name]:.4f}" for name in names)
+    history = run.checkpoint("last")["callbacks"]["learning_curves"]["history"]
     losses = [metrics.get("val/loss") for metrics in history.values()]
-    assert [f"{loss:.4f}" if loss else "" for loss in losses] == [row[3] for row in shown]
-    assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [row[2] for row in shown]
+    assert [f"{loss:.4f}" if loss else "" for loss in losses] == [line[3] for line in lines]
+    assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [line[2] for line in lines]
 
 
-def test_a_diverging_run_ends_with_one_line(run_here: RunCommand) -> None:
+def test_diverging_run_ends_with_one_line(run_here: RunCommand) -> None:
     done = run_here("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
@@ -144,40 +141,32 @@ def test_a_diverging_run_ends_with_one_line(run_here: RunCommand) -> None:
     )
 
 
-def test_a_failure_before_training_leaves_nothing(run_here: RunCommand, tmp_path: Path) -> None:
-    done = run_here("+callbacks.mine._target_=nowhere.Mine")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: callbacks.mine: Error loading")
-    assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
 def stub(tmp_path: Path, module: str, code: str) -> str:
-    """Return a PYTHONPATH with a module of this name that runs some code when it is imported."""
-    folder = tmp_path / "stubs"
-    folder.mkdir()
-    (folder / f"{module}.py").write_text(code)
-    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    """Return a PYTHONPATH on which importing `module` runs `code`."""
+    directory = tmp_path / "stubs"
+    directory.mkdir()
+    (directory / f"{module}.py").write_text(code)
+    return os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.mark.parametrize("module", ["hydra", "torch"])
 @pytest.mark.parametrize("program", ["train.py", "fashion-mlp"])
-def test_ctrl_c_during_an_import_leaves_nothing(tmp_path: Path, program: str, module: str) -> None:
+def test_ctrl_c_during_an_import_prints_and_writes_nothing(tmp_path: Path, program: str, module: str) -> None:
     interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     environment = os.environ | {"PYTHONPATH": stub(tmp_path, module, interrupt)}
-    code = {
+    programs = {
         "train.py": [str(ROOT / "train.py"), *SMALL],
         "fashion-mlp": ["-c", "from fashion_mlp.cli.main import main; main(['evaluate', 'best.ckpt'])"],
     }
-    command = [sys.executable, *code[program]]
+    command = [sys.executable, *programs[program]]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_too_little_memory_for_torch_is_told_in_one_line(run_train: RunCommand, tmp_path: Path) -> None:
-    shortage = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
-    done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", shortage))
+def test_out_of_memory_while_importing_torch_is_reported_in_one_line(run_train: RunCommand, tmp_path: Path) -> None:
+    out_of_memory = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
+    done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", out_of_memory))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
@@ -185,10 +174,10 @@ def test_too_little_memory_for_torch_is_told_in_one_line(run_train: RunCommand, 
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_an_optimizer_of_torch_is_one_file(run_here: RunCommand) -> None:
-    folder = Path("mine/optimizer")
-    folder.mkdir(parents=True)
-    (folder / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")
+def test_one_file_adds_an_optimizer_of_torch(run_here: RunCommand) -> None:
+    directory = Path("mine/optimizer")
+    directory.mkdir(parents=True)
+    (directory / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")
     arguments = "--config-dir", "mine", "optimizer=nadam", "logger=none", "callbacks=lean"
     done = run_here(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
