@@ -1,6 +1,5 @@
-"""The averaged weights: what they are, who sees them, and that training neither notices nor forgets them."""
+"""Tests of the moving average of the weights: its values, its uses and its resumption."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
-from omegaconf import DictConfig
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.testing import assert_close
 
 from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint.load import load_classifier
@@ -19,103 +18,99 @@ from fashion_mlp.data import build_datamodule
 from fashion_mlp.inference import evaluate
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
-Weights = dict[str, torch.Tensor]
-
-AVERAGED = ("callbacks.ema.decay=0.8", "model.norm=batch", "logger=none")
-"""The decay is reached in the 35th of the 40 steps of four epochs: these take both branches of the formula."""
-UNSAVED = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "trainer.enable_checkpointing=false")
+# The decay of 0.8 is reached in the 35th of the 40 steps of four epochs, which covers both branches of the formula.
+EMA = ("callbacks.ema.decay=0.8", "model.norm=batch", "logger=none")
+NO_CHECKPOINTS = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "trainer.enable_checkpointing=false")
 
 
-def last(cfg: DictConfig) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)
-    return checkpoint
-
-
-def callback_state(cfg: DictConfig) -> dict[str, Any]:
-    state: dict[str, Any] = last(cfg)["callbacks"]["ema"]
+def ema_state(run: Run) -> dict[str, Any]:
+    state: dict[str, Any] = run.checkpoint("last")["callbacks"]["ema"]
     return state
 
 
-def assert_same(first: Weights, second: Weights) -> None:
-    assert first.keys() == second.keys()
-    for name, weight in first.items():
-        assert torch.equal(weight, second[name]), name
+def assert_same_weights(run: Run, other: Run) -> None:
+    """Check that the averaged and the trained weights of two runs are equal."""
+    assert_close(run.checkpoint("last")["state_dict"], other.checkpoint("last")["state_dict"], rtol=0, atol=0)
+    assert_close(ema_state(run)["trained_weights"], ema_state(other)["trained_weights"], rtol=0, atol=0)
 
 
-def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
+def compute_loss(classifier: Classifier, data_root: Path, split: str) -> float:
     data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
     data.setup("fit")
     data.setup("test")
-    loss: float = evaluate.compute_metrics(
-        evaluate.collect_outputs(classifier, data.loader(part)), classifier.class_names
-    )["loss"]
+    output = evaluate.collect_outputs(classifier, data.loader(split))
+    loss: float = evaluate.compute_metrics(output, classifier.class_names)["loss"]
     return loss
 
 
 class Stop(Callback):
-    """Ends the run in its second epoch."""
+    """A callback that ends the run in its second epoch."""
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == 15:
-            raise UserError("enough")
+            raise UserError("stopped")
 
 
 @pytest.fixture
 def parameters_after_each_step() -> Iterator[list[list[torch.Tensor]]]:
-    seen: list[list[torch.Tensor]] = []
+    recorded: list[list[torch.Tensor]] = []
 
-    def note(optimizer: Optimizer, *_: Any) -> None:
+    def record(optimizer: Optimizer, *_: Any) -> None:
         parameters = optimizer.param_groups[0]["params"]
         if len(parameters) > 1:  # not the single weight of the dry run
-            seen.append([parameter.detach().double() for parameter in parameters])
+            recorded.append([parameter.detach().double() for parameter in parameters])
 
-    handle = register_optimizer_step_post_hook(note)
-    yield seen
+    handle = register_optimizer_step_post_hook(record)
+    yield recorded
     handle.remove()
 
 
-def test_it_follows_the_formula(compose_small: Compose, parameters_after_each_step: list[list[torch.Tensor]]) -> None:
-    cfg = compose_small("run", *AVERAGED, "trainer.max_epochs=4", "test=false")
+def test_average_follows_the_formula(
+    compose_small: Compose, parameters_after_each_step: list[list[torch.Tensor]]
+) -> None:
+    cfg = compose_small("run", *EMA, "trainer.max_epochs=4", "test=false")
     train(cfg)
-    first, *rest = parameters_after_each_step  # of the weights before these, nothing is left after 40 steps
-    expected = first
-    for number, weights in enumerate(rest, start=2):
-        decay = min(0.8, (1 + number) / (10 + number))
+    # The initial weights contribute nothing after 40 steps.
+    expected, *rest = parameters_after_each_step
+    for step, weights in enumerate(rest, start=2):
+        decay = min(0.8, (1 + step) / (10 + step))
         expected = [decay * old + (1 - decay) * new for old, new in zip(expected, weights, strict=True)]
-    assert number == 40
-    averaged = load_classifier(Path(cfg.run_dir, "checkpoints/last.ckpt"))
-    trained = callback_state(cfg)["trained_weights"]
+    assert step == 40
+    run = Run(cfg.run_dir)
+    averaged = load_classifier(run.dir / "checkpoints/last.ckpt")
+    trained = ema_state(run)["trained_weights"]
     for (name, weight), value, final in zip(averaged.named_parameters(), expected, rest[-1], strict=True):
         assert torch.allclose(weight.double(), value, atol=1e-5), name
         assert torch.equal(trained[name], final.float()), name
         assert not torch.allclose(weight.double(), final, atol=1e-5), name
-    weights = last(cfg)["state_dict"]
+    weights = run.checkpoint("last")["state_dict"]
     assert not torch.equal(weights["model.layers.1.running_mean"], trained["model.layers.1.running_mean"])
     assert weights["model.layers.1.num_batches_tracked"] == 40
     assert "model.layers.1.num_batches_tracked" not in trained
 
 
-def test_training_does_not_notice_and_steps_a_call_make_no_difference(compose_small: Compose) -> None:
-    runs = [
-        compose_small("one", *AVERAGED, "steps_per_execution=1"),
-        compose_small("several", *AVERAGED),
-        compose_small("without", *AVERAGED, "callbacks.ema.decay=null"),
+def test_average_changes_neither_training_nor_multi_step_results(compose_small: Compose) -> None:
+    configs = [
+        compose_small("single_step", *EMA, "steps_per_execution=1"),
+        compose_small("multi_step", *EMA),
+        compose_small("without", *EMA, "callbacks.ema.decay=null"),
     ]
-    for cfg in runs:
+    for cfg in configs:
         train(cfg)
-    one, several, without = map(last, runs)
-    assert_same(one["state_dict"], several["state_dict"])
-    trained = callback_state(runs[1])["trained_weights"]
-    assert_same(callback_state(runs[0])["trained_weights"], trained)
-    assert_same({name: without["state_dict"][name] for name in trained}, trained)
-    assert without["fashion_mlp"]["metrics"]["train/loss"] == several["fashion_mlp"]["metrics"]["train/loss"]
-    assert without["fashion_mlp"]["metrics"]["val/loss"] != several["fashion_mlp"]["metrics"]["val/loss"]
+    single_step, multi_step, without = (Run(cfg.run_dir) for cfg in configs)
+    assert_same_weights(single_step, multi_step)
+    trained = ema_state(multi_step)["trained_weights"]
+    weights = without.checkpoint("last")["state_dict"]
+    assert_close({name: weights[name] for name in trained}, trained, rtol=0, atol=0)
+    metrics, averaged_metrics = (run.checkpoint("last")["fashion_mlp"]["metrics"] for run in (without, multi_step))
+    assert metrics["train/loss"] == averaged_metrics["train/loss"]
+    assert metrics["val/loss"] != averaged_metrics["val/loss"]
 
 
-def test_a_run_goes_on_to_the_bit(compose_small: Compose) -> None:
-    common = (*AVERAGED, "model.dropout=0.2", "test=false")
+def test_continued_run_is_bit_identical(compose_small: Compose) -> None:
+    common = (*EMA, "model.dropout=0.2", "test=false")
     whole = compose_small("whole", *common, "trainer.max_epochs=4")
     first = compose_small("first", *common)
     second = compose_small(
@@ -123,9 +118,8 @@ def test_a_run_goes_on_to_the_bit(compose_small: Compose) -> None:
     )
     for cfg in (whole, first, second):
         train(cfg)
-    assert_same(last(whole)["state_dict"], last(second)["state_dict"])
-    assert_same(callback_state(whole)["trained_weights"], callback_state(second)["trained_weights"])
-    assert callback_state(second)["num_updates"] == 40
+    assert_same_weights(Run(whole.run_dir), Run(second.run_dir))
+    assert ema_state(Run(second.run_dir))["num_updates"] == 40
 
     path = f"{second.run_dir}/checkpoints/last.ckpt"
     without = compose_small("without", *common, "callbacks.ema.decay=null", f"ckpt_path={path}")
@@ -133,44 +127,45 @@ def test_a_run_goes_on_to_the_bit(compose_small: Compose) -> None:
         train(without)
 
 
-def test_validation_test_and_a_checkpoint_are_of_the_average(compose_small: Compose, data_root: Path) -> None:
-    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
-    cfg = compose_small("run", *AVERAGED, parts, "trainer.max_epochs=1")
-    unsaved = compose_small("unsaved", *AVERAGED, *UNSAVED, "trainer.max_epochs=1")
+def test_validation_test_and_checkpoint_use_the_average(compose_small: Compose, data_root: Path) -> None:
+    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
+    cfg = compose_small("run", *EMA, evaluation, "trainer.max_epochs=1")
+    unsaved = compose_small("unsaved", *EMA, *NO_CHECKPOINTS, "trainer.max_epochs=1")
     for each in (cfg, unsaved):
         train(each)
-    metrics, of_unsaved = (json.loads(Path(each.run_dir, "metrics.json").read_text()) for each in (cfg, unsaved))
+    metrics, unsaved_metrics = (Run(each.run_dir).metrics for each in (cfg, unsaved))
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/best.ckpt"))
-    for part in ("val", "test"):
-        assert metrics[f"{part}/loss"] == pytest.approx(measured_loss(classifier, data_root, part), abs=1e-5)
-        assert of_unsaved[f"{part}/loss"] == metrics[f"{part}/loss"]
+    for split in ("val", "test"):
+        assert metrics[f"{split}/loss"] == pytest.approx(compute_loss(classifier, data_root, split), abs=1e-5)
+        assert unsaved_metrics[f"{split}/loss"] == metrics[f"{split}/loss"]
     assert metrics["val_after_epoch/loss"] == metrics["val/loss"]
 
 
-@pytest.mark.parametrize("part", ["save_weights_only=true", "save_weights_only=false"])
-def test_so_is_a_checkpoint_of_a_validation_in_the_middle(compose_small: Compose, data_root: Path, part: str) -> None:
-    """Lightning writes it while the network has its own weights again, and by another way if it is of weights only."""
-    common = (*AVERAGED, "trainer.val_check_interval=0.5", "test=false", "model.dropout=0.2")
-    cfg = compose_small("run", *common, "trainer.max_epochs=1", f"+callbacks.best_checkpoint.{part}")
+@pytest.mark.parametrize("save_weights_only", ["true", "false"])
+def test_checkpoint_of_a_validation_within_an_epoch_contains_the_average(
+    compose_small: Compose, data_root: Path, save_weights_only: str
+) -> None:
+    """Lightning saves it after the average was swapped out, and saves weights alone by another function."""
+    common = (*EMA, "trainer.val_check_interval=0.5", "test=false", "model.dropout=0.2", "trainer.max_epochs=1")
+    cfg = compose_small("run", *common, f"+callbacks.best_checkpoint.save_weights_only={save_weights_only}")
     train(cfg)
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/best.ckpt"))
-    expected = pytest.approx(measured_loss(classifier, data_root, "val"), abs=1e-5)
+    expected = pytest.approx(compute_loss(classifier, data_root, "val"), abs=1e-5)
     assert classifier.metadata["metrics"]["val/loss"] == expected
 
 
-def test_a_run_goes_on_from_the_middle_of_an_epoch(compose_small: Compose) -> None:
-    common = (*AVERAGED, "test=false", "checkpoint.every_n_steps=3", "steps_per_execution=1")
+def test_run_continued_from_within_an_epoch_is_bit_identical(compose_small: Compose) -> None:
+    common = (*EMA, "test=false", "checkpoint.every_n_steps=3", "steps_per_execution=1")
     whole = compose_small("whole", *common)
-    middle = compose_small("middle", *common, "+callbacks.stop={_target_:tests.callbacks.test_ema.Stop}")
+    stopped = compose_small("stopped", *common, "+callbacks.stop={_target_:tests.callbacks.test_ema.Stop}")
     with pytest.raises(UserError):
-        train(middle)
-    assert last(middle)["global_step"] == 13
-    second = compose_small("second", *common, f"ckpt_path={middle.run_dir}/checkpoints/last.ckpt")
-    for cfg in (whole, second):
+        train(stopped)
+    assert Run(stopped.run_dir).checkpoint("last")["global_step"] == 13
+    continued = compose_small("continued", *common, f"ckpt_path={stopped.run_dir}/checkpoints/last.ckpt")
+    for cfg in (whole, continued):
         train(cfg)
-    assert_same(last(whole)["state_dict"], last(second)["state_dict"])
-    assert_same(callback_state(whole)["trained_weights"], callback_state(second)["trained_weights"])
+    assert_same_weights(Run(whole.run_dir), Run(continued.run_dir))
 
 
-def test_it_is_off_without_a_decay() -> None:
+def test_average_is_off_without_a_decay() -> None:
     assert ema(None) is None

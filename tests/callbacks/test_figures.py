@@ -1,6 +1,5 @@
-"""A figure costs no result: it is drawn when all else is saved, and one that fails is left out."""
+"""Tests that figures are drawn after the results are saved, and that a failing figure is skipped."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,61 +9,62 @@ from omegaconf import DictConfig
 
 from fashion_mlp.reporting import figures
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
-PICTURES = ("confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png")
+FIGURES = ("confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png")
 
 
 @pytest.fixture
 def compose_with_figures(compose_small: Compose) -> Callable[..., DictConfig]:
+    """Return a function that composes a run of one epoch with the default callbacks: `compose_with_figures(...)`."""
     return lambda *overrides: compose_small("run", "callbacks=default", "trainer.max_epochs=1", *overrides)
 
 
-def test_the_results_are_written_before_the_figures(
+def test_metrics_are_written_before_the_figures(
     compose_with_figures: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = compose_with_figures("logger=none")
-    draw, had_results = figures._write, []
+    write, metrics_exist = figures._write, []
 
-    def watched(*arguments: Any, **options: Any) -> None:
-        had_results.append(Path(cfg.run_dir, "metrics.json").is_file())
-        draw(*arguments, **options)
+    def record_metrics(*arguments: Any, **options: Any) -> None:
+        metrics_exist.append(Path(cfg.run_dir, "metrics.json").is_file())
+        write(*arguments, **options)
 
-    monkeypatch.setattr(figures, "_write", watched)
+    monkeypatch.setattr(figures, "_write", record_metrics)
     train(cfg)
-    assert had_results == [True] * 4
-    assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == set(PICTURES)
+    assert metrics_exist == [True] * 4
+    assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == set(FIGURES)
 
 
 @pytest.mark.parametrize("function", ["confusion_matrix", "curves", "predictions"])
-def test_a_figure_that_fails_is_left_out(
+def test_failing_figure_is_skipped_with_a_warning(
     compose_with_figures: Callable[..., DictConfig],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     function: str,
 ) -> None:
-    def fails(*arguments: object) -> None:
+    def fail(*arguments: object) -> None:
         raise MemoryError("8 GB\nand more")
 
-    monkeypatch.setattr(figures, function, fails)
+    monkeypatch.setattr(figures, function, fail)
     cfg = compose_with_figures("callbacks.evaluation_figures.every_n_epochs=1")
     train(cfg)
-    assert "test/acc" in json.loads(Path(cfg.run_dir, "metrics.json").read_text())
-    left_out = {
+    assert "test/acc" in Run(cfg.run_dir).metrics
+    skipped = {
         "confusion_matrix": ["val/confusion_matrix", "test/confusion_matrix"],
         "curves": ["curves.png"],
         "predictions": ["predictions.png", "val/mistakes", "test/mistakes"],
     }[function]
-    reported = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert sorted(reported) == sorted(f"{name}: left out (MemoryError: 8 GB)" for name in left_out)
-    drawn = {name for name in PICTURES if not any(Path(name).stem in place for place in left_out)}
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sorted(warnings) == sorted(f"{name}: left out (MemoryError: 8 GB)" for name in skipped)
+    drawn = {name for name in FIGURES if not any(Path(name).stem in figure for figure in skipped)}
     assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == drawn
 
 
-def test_more_classes_than_can_be_shown_have_no_confusion_matrix(
+def test_confusion_matrix_is_skipped_for_too_many_classes(
     compose_with_figures: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "MAX_MATRIX_CLASSES", 9)
     cfg = compose_with_figures("logger=none")
     train(cfg)
-    assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == {*PICTURES} - {"confusion_matrix.png"}
+    assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == {*FIGURES} - {"confusion_matrix.png"}

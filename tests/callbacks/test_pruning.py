@@ -1,6 +1,5 @@
-"""A trial that promises nothing ends early, and tells so."""
+"""Tests of the pruning of trials."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
@@ -22,7 +21,7 @@ def study(tmp_path: Path) -> Any:
 
 
 def fill(study: Any, accuracy: float) -> None:
-    """Add as many complete trials as the median pruner asks for, and a sixth that is to run."""
+    """Add five complete trials, which the median pruner requires, and a running sixth trial."""
     for _ in range(5):
         trial = study.ask()
         for epoch in range(1, 5):
@@ -44,24 +43,25 @@ def overrides(tmp_path: Path, pruner: str) -> list[str]:
 @pytest.mark.parametrize(
     ("accuracy", "pruner", "epochs"), [(1.0, "median", 1), (0.0, "median", 4), (1.0, "none", 4)], ids=str
 )
-def test_a_run_ends_when_it_is_worse_than_those_before(
+def test_run_ends_early_if_it_is_worse_than_earlier_trials(
     compose_small: Compose, tmp_path: Path, study: Any, accuracy: float, pruner: str, epochs: int
 ) -> None:
     fill(study, accuracy)
     cfg = compose_small("run", *overrides(tmp_path, pruner))
     objective = train(cfg)
-    metrics = json.loads(Path(cfg.run_dir, "metrics.json").read_text())
+    run = Run(cfg.run_dir)
+    metrics = run.metrics
     assert metrics["epochs"] == epochs
     assert metrics["val/acc"] == pytest.approx(objective, abs=1e-6)
     assert not [name for name in metrics if name.startswith("test/")]
-    assert Path(cfg.run_dir, "checkpoints", "best.ckpt").exists()
+    assert (run.dir / "checkpoints/best.ckpt").exists()
     trial = study.trials[5]
     assert list(trial.intermediate_values) == list(range(1, epochs + 1))
     assert max(trial.intermediate_values.values()) == pytest.approx(objective)
     assert trial.user_attrs.get(PRUNED, False) == (epochs == 1)
 
 
-def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, study: Any) -> None:
+def test_epochs_of_a_killed_attempt_are_ignored(tmp_path: Path, study: Any) -> None:
     fill(study, 0.5)
     trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
     trial.find_trial()
@@ -71,7 +71,7 @@ def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, s
     assert not trial.is_hopeless(3)
 
 
-def test_a_run_that_is_left_over_from_a_killed_search_ends(tmp_path: Path, study: Any) -> None:
+def test_run_of_a_killed_search_ends_if_its_trial_runs_again(tmp_path: Path, study: Any) -> None:
     fill(study, 0.5)
     trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
     trial.find_trial()

@@ -1,4 +1,4 @@
-"""Records of a run, read back as TensorBoard reads them."""
+"""Tests of the records of a run, which are read with TensorBoard's own code."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata
 from torch import Tensor
+from torch.testing import assert_close
 
 from fashion_mlp.build import to_container
 from fashion_mlp.callbacks.run_records import log_run
@@ -15,15 +16,11 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
 
-def read(run_dir: str) -> EventAccumulator:
-    return EventAccumulator(run_dir, size_guidance={"images": 0}).Reload()
-
-
-def row_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
-    """Return what HPARAMS shows of a run: its hyperparameters, and how it ended."""
+def hparams_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
+    """Return the hyperparameters and the status of a run in HPARAMS."""
     content = events.summary_metadata
     start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG].plugin_data.content)
     values = {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in start.hparams.items()}
@@ -32,7 +29,7 @@ def row_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
     return values, status
 
 
-def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
+def test_run_with_all_records(compose_small: Compose) -> None:
     cfg = compose_small(
         "run",
         "callbacks=default",
@@ -43,15 +40,16 @@ def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
         "callbacks.evaluation_figures.every_n_epochs=1",
     )
     train(cfg)
-    events = read(cfg.run_dir)
+    run = Run(cfg.run_dir)
+    events = run.events
     tags = events.Tags()
     assert {
         *("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"),
         *("lr", "gradient_norm", "samples_per_second"),
     } <= set(tags["scalars"])
-    assert [event.step for event in events.Scalars("gradient_norm")] == [5, 10, 15, 20]
-    assert [event.step for event in events.Scalars("val/acc")] == [10, 20]
-    assert all(event.value > 0 for event in events.Scalars("samples_per_second"))
+    assert [step for step, _ in run.scalars("gradient_norm")] == [5, 10, 15, 20]
+    assert [step for step, _ in run.scalars("val/acc")] == [10, 20]
+    assert all(rate > 0 for _, rate in run.scalars("samples_per_second"))
     assert set(tags["images"]) == {
         "train/images",
         *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "mistakes")),
@@ -62,18 +60,22 @@ def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
     (text,) = events.Tensors("config/text_summary")
     assert "hidden_sizes" in text.tensor_proto.string_val[0].decode()
     assert "custom_scalars__config__" in tags["tensors"]
-    files = {path.name for path in Path(cfg.run_dir).glob("*.png")}
-    assert files == {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
-    assert Path(cfg.run_dir, "csv/metrics.csv").is_file()
+    assert {path.name for path in run.dir.glob("*.png")} == {
+        "confusion_matrix.png",
+        "curves.png",
+        "mistakes.png",
+        "predictions.png",
+    }
+    assert (run.dir / "csv/metrics.csv").is_file()
 
 
-def test_hparams_has_a_row_with_what_was_measured(compose_small: Compose) -> None:
+def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None:
     cfg = compose_small(
         "run", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=cosine", "trainer.max_epochs=1", "data.augment.flip=0.5"
     )
     train(cfg)
-    events = read(cfg.run_dir)
-    values, status = row_of(events)
+    events = Run(cfg.run_dir).events
+    values, status = hparams_of(events)
     assert status == api_pb2.STATUS_SUCCESS
     assert values["optimizer"] == "SGD"
     assert values["optimizer.lr"] == 0.05
@@ -86,63 +88,63 @@ def test_hparams_has_a_row_with_what_was_measured(compose_small: Compose) -> Non
     )
     metrics = [info.name.tag for info in experiment.metric_infos]
     assert metrics == ["val/acc", "val/loss", "test/acc", "test/loss"]
-    # Each of them is a chart with the points that were measured, and no others.
+    # HPARAMS adds no points to the charts.
     assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
     assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}
 
 
-def test_hparams_tells_a_failed_run(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    def poisoned(self: Classifier, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, Tensor]:
+def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    def return_nan(self: Classifier, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, Tensor]:
         logits: Tensor = self.model(batch[0])
         return logits.sum() * float("nan"), logits
 
-    monkeypatch.setattr(Classifier, "model_step", poisoned)
+    monkeypatch.setattr(Classifier, "model_step", return_nan)
     cfg = compose_small("run")
     with pytest.raises(UserError, match="the loss is nan"):
         train(cfg)
-    assert row_of(read(cfg.run_dir))[1] == api_pb2.STATUS_FAILURE
+    assert hparams_of(Run(cfg.run_dir).events)[1] == api_pb2.STATUS_FAILURE
 
 
-def test_looking_changes_nothing(compose_small: Compose) -> None:
+def test_records_do_not_change_training(compose_small: Compose) -> None:
     weights = []
-    for name, logger in (("watched", "tensorboard"), ("alone", "none")):
+    for name, logger in (("with", "tensorboard"), ("without", "none")):
         cfg = compose_small(name, f"logger={logger}", "model.dropout=0.2", "model.norm=batch")
         train(cfg)
-        weights.append(torch.load(Path(cfg.run_dir, "checkpoints/last.ckpt"), weights_only=True)["state_dict"])
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        weights.append(Run(cfg.run_dir).checkpoint("last")["state_dict"])
+    assert_close(*weights, rtol=0, atol=0)
 
 
-def test_a_model_that_cannot_be_traced_has_no_graph(
+def test_graph_is_skipped_if_the_model_cannot_be_traced(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     forward = MLP.forward
 
-    def untraceable(self: MLP, images: Tensor) -> Tensor:
+    def fail_when_traced(self: MLP, images: Tensor) -> Tensor:
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            raise RuntimeError("no trace of me\nand more")
+            raise RuntimeError("cannot be traced\nand more")
         return forward(self, images)
 
-    monkeypatch.setattr(MLP, "forward", untraceable)
+    monkeypatch.setattr(MLP, "forward", fail_when_traced)
     cfg = compose_small("run", "trainer.max_epochs=1")
     train(cfg)
     assert Path(cfg.run_dir, "metrics.json").is_file()
-    assert not read(cfg.run_dir).Tags()["graph"]
-    assert "TensorBoard's graph of the model: left out (RuntimeError: no trace of me)" in caplog.messages
+    assert not Run(cfg.run_dir).events.Tags()["graph"]
+    assert "TensorBoard's graph of the model: left out (RuntimeError: cannot be traced)" in caplog.messages
 
 
-def test_large_training_images_are_shown_small(compose_small: Compose) -> None:
+def test_large_training_images_are_reduced(compose_small: Compose) -> None:
     cfg = compose_small("run")
     logger = TensorBoardLogger(cfg.run_dir, name="", version="")
     images = torch.randint(0, 256, (32, 3, 512, 512), dtype=torch.uint8)
     log_run(logger, to_container(cfg), MLP([4], image_shape=(3, 512, 512)), images)
     logger.save()
-    (image,) = read(cfg.run_dir).Images("train/images")
+    (image,) = Run(cfg.run_dir).events.Images("train/images")
     assert (image.width, image.height) == (8 * 66 + 2, 4 * 66 + 2)
 
 
-def test_a_compiled_network_has_a_graph_too(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_model_has_a_graph(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))  # in no time
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))  # fast
     cfg = compose_small("run", "model.compile=true", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
     train(cfg)
-    assert read(cfg.run_dir).Tags()["graph"]
+    assert Run(cfg.run_dir).events.Tags()["graph"]

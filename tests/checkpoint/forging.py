@@ -1,4 +1,4 @@
-"""Checkpoints as an attacker would write them."""
+"""Functions that write forged checkpoints, as an attacker would."""
 
 import pickle
 import zipfile
@@ -13,7 +13,7 @@ import torch
 
 @dataclass
 class Call:
-    """Pickled as a call."""
+    """A value that is pickled as the call of a function."""
 
     function: Any
     arguments: tuple[Any, ...]
@@ -24,7 +24,7 @@ class Call:
 
 @dataclass
 class Stored:
-    """Pickled as the storage of that name, with what is claimed of it."""
+    """A value that is pickled as a storage with this name, number of elements and type."""
 
     name: str
     numel: int
@@ -49,7 +49,14 @@ def pickled(content: Any) -> bytes:
 def forge(
     path: Path, content: Any, storages: Mapping[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED
 ) -> Path:
-    """Write an archive of torch's layout; `content` is pickled, unless it is bytes."""
+    """Write an archive with the layout of `torch.save`.
+
+    Args:
+        path: of the file.
+        content: is pickled, unless it is bytes.
+        storages: the bytes of each storage.
+        compression: of the ZIP entries.
+    """
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", content if isinstance(content, bytes) else pickled(content))
         archive.writestr("archive/byteorder", "little")

@@ -1,6 +1,6 @@
-"""Files that an attacker would hand on are refused, before anything of what they claim is reserved.
+"""Tests that forged files are refused before memory is reserved for the sizes that they claim.
 
-The claims are mostly of a size that no machine has: whoever believes them fails in another way.
+Most claimed sizes exceed the memory of any machine: code that trusts them fails with another error.
 """
 
 import zipfile
@@ -23,12 +23,10 @@ from fashion_mlp.runtime.errors import UserError
 from tests.checkpoint.forging import Call, Stored, forge, tensor
 
 HUGE = 10**12
+# A storage with four numbers.
 FOUR = {"0": bytes(16)}
-"""A storage of four numbers."""
-
-
+# Pickled bytes; the function and its arguments are in the memo.
 MEGABYTE = b"c_codecs\nencode\nq\x00X\x00\x00\x10\x00" + b"a" * 2**20 + b"X\x06\x00\x00\x00latin1\x86q\x01R"
-"""Pickled bytes; the function and its arguments are in the memo."""
 
 
 def weights(*shape: int, storage: Stored | None = None) -> Call:
@@ -42,14 +40,14 @@ def nested(depth: int, width: int) -> list[Any]:
     return content
 
 
-def itself() -> list[Any]:
+def recursive_list() -> list[Any]:
     content: list[Any] = []
     content.append(content)
     return content
 
 
 FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a view of four numbers": (
+    "a huge view of four numbers": (
         lambda path: forge(path, {"state_dict": weights(HUGE)}, FOUR),
         r"tensors of at least 4,000,000,000,000 bytes in storages of 16",
     ),
@@ -65,7 +63,7 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: forge(path, {"w": weights(1, storage=Stored("0", HUGE))}, FOUR),
         r"storage 0 has 16 bytes instead of 4,000,000,000,000",
     ),
-    "a storage that is not there": (
+    "a missing storage": (
         lambda path: forge(path, {"w": weights(1, storage=Stored("7", 4))}, FOUR),
         r"storage 7 has 0 bytes instead of 16",
     ),
@@ -90,62 +88,65 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: forge(path, b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."),
         r"an object with attributes",
     ),
-    "a call of text": (lambda path: forge(path, b"\x80\x02X\x01\x00\x00\x00a)R."), r"damaged, or not a checkpoint"),
-    "another codec": (
+    "a call of a string": (lambda path: forge(path, b"\x80\x02X\x01\x00\x00\x00a)R."), r"damaged, or not a checkpoint"),
+    "a codec other than latin1": (
         lambda path: forge(path, b"\x80\x02c_codecs\nencode\nX\x01\0\0\0aX\x03\0\0\0zip\x86R."),
         r"byte strings in an encoding other than latin1",
     ),
-    "the same bytes often": (
+    "repeated large bytes": (
         lambda path: forge(path, b"\x80\x02](" + MEGABYTE + b"h\x00h\x01R" * 9 + b"e."),
         r"byte strings in an encoding other than latin1, or too many",
     ),
-    "a filled dict": (
+    "an OrderedDict with entries": (
         lambda path: forge(path, Call(OrderedDict, ([("a", 1)],))),
         r"damaged, or not a checkpoint",
     ),
-    "a key whose hash takes for ever": (
+    "a key that takes exponential time to hash": (
         lambda path: forge(path, b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."),
         r"keys other than text and integers",
     ),
-    "lists without end": (lambda path: forge(path, {"w": itself()}), rf"values nested more than {MAX_DEPTH} deep"),
-    "a billion laughs": (lambda path: forge(path, {"w": nested(40, 2)}), r"more than 1,000,000 values"),
-    "deep lists": (
+    "a list that contains itself": (
+        lambda path: forge(path, {"w": recursive_list()}),
+        rf"values nested more than {MAX_DEPTH} deep",
+    ),
+    "exponentially many values": (lambda path: forge(path, {"w": nested(40, 2)}), r"more than 1,000,000 values"),
+    "deeply nested lists": (
         lambda path: forge(path, b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."),
         rf"values nested more than {MAX_DEPTH} deep",
     ),
     "too much text": (lambda path: forge(path, "x" * 5_000_000), r"5,000,0\d\d bytes of plain values"),
     "an unknown opcode": (lambda path: forge(path, b"\x80\x02\x8f."), r"damaged, or not a checkpoint"),
-    "a memo at a huge place": (
+    "a huge memo index": (
         lambda path: forge(path, {"w": 1}) and forge(path, b"\x80\x02Nr\xff\xff\xff\xff."),
         r"'fashion_mlp' is missing",
     ),
-    "a compressed bomb": (
+    "a compressed storage": (
         lambda path: forge(path, {"w": weights(1)}, {"0": bytes(10_000_000)}, zipfile.ZIP_DEFLATED),
         r"compressed entries",
     ),
-    "torch's format before zip": (
+    "the legacy format of torch": (
         lambda path: torch.save({"w": torch.ones(1)}, path, _use_new_zipfile_serialization=False),
         r"not written by torch.save",
     ),
-    "bytes after the end": (
+    "bytes after the archive": (
         lambda path: forge(path, {}) and path.write_bytes(path.read_bytes() + bytes(30)),
         r"not written by torch.save",
     ),
 }
 
 
-@pytest.mark.parametrize("forged", FORGED)
-def test_a_forged_checkpoint_is_refused(tmp_path: Path, forged: str) -> None:
-    write, complaint = FORGED[forged]
+@pytest.mark.parametrize("kind", FORGED)
+def test_forged_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
+    write, message = FORGED[kind]
     write(tmp_path / "x.ckpt")
-    with pytest.raises(UserError, match=complaint) as told:
+    with pytest.raises(UserError, match=message) as caught:
         read_checkpoint(tmp_path / "x.ckpt")
-    assert str(told.value).startswith(f"{tmp_path / 'x.ckpt'}: ")
-    assert len(str(told.value).splitlines()) == 1
+    assert str(caught.value).startswith(f"{tmp_path / 'x.ckpt'}: ")
+    assert len(str(caught.value).splitlines()) == 1
 
 
-def directory(path: Path, offset: int, size: int, value: int) -> None:
-    """Change a number in the directory's entry of the first storage, which begins 46 bytes before its name."""
+def change_central_directory(path: Path, offset: int, size: int, value: int) -> None:
+    """Change a number in the entry of the first storage, which starts 46 bytes before its name."""
     content = bytearray(path.read_bytes())
     name = b"archive/data/0"
     start = content.rindex(name) - 46 + offset
@@ -154,39 +155,42 @@ def directory(path: Path, offset: int, size: int, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size", "value", "complaint"),
+    ("offset", "size", "value", "message"),
     [
-        (20, 4, 2**31, r"compressed"),  # its size
-        (24, 4, 2**31, r"compressed"),  # its size, unpacked
-        (10, 2, 8, r"compressed"),  # how
-        (42, 4, 2**31, r"damaged"),  # where it lies
+        (20, 4, 2**31, r"compressed"),
+        (24, 4, 2**31, r"compressed"),
+        (10, 2, 8, r"compressed"),
+        (42, 4, 2**31, r"damaged"),
     ],
+    ids=["compressed-size", "uncompressed-size", "compression-method", "offset-in-file"],
 )
-def test_a_directory_that_lies(tmp_path: Path, offset: int, size: int, value: int, complaint: str) -> None:
+def test_inconsistent_central_directory_is_refused(
+    tmp_path: Path, offset: int, size: int, value: int, message: str
+) -> None:
     path = forge(tmp_path / "x.ckpt", {"w": weights(4)}, FOUR)
-    directory(path, offset, size, value)
-    with pytest.raises(UserError, match=complaint):
+    change_central_directory(path, offset, size, value)
+    with pytest.raises(UserError, match=message):
         read_checkpoint(path)
 
 
-def test_parts_larger_than_the_whole(tmp_path: Path) -> None:
+def test_entries_larger_than_the_file_are_refused(tmp_path: Path) -> None:
     path = forge(tmp_path / "x.ckpt", {"w": weights(4)}, FOUR)
-    directory(path, 20, 4, 2**31)
-    directory(path, 24, 4, 2**31)
+    change_central_directory(path, 20, 4, 2**31)
+    change_central_directory(path, 24, 4, 2**31)
     with pytest.raises(UserError, match=r"entries larger than the file"):
         read_checkpoint(path)
 
 
-def test_names_that_differ_in_case_only(tmp_path: Path) -> None:
+def test_entry_names_that_differ_only_in_case_are_refused(tmp_path: Path) -> None:
     path = forge(tmp_path / "x.ckpt", {}, {"A": b"", "a": b""})
     with pytest.raises(UserError, match=r"several entries with the same name"):
         read_checkpoint(path)
 
 
-def test_a_second_directory(tmp_path: Path) -> None:
+def test_two_central_directories_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "x.ckpt")
     content = bytearray((tmp_path / "x.ckpt").read_bytes())
-    content[-34:-26] = (0).to_bytes(8, "little")  # where the 64-bit directory ends
+    content[-34:-26] = (0).to_bytes(8, "little")  # offset of the end of the 64-bit directory
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"two directories"):
         read_checkpoint(tmp_path / "x.ckpt")
@@ -198,16 +202,17 @@ def test_a_second_directory(tmp_path: Path) -> None:
         read_checkpoint(plain)
 
 
-def test_a_second_directory_behind_a_locator(tmp_path: Path) -> None:
+def test_two_central_directories_behind_a_locator_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "x.ckpt")
     content = bytearray((tmp_path / "x.ckpt").read_bytes())
-    content[-98:-94] = b"none"  # what begins the 64-bit directory's end: Python and torch take the 32-bit one instead
+    # Without the signature of the 64-bit directory, Python and torch read the 32-bit one.
+    content[-98:-94] = b"none"
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"two directories"):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_what_torch_saves_passes(tmp_path: Path) -> None:
+def test_any_file_of_torch_save_is_read(tmp_path: Path) -> None:
     shared = torch.ones(3, 2)
     content = {
         "tied": [shared, shared.T],
@@ -220,11 +225,11 @@ def test_what_torch_saves_passes(tmp_path: Path) -> None:
         "state_dict": nn.Linear(2, 3).state_dict(),
     }
     torch.save(content, tmp_path / "x.ckpt")
-    with pytest.raises(UserError, match=r"'fashion_mlp' is missing"):  # read, and found to be another's
+    with pytest.raises(UserError, match=r"'fashion_mlp' is missing"):  # after the whole file was read
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-GOOD: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "epoch": 0,
     "fashion_mlp": {
         "model": {
@@ -241,20 +246,20 @@ GOOD: dict[str, Any] = {
 
 
 def saved(path: Path, **changes: Any) -> Path:
-    """Save a small checkpoint in which metadata are changed: `model__num_classes=3`."""
-    metadata = {name: dict(value) if isinstance(value, dict) else value for name, value in GOOD["fashion_mlp"].items()}
+    """Save a small checkpoint with changed metadata: `model__num_classes=3`."""
+    metadata = {name: dict(value) if isinstance(value, dict) else value for name, value in VALID["fashion_mlp"].items()}
     for name, value in changes.items():
-        place, _, key = name.partition("__")
+        group, _, key = name.partition("__")
         if key:
-            metadata[place][key] = value
+            metadata[group][key] = value
         else:
-            metadata[place] = value
-    torch.save({**GOOD, "fashion_mlp": metadata}, path)
+            metadata[group] = value
+    torch.save({**VALID, "fashion_mlp": metadata}, path)
     return path
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "message"),
     [
         (
             {"model__hidden_sizes": [10**9, 10**9]},
@@ -274,19 +279,19 @@ def saved(path: Path, **changes: Any) -> Path:
     ],
     ids=str,
 )
-def test_metadata_that_ask_for_too_much(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
-    load_classifier(saved(tmp_path / "good.ckpt"))
-    with pytest.raises(UserError, match=complaint):
+def test_invalid_or_too_large_metadata_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    load_classifier(saved(tmp_path / "valid.ckpt"))
+    with pytest.raises(UserError, match=message):
         load_classifier(saved(tmp_path / "x.ckpt", **changes))
 
 
+# A layer of 400 MB.
 LARGE = {"_target_": "torch.nn.Linear", "in_features": 10**4, "out_features": 10**4}
-"""400 MB."""
 ON_CPU = {**LARGE, "device": "cpu"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "message"),
     [
         ({"model__mystery": ON_CPU}, r"refused: the configuration names a device"),
         ({"model__mystery": {"x": [ON_CPU]}}, r"names a device"),
@@ -304,8 +309,8 @@ ON_CPU = {**LARGE, "device": "cpu"}
     ],
     ids=str,
 )
-def test_nothing_large_is_built_that_the_file_does_not_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], complaint: str
+def test_modules_larger_than_the_weights_in_the_file_are_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
     allocated: list[torch.Size] = []
 
@@ -314,35 +319,35 @@ def test_nothing_large_is_built_that_the_file_does_not_hold(
             allocated.append(linear.weight.shape)
 
     monkeypatch.setattr(nn.Linear, "reset_parameters", reset_parameters)
-    load_classifier(saved(tmp_path / "good.ckpt"))
+    load_classifier(saved(tmp_path / "valid.ckpt"))
     assert allocated == [(2, 4)]
-    with pytest.raises(UserError, match=complaint):
+    with pytest.raises(UserError, match=message):
         load_classifier(saved(tmp_path / "x.ckpt", **changes))
     assert allocated == [(2, 4)]
 
 
 @pytest.mark.parametrize("name", ["LSTM", "Transformer", "TransformerEncoder"])
-def test_layers_that_repeat_themselves_are_not_built(name: str) -> None:
+def test_modules_with_a_number_of_layers_are_not_built(name: str) -> None:
     with pytest.raises(UserError, match=r"Expected a module class"):
         build_model({"_target_": f"torch.nn.{name}", "num_layers": 10**9})
 
 
 @pytest.mark.parametrize(("key", "value"), [("root", "elsewhere"), ("num_workers", 10**6), ("mirrors", ["http://x/"])])
-def test_a_checkpoint_does_not_say_what_is_written_and_started(
+def test_checkpoint_that_sets_paths_workers_or_mirrors_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str, value: object
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = saved(tmp_path / "x.ckpt", data__arguments={"train_size": 10, "test_size": 10, key: value})
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(path)])
-    assert f"refused, since it sets data.{key}" in str(ended.value)
+    assert f"refused, since it sets data.{key}" in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["x.ckpt"]
 
 
-def test_a_checkpoint_cuts_no_files_but_those_of_its_charts(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
+def test_checkpoint_truncates_only_log_files_of_its_run(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("precious")
     (tmp_path / "run").mkdir()
     logger = TensorBoardLogger(tmp_path / "run", name="", version="")
-    rewind_logs([logger], tmp_path, {"../victim": 0, str(victim): 0}, step=0)
-    assert victim.read_text() == "precious"
+    rewind_logs([logger], tmp_path, {"../other": 0, str(other): 0}, step=0)
+    assert other.read_text() == "precious"

@@ -1,4 +1,4 @@
-"""A checkpoint that training continues from has its whole state."""
+"""Tests of the checkpoint from which training starts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,17 +24,17 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.fixture
 def checkpoints(compose_small: Compose) -> Path:
-    """Return the folder of a run's checkpoints."""
+    """Return the directory with the checkpoints of a run."""
     cfg = compose_small("run", "logger=none", "test=false")
     train(cfg)
     return Path(cfg.run_dir) / "checkpoints"
 
 
-def test_an_incomplete_last_checkpoint_is_not_resumed_from(checkpoints: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = (checkpoints / "last.ckpt").read_bytes()
+def test_incomplete_last_checkpoint_is_not_resumed(checkpoints: Path, caplog: pytest.LogCaptureFixture) -> None:
+    complete = (checkpoints / "last.ckpt").read_bytes()
     for name, remove in INCOMPLETE.items():
         caplog.clear()
-        (checkpoints / "last.ckpt").write_bytes(whole)
+        (checkpoints / "last.ckpt").write_bytes(complete)
         assert find_resume_checkpoint(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
         content = torch.load(checkpoints / "last.ckpt", weights_only=True)
         remove(content)
@@ -46,10 +46,13 @@ def test_an_incomplete_last_checkpoint_is_not_resumed_from(checkpoints: Path, ca
         find_resume_checkpoint(checkpoints)
 
 
-def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compose, tmp_path: Path) -> None:
+def test_checkpoint_with_weights_alone_needs_ckpt_part_weights(
+    checkpoints: Path, compose_small: Compose, tmp_path: Path
+) -> None:
     content = torch.load(checkpoints / "best.ckpt", weights_only=True)
-    kept = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}  # save_weights_only
-    torch.save(kept, tmp_path / "weights.ckpt")
+    # As Lightning saves it with save_weights_only=True.
+    weights = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}
+    torch.save(weights, tmp_path / "weights.ckpt")
     with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_part=weights$"):
         load_initial_checkpoint(str(tmp_path / "weights.ckpt"), "all")
     cfg = compose_small("new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_part=weights", "test=false")

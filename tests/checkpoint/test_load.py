@@ -1,4 +1,4 @@
-"""A checkpoint is enough on its own, and harmless whoever wrote it."""
+"""Tests that a checkpoint alone restores a classifier, and that loading it executes nothing."""
 
 import os
 import pickle
@@ -13,12 +13,14 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 import fashion_mlp
 from fashion_mlp.checkpoint.load import build_model, load_classifier, read_checkpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
+from tests.checkpoint.forging import Call
 from tests.conftest import Compose
 
 
@@ -29,17 +31,17 @@ def checkpoint(compose_small: Compose) -> Path:
     return Path(cfg.run_dir) / "checkpoints" / "best.ckpt"
 
 
-def test_a_classifier_comes_back_from_the_file_alone(checkpoint: Path) -> None:
+def test_classifier_is_restored_from_its_checkpoint(checkpoint: Path) -> None:
     classifier = fashion_mlp.load_classifier(checkpoint)
     assert not classifier.training
     assert classifier.class_names[9] == "Ankle boot"
     content = torch.load(checkpoint, weights_only=True)
-    assert all(torch.equal(content["state_dict"][name], value) for name, value in classifier.state_dict().items())
+    assert_close(dict(classifier.state_dict()), content["state_dict"], rtol=0, atol=0)
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     assert torch.equal(classifier(images), classifier(images))  # no dropout
 
 
-def test_it_carries_what_it_is(checkpoint: Path) -> None:
+def test_checkpoint_contains_the_model_data_and_metrics(checkpoint: Path) -> None:
     metadata = torch.load(checkpoint, weights_only=True)["fashion_mlp"]
     assert metadata["model"]["hidden_sizes"] == [32]
     assert metadata["model"]["image_shape"] == [1, 28, 28]
@@ -48,24 +50,17 @@ def test_it_carries_what_it_is(checkpoint: Path) -> None:
     assert set(metadata["metrics"]) == {"train/loss", "train/acc", "val/loss", "val/acc"}
 
 
-class Attack:
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.system, (f"touch {self.trace}",)
-
-
 def test_pickled_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    trace, path = tmp_path / "executed", tmp_path / "attack.ckpt"
-    torch.save({"fashion_mlp": Attack(trace), "state_dict": {}}, path)
+    executed, path = tmp_path / "executed", tmp_path / "attack.ckpt"
+    attack = Call(os.system, (f"touch {executed}",))
+    torch.save({"fashion_mlp": attack, "state_dict": {}}, path)
     with pytest.raises(UserError, match=r"attack.ckpt: refused: pickled objects"):
         load_classifier(path)
     plain = tmp_path / "plain.pkl"
-    plain.write_bytes(pickle.dumps(Attack(trace)))
+    plain.write_bytes(pickle.dumps(attack))
     with pytest.raises(UserError, match=r"refused"):
         load_classifier(plain)
-    assert not trace.exists()
+    assert not executed.exists()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +83,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
-def test_only_networks_of_this_package_and_torch_are_built(target: object, nested: bool) -> None:
+def test_only_modules_of_this_package_and_torch_are_built(target: object, nested: bool) -> None:
     config: dict[str, Any] = {"_target_": target, "command": "true"}
     if nested:
         config = {"_target_": "torch.nn.Sequential", "_args_": [config]}
@@ -102,13 +97,13 @@ def test_interpolations_are_not_resolved(monkeypatch: pytest.MonkeyPatch) -> Non
         build_model({"_target_": "fashion_mlp.models.MLP", "activation": "${oc.env:SECRET}"})
 
 
-def test_torchs_own_layers_are_built() -> None:
+def test_modules_of_torch_are_built() -> None:
     model = build_model({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Flatten"}]})
     assert isinstance(model, torch.nn.Sequential)
 
 
-class Mine(nn.Module):
-    """A model of the reader's own: parts from its configuration, and a buffer that is not saved."""
+class CustomModel(nn.Module):
+    """A model with submodules from its configuration and a buffer that is not saved."""
 
     scale: Tensor
 
@@ -133,11 +128,11 @@ class Mine(nn.Module):
         return logits
 
 
-def test_a_model_of_ones_own_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mine, "__module__", "fashion_mlp.models.mine")
-    monkeypatch.setitem(sys.modules, "fashion_mlp.models.mine", sys.modules[__name__])
+def test_custom_model_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CustomModel, "__module__", "fashion_mlp.models.custom")
+    monkeypatch.setitem(sys.modules, "fashion_mlp.models.custom", sys.modules[__name__])
     config = {
-        "_target_": "fashion_mlp.models.mine.Mine",
+        "_target_": "fashion_mlp.models.custom.CustomModel",
         "body": {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Conv2d", "_args_": [1, 1, 1]}]},
         "norm": {"_target_": "torch.nn.LayerNorm", "_partial_": True, "eps": 0.1},
         "widths": {"hidden": [3]},
@@ -154,23 +149,23 @@ def test_a_model_of_ones_own_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.equal(loaded(images), model(images))
 
 
-def test_a_configuration_that_names_no_class_is_refused() -> None:
+def test_model_configuration_without_a_target_is_refused() -> None:
     with pytest.raises(UserError, match=r"does not describe a network"):
         build_model({"hidden_sizes": [3]})
 
 
-def test_files_that_are_no_checkpoints_are_named(tmp_path: Path, checkpoint: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     (tmp_path / "empty.ckpt").write_bytes(b"")
-    (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
+    (tmp_path / "truncated.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
-    for name in ("text.ckpt", "empty.ckpt", "cut.ckpt", "other.ckpt", "absent.ckpt", "."):
+    for name in ("text.ckpt", "empty.ckpt", "truncated.ckpt", "other.ckpt", "absent.ckpt", "."):
         with pytest.raises(UserError) as caught:
             read_checkpoint(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_weights_that_do_not_fit_are_named(checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_that_do_not_match_the_configuration_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["fashion_mlp"]["model"]["hidden_sizes"] = [33]
     torch.save(content, tmp_path / "changed.ckpt")
@@ -182,6 +177,6 @@ def test_weights_that_do_not_fit_are_named(checkpoint: Path, tmp_path: Path) -> 
         load_classifier(tmp_path / "changed.ckpt")
 
 
-def test_the_package_offers_nothing_else_by_accident() -> None:
+def test_unknown_attribute_of_the_package_raises() -> None:
     with pytest.raises(AttributeError, match=r"no_such_name"):
         fashion_mlp.no_such_name  # noqa: B018

@@ -1,4 +1,4 @@
-"""Ensembles of checkpoints."""
+"""Tests of ensembles of checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +23,9 @@ Save = Callable[..., Path]
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Return a function that writes a checkpoint of its own weights, with some of its metadata changed."""
+    """Return a function that saves a checkpoint with random weights and changed metadata."""
 
-    def saved(name: str, **changes: Any) -> Path:
+    def save_checkpoint(name: str, **changes: Any) -> Path:
         path = tmp_path / f"{name}.ckpt"
         weights = {
             f"model.{key}": value for key, value in MLP([], image_shape=(1, 4, 6), num_classes=2).state_dict().items()
@@ -33,23 +33,23 @@ def save(tmp_path: Path) -> Save:
         torch.save({"state_dict": weights, METADATA_KEY: {**METADATA, **changes}, "epoch": 0}, path)
         return path
 
-    return saved
+    return save_checkpoint
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_an_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
+def test_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
     members = load_members([save("a"), save("b")], tta=tta)
     images = torch.randint(0, 256, (5, 1, 4, 6), dtype=torch.uint8)
-    alone = [member.predict(images).probabilities for member in members]
-    together = make_ensemble(members)
-    assert torch.allclose(together.predict(images).probabilities, torch.stack(alone).mean(0), atol=1e-6)
-    assert not together.training
-    assert together.metadata == METADATA
+    probabilities = [member.predict(images).probabilities for member in members]
+    ensemble = make_ensemble(members)
+    assert torch.allclose(ensemble.predict(images).probabilities, torch.stack(probabilities).mean(0), atol=1e-6)
+    assert not ensemble.training
+    assert ensemble.metadata == METADATA
     assert make_ensemble(members[:1]) is members[0]
-    assert torch.allclose(alone[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
+    assert torch.allclose(probabilities[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 
-def test_tta_uses_the_augmentation_of_the_training(save: Save) -> None:
+def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
     shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
     (member,) = load_members([shifted], tta=True)
     assert isinstance(member.model, TTA)
@@ -59,7 +59,7 @@ def test_tta_uses_the_augmentation_of_the_training(save: Save) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "difference"),
     [
         ({"class_names": ["sock", "hat"]}, "list of classes"),
         ({"model": METADATA["model"] | {"image_shape": [1, 6, 4]}}, "image shape"),  # type: ignore[operator]
@@ -67,26 +67,27 @@ def test_tta_uses_the_augmentation_of_the_training(save: Save) -> None:
         ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data set"),  # type: ignore[operator]
     ],
 )
-def test_checkpoints_of_other_data_are_refused(save: Save, changes: dict[str, Any], what: str) -> None:
+def test_checkpoints_of_different_data_are_refused(save: Save, changes: dict[str, Any], difference: str) -> None:
     paths = [save("a"), save("b"), save("c", **changes)]
-    with pytest.raises(UserError, match=rf"c\.ckpt: its {what} differs from that of .*a\.ckpt"):
+    with pytest.raises(UserError, match=rf"c\.ckpt: its {difference} differs from that of .*a\.ckpt"):
         load_members(paths)
 
 
-def test_the_size_of_the_validation_split_may_differ(save: Save) -> None:
+def test_size_of_the_validation_split_may_differ(save: Save) -> None:
     data = METADATA["data"] | {"arguments": {"seed": 0, "val_size": 0}}  # type: ignore[operator]
     assert len(load_members([save("a"), save("b", data=data)])) == 2
 
 
-def test_the_split_of_custom_images_may_differ_if_the_test_images_are_separate(save: Save) -> None:
-    def saved(name: str, **arguments: Any) -> Path:
+def test_split_of_custom_images_may_differ_if_the_test_images_are_separate(save: Save) -> None:
+    def save_trained_on(name: str, **arguments: Any) -> Path:
         return save(name, data={"name": "images", "option": "image_folder", "arguments": arguments})
 
-    first = saved("a", img_dir="own/train", test_img_dir="own/test", split_seed=0, test_size=0.2)
-    second = saved("b", img_dir="own/train", test_img_dir="own/test", split_seed=1, test_size=0.3)
+    first = save_trained_on("a", img_dir="images/train", test_img_dir="images/test", split_seed=0, test_size=0.2)
+    second = save_trained_on("b", img_dir="images/train", test_img_dir="images/test", split_seed=1, test_size=0.3)
     assert len(load_members([first, second])) == 2
     first, second = (
-        saved(name, img_dir="own", test_img_dir=None, split_seed=seed) for name, seed in (("c", 0), ("d", 1))
+        save_trained_on(name, img_dir="images", test_img_dir=None, split_seed=seed)
+        for name, seed in (("c", 0), ("d", 1))
     )
     with pytest.raises(UserError, match=r"d\.ckpt: its data\.split_seed differs from that of .*c\.ckpt"):
         load_members([first, second])

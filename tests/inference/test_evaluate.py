@@ -1,4 +1,4 @@
-"""Metrics against values that were computed by hand."""
+"""Tests of the metrics of an evaluation."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05
 OUTPUT = EvalOutput(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
 
 
-def test_the_summary() -> None:
+def test_metrics_equal_values_from_their_definitions() -> None:
     metrics = compute_metrics(OUTPUT, NAMES)
     assert (metrics["accuracy"], metrics["accuracy_standard_error"], metrics["images"]) == (0.5, 0.25, 4)
     truths = torch.tensor([0.8, 0.6, 0.05, 0.3])
@@ -30,19 +30,19 @@ def test_the_summary() -> None:
         {"true": "hat", "predicted": "sock", "count": 1},
         {"true": "sock", "predicted": "glove", "count": 1},
     ]
-    # Four images in four bins: the mean of |accuracy - confidence|.
+    # Each of the four images is in another bin: the mean of |accuracy - confidence|.
     assert metrics["calibration_error"] == pytest.approx((0.2 + 0.4 + 0.9 + 0.5) / 4)
 
 
 def test_metrics_of_an_ensemble_use_mean_probabilities() -> None:
     others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
-    # A constant that is added to all logits does not matter.
+    # Adding a constant to all logits changes nothing.
     output = average([OUTPUT, EvalOutput(others.log() - 7, OUTPUT.labels)])
     metrics = compute_metrics(output, NAMES)
-    assert metrics["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
+    assert metrics["accuracy"] == 0.75  # the third is wrong: 0.5 for sock, 0.45 for hat
     truths = torch.tensor([0.7, 0.5, 0.45, 0.5])
     assert metrics["loss"] == pytest.approx(-truths.log().mean().item())
-    # In two bins, of 0.7 alone and of 0.5 three times, two of which are right.
+    # Two bins: one image with confidence 0.7, and three with 0.5, of which two are right.
     assert metrics["calibration_error"] == pytest.approx((0.3 + abs(2 - 1.5)) / 4, abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Photographs in the form of Fashion-MNIST."""
+"""Tests of the conversion of photographs to images like those of Fashion-MNIST."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from fashion_mlp.inference.photo import as_fashion_mnist
 
 
 def garment(height: int = 28, width: int = 16) -> Tensor:
-    """Return a grey shape with a lighter belt, light on black, placed as in the dataset."""
+    """Return a grey rectangle with a lighter belt on black, placed as in the data set."""
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     top, left = (28 - height + 1) // 2, (28 - width + 1) // 2
     image[:, top : top + height, left : left + width] = 120
@@ -22,11 +22,11 @@ def garment(height: int = 28, width: int = 16) -> Tensor:
     return image
 
 
-def enlarged(image: Tensor, side: int, *, black_on_white: bool, kind: str) -> Tensor:
+def enlarge(image: Tensor, side: int, *, black_on_white: bool, kind: str) -> Tensor:
     pixels = image[0].numpy()
-    picture = Image.fromarray(255 - pixels if black_on_white else pixels).resize((side, side), Image.Resampling.BICUBIC)
+    photograph = Image.fromarray(255 - pixels if black_on_white else pixels)
     buffer = BytesIO()
-    picture.save(buffer, kind)
+    photograph.resize((side, side), Image.Resampling.BICUBIC).save(buffer, kind)
     return read_picture(buffer.getvalue(), "gray")
 
 
@@ -34,7 +34,7 @@ def difference(first: Tensor, second: Tensor) -> float:
     return float((first.float() - second.float()).abs().mean())
 
 
-def test_images_of_the_dataset_are_unchanged() -> None:
+def test_images_of_the_data_set_are_unchanged() -> None:
     for image in torch.from_numpy(draw_garments(20, seed=0)[0]):
         assert torch.equal(as_fashion_mnist(image.unsqueeze(0)), image.unsqueeze(0))
 
@@ -42,41 +42,41 @@ def test_images_of_the_dataset_are_unchanged() -> None:
 @pytest.mark.parametrize("black_on_white", [False, True])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(28, 16), (28, 17), (15, 28), (12, 28)])
-def test_an_enlarged_image_is_restored(black_on_white: bool, kind: str, size: tuple[int, int]) -> None:
+def test_enlarged_image_is_restored(black_on_white: bool, kind: str, size: tuple[int, int]) -> None:
     image = garment(*size)
-    back = as_fashion_mnist(enlarged(image, 400, black_on_white=black_on_white, kind=kind))
-    assert (back.shape, back.dtype) == ((1, 28, 28), torch.uint8)
-    assert difference(back, image) < 5
-    assert difference(back, image.roll((1, 1), (1, 2))) > 2 * difference(back, image)
+    converted = as_fashion_mnist(enlarge(image, 400, black_on_white=black_on_white, kind=kind))
+    assert (converted.shape, converted.dtype) == ((1, 28, 28), torch.uint8)
+    assert difference(converted, image) < 5
+    assert difference(converted, image.roll((1, 1), (1, 2))) > 2 * difference(converted, image)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (300, 10), (200, 200)])
 def test_position_in_the_photograph_does_not_matter(place: tuple[int, int]) -> None:
     image = garment()
     photograph = torch.full((1, 900, 700), 240, dtype=torch.uint8)
-    enlargement = enlarged(image, 400, black_on_white=True, kind="PNG")
+    enlargement = enlarge(image, 400, black_on_white=True, kind="PNG")
     photograph[:, place[0] : place[0] + 400, place[1] : place[1] + 400] = (enlargement.float() * 240 / 255).byte()
-    back = as_fashion_mnist(photograph)
-    assert difference(back, image) < 12
-    assert back[0, 13, 14] > 200
-    assert back[0, :, 0].max() < 20
+    converted = as_fashion_mnist(photograph)
+    assert difference(converted, image) < 12
+    assert converted[0, 13, 14] > 200
+    assert converted[0, :, 0].max() < 20
 
 
-def test_a_wide_object_fills_the_width_and_is_centred() -> None:
+def test_wide_object_fills_the_width_and_is_centred() -> None:
     photograph = torch.full((1, 300, 500), 255, dtype=torch.uint8)
     photograph[:, 40:140, 100:300] = 50
-    back = as_fashion_mnist(photograph)[0]
-    assert (back.max(0).values > 100).all()
-    rows = (back.max(1).values > 100).nonzero().flatten()
+    converted = as_fashion_mnist(photograph)[0]
+    assert (converted.max(0).values > 100).all()
+    rows = (converted.max(1).values > 100).nonzero().flatten()
     assert (int(rows[0]), int(rows[-1])) == (7, 20)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (1, 1), (3, 1000), (700, 500)])
 @pytest.mark.parametrize("level", [0, 40, 128, 255])
-def test_an_empty_photograph_becomes_black(shape: tuple[int, int], level: int) -> None:
-    back = as_fashion_mnist(torch.full((1, *shape), level, dtype=torch.uint8))
-    assert back.shape == (1, 28, 28)
-    assert back.max() <= (level if shape == (28, 28) and level < 64 else 0)
+def test_empty_photograph_becomes_black(shape: tuple[int, int], level: int) -> None:
+    converted = as_fashion_mnist(torch.full((1, *shape), level, dtype=torch.uint8))
+    assert converted.shape == (1, 28, 28)
+    assert converted.max() <= (level if shape == (28, 28) and level < 64 else 0)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,4 +1,4 @@
-"""What the pictures show: that they look well was seen by eye."""
+"""Tests of the content of figures."""
 
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from fashion_mlp.reporting import figures
 
 
-def test_predictions_name_both_classes_and_mark_mistakes() -> None:
+def test_titles_of_predictions_name_both_classes_and_mark_mistakes() -> None:
     images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     probabilities = torch.tensor([[0.9, 0.1], [0.25, 0.75], [0.6, 0.4]])
     figure = figures.predictions(images, probabilities, torch.tensor([0, 0, 0]), ("hat", "sock"))
@@ -20,18 +20,18 @@ def test_predictions_name_both_classes_and_mark_mistakes() -> None:
     assert [title.get_color() for title in titles] == [figures.RIGHT, figures.WRONG, figures.RIGHT]
 
 
-def test_a_grid_has_a_place_for_each_image_in_grey_or_colour() -> None:
+def test_image_grid_places_each_grey_or_colour_image_in_a_cell() -> None:
     for channels in (1, 3):
         images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
         figure = figures.image_grid(images, list("abcde"), columns=3)
         (axes,) = figure.axes
         assert [text.get_text() for text in axes.texts] == list("abcde")
-        places = [image.get_extent() for image in axes.get_images()]
-        assert len({(left, bottom) for left, _, bottom, _ in places}) == 5
-        assert {round(right - left, 6) for left, right, _, _ in places} == {1.3}
+        cells = [image.get_extent() for image in axes.get_images()]
+        assert len({(left, bottom) for left, _, bottom, _ in cells}) == 5
+        assert {round(right - left, 6) for left, right, _, _ in cells} == {1.3}
 
 
-def test_the_confusion_matrix_shows_its_counts() -> None:
+def test_confusion_matrix_shows_its_counts() -> None:
     figure = figures.confusion_matrix(torch.tensor([[5, 1], [0, 7]]), ("hat", "sock"))
     axis = figure.axes[0]
     assert [text.get_text() for text in axis.texts] == ["5", "1", "7"]
@@ -39,7 +39,7 @@ def test_the_confusion_matrix_shows_its_counts() -> None:
 
 
 @pytest.mark.parametrize("count", [25, 26, 300, figures.MAX_MATRIX_CLASSES])
-def test_the_confusion_matrix_of_many_classes_is_no_larger(count: int) -> None:
+def test_size_of_the_confusion_matrix_is_limited(count: int) -> None:
     figure = figures.confusion_matrix(
         torch.eye(count, dtype=torch.int64), [f"class {number}" for number in range(count)]
     )
@@ -53,7 +53,7 @@ def test_the_confusion_matrix_of_many_classes_is_no_larger(count: int) -> None:
         assert max(image.size) <= 1100
 
 
-def test_names_may_hold_anything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_names_may_contain_any_characters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = ["$x$", r"$\foo$", "line\nbreak", "long " * 50, "\x07\udc80", "\u4e2d\u6587\u7c7b\u540d", "%s {}"]
     matrix = figures.confusion_matrix(torch.eye(7, dtype=torch.int64), names)
     labels = [label.get_text() for label in matrix.axes[0].get_xticklabels()]
@@ -65,23 +65,23 @@ def test_names_may_hold_anything(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert not caplog.messages
 
 
-def test_large_images_are_reduced_to_what_can_be_seen() -> None:
+def test_large_images_are_reduced() -> None:
     images = torch.randint(0, 256, (2, 3, 300, 600), dtype=torch.uint8)
     (axes,) = figures.image_grid(images, ["a", "b"]).axes
     assert [np.asarray(image.get_array()).shape for image in axes.get_images()] == [(128, 256, 3)] * 2
     assert figures.thumbnails(images, 600) is images
 
 
-def test_a_figure_is_saved_wholly_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_keeps_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = figures.image_grid(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), ["a"])
     figures.save(figure, tmp_path / "x.png")
     before = (tmp_path / "x.png").read_bytes()
 
-    def interrupted(file: BytesIO, **options: object) -> None:
-        file.write(b"half")
+    def fail(file: BytesIO, **options: object) -> None:
+        file.write(b"partial")
         raise MemoryError
 
-    monkeypatch.setattr(figure, "savefig", interrupted)
+    monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(MemoryError):
         figures.save(figure, tmp_path / "x.png")
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
@@ -97,7 +97,7 @@ def test_reliability_diagram_has_a_point_and_a_bar_per_bin() -> None:
     assert [bar.get_height() for bar in lower.containers[0]] == [0, 5, 20]
 
 
-def test_a_curve_has_points_where_there_was_a_validation() -> None:
+def test_validation_curve_has_points_of_validated_epochs_only() -> None:
     history: dict[str, list[float | None]] = {
         "train/loss": [4.0, 3.0, 2.0, 1.0],
         "val/loss": [None, 3.5, None, 2.5],
@@ -105,6 +105,6 @@ def test_a_curve_has_points_where_there_was_a_validation() -> None:
     }
     figure = figures.curves([1, 2, 3, 4], history)
     loss, accuracy = figure.axes
-    places = [np.asarray(line.get_xydata()).tolist() for line in loss.lines]
-    assert places == [[[1, 4], [2, 3], [3, 2], [4, 1]], [[2, 3.5], [4, 2.5]]]
+    points = [np.asarray(line.get_xydata()).tolist() for line in loss.lines]
+    assert points == [[[1, 4], [2, 3], [3, 2], [4, 1]], [[2, 3.5], [4, 2.5]]]
     assert [line.get_label() for line in accuracy.lines] == ["training"]

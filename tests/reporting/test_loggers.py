@@ -1,4 +1,4 @@
-"""Loggers of others, offline."""
+"""Tests of third-party loggers, offline."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.conftest import Compose
 
 
 @pytest.mark.slow
-def test_weights_and_biases_offline_a_run_of_its_own_for_each_job(compose_small: Compose) -> None:
+def test_each_run_in_a_process_has_its_own_wandb_run(compose_small: Compose) -> None:
     pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
     for name in ("first", "second"):
         cfg = compose_small(name, "logger=wandb", "logger.wandb.offline=true", "trainer.max_epochs=1")
@@ -20,7 +20,7 @@ def test_weights_and_biases_offline_a_run_of_its_own_for_each_job(compose_small:
         assert next(run.glob("*.wandb")).stat().st_size > 0
 
 
-def test_a_logger_that_is_not_installed(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logger_that_is_not_installed_is_reported(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", RequirementCache("mlflow>=999"))
     with pytest.raises(UserError, match=r"^logger\.mlflow: .*pip install.*mlflow"):
         train(compose_small("run", "logger=mlflow"))
