@@ -46,7 +46,7 @@ def test_incomplete_last_checkpoint_is_not_resumed(checkpoints: Path, caplog: py
         find_resume_checkpoint(checkpoints)
 
 
-def test_checkpoint_with_weights_alone_needs_ckpt_part_weights(
+def test_checkpoint_without_training_state_gives_only_weights(
     checkpoints: Path, compose_small: Compose, tmp_path: Path
 ) -> None:
     content = torch.load(checkpoints / "best.ckpt", weights_only=True)
