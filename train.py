@@ -33,6 +33,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.command_line import flags_first, without_outputs
 from fashion_mlp.config.compose import explain_composition
+from fashion_mlp.config.records import typed_overrides
 from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.runtime.console import exit_on_closed_stdout
 from fashion_mlp.runtime.errors import exit_on_user_error
@@ -40,7 +41,7 @@ from fashion_mlp.runtime.imports import importing_torch
 from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
 from fashion_mlp.runtime.run_directory import removed_unless_started
 from fashion_mlp.runtime.signals import exit_on_signal
-from fashion_mlp.sweep import run_job, typed_overrides
+from fashion_mlp.sweep.job import run_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
