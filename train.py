@@ -37,7 +37,7 @@ from fashion_mlp.config.records import typed_overrides
 from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.runtime.console import exit_on_closed_stdout
 from fashion_mlp.runtime.errors import exit_on_user_error
-from fashion_mlp.runtime.imports import importing_torch
+from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
 from fashion_mlp.runtime.run_directory import removed_unless_started
 from fashion_mlp.runtime.signals import exit_on_signal

@@ -38,11 +38,11 @@ from fashion_mlp.dry_run import dry_run
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.reporting import summary
 from fashion_mlp.reporting.tensorboard import SAMPLES, ended, recorded
-from fashion_mlp.runtime import oom, ranks, run_directory
+from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.atomic import remove_partial
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.failures import explain_oom, explain_os_errors, is_oom_error, oom_hint
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ def train(
     cfg = _with_absolute_paths(cfg)
     cfg.run_dir = str(run_dir)
     stop = GracefulStop()
-    explain_oom = oom.explain_oom(oom.oom_hint(cfg))
-    with stop.listening(), explain_os_errors(run_dir, stop), explain_oom, run_directory.removed_unless_started():
+    oom_explained = explain_oom(oom_hint(cfg))
+    with stop.install(), explain_os_errors(run_dir, stop), oom_explained, run_directory.removed_unless_started():
         if ranks.is_rank_zero() and not resumed:
             run_directory.create(run_dir)
         with run_directory.lock(run_dir) if ranks.is_rank_zero() else nullcontext():
@@ -274,7 +274,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
         return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if cause is not None and (isinstance(cause, UserError) or oom.is_oom_error(cause)):
+        if cause is not None and (isinstance(cause, UserError) or is_oom_error(cause)):
             raise cause from None
         raise UserError(f"{key}: {cause or error}") from error
     except OmegaConfBaseException as error:

@@ -292,7 +292,7 @@ def test_a_run_that_waits_for_another_machine_can_be_ended(tmp_path: Path, data_
 def test_signals_end_a_process_that_waits_for_others() -> None:
     stop = GracefulStop()
     before = signal.getsignal(signal.SIGTERM)
-    with stop.listening():
+    with stop.install():
         stop.use_default_handlers()
         assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
         stop.reinstall()

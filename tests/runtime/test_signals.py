@@ -57,8 +57,8 @@ def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None
     assert "Warning" not in text
 
 
-RUN = r"interrupted after step \d+; go on with: python train.py resume=a"
-SWEEP = "the sweep was interrupted; resume it with: python train.py resume_sweep=s"
+RUN = r"interrupted after step \d+; resume with: python train.py resume=a"
+SWEEP = "the sweep was interrupted; resume with: python train.py resume_sweep=s"
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ SWEEP = "the sweep was interrupted; resume it with: python train.py resume_sweep
         (["hydra.run.dir=a", "data.num_workers=2"], "epoch 1/1000   train", RUN),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/1000   train", rf"interrupted after step \d+\r\n{SWEEP}"),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "sweep     s\r\n", SWEEP),  # while Hydra composes the first job
-        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", r"interrupted; go on with: python train.py .*=s"),
+        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", r"interrupted; resume with: python train.py .*=s"),
     ],
     ids=["run", "workers", "sweep", "sweep that starts", "search"],
 )
@@ -108,7 +108,11 @@ def test_the_handler_of_ctrl_c_calls_hooks_and_raises_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "read_until", "message"),
     [
-        (["hydra.run.dir=a"], "epoch 2/", "the reader of the output has ended; go on with: python train.py resume=a\n"),
+        (
+            ["hydra.run.dir=a"],
+            "epoch 2/",
+            "the reader of the output has ended; resume with: python train.py resume=a\n",
+        ),
         (["hydra.run.dir=a"], "", "the reader of the output has ended\n"),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/", f"the reader of the output has ended\n{SWEEP}\n"),
         (["--help"], "", ""),

@@ -17,7 +17,7 @@ from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
 from fashion_mlp.reporting.loggers import log_picture
 from fashion_mlp.runtime.atomic import replacing
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class EvaluationFigures(FinalFigures):

@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 from fashion_mlp.callbacks.final_figures import FinalFigures
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.reporting import figures
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class LearningCurves(FinalFigures):

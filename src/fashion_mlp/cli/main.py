@@ -22,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported here, so that --help and a mistyped option answer at once.
     with exit_at_once():
         from fashion_mlp.runtime.errors import exit_on_user_error
-        from fashion_mlp.runtime.imports import importing_torch
-        from fashion_mlp.runtime.oom import explain_oom
+        from fashion_mlp.runtime.failures import explain_oom, importing_torch
         from fashion_mlp.runtime.workers import explain_worker_deaths
     with exit_on_user_error(), explain_worker_deaths(), explain_oom(arguments.remedy):
         with importing_torch():

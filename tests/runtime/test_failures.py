@@ -9,7 +9,7 @@ import pytest
 
 from fashion_mlp.cli.common import writable
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.failures import explain_os_errors
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 from fashion_mlp.runtime.workers import explain_worker_deaths
 
@@ -18,7 +18,7 @@ GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/even
 
 
 def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
-    told = r"^/gone/events.out.tfevents: No such file or directory; put the folder back$"
+    told = r"^/gone/events.out.tfevents: No such file or directory$"
     with pytest.raises(UserError, match=told), explain_os_errors(tmp_path, GracefulStop()):
         raise GONE
     told = r"x: cannot be written \(No such file or directory\)$"
@@ -38,7 +38,7 @@ DEATHS = {
 def test_the_death_of_a_process_is_told_with_the_way_on(tmp_path: Path, message: str) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    told = DEATHS[message].format(hint=rf"; go on with: python train.py resume={tmp_path}")
+    told = DEATHS[message].format(hint=rf"; resume with: python train.py resume={tmp_path}")
     with pytest.raises(UserError, match=f"^{told}$"), explain_os_errors(tmp_path, GracefulStop()):
         raise RuntimeError(message)
 
@@ -59,7 +59,7 @@ def test_a_signal_to_all_processes_is_an_interruption(tmp_path: Path) -> None:
         with pytest.raises(Interrupted) as caught, explain_os_errors(tmp_path, stop):
             raise error
         assert caught.value.code == 143
-    with pytest.raises(UserError, match="free some space"), explain_os_errors(tmp_path, stop):
+    with pytest.raises(UserError, match="No space left on device"), explain_os_errors(tmp_path, stop):
         raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
 
 
