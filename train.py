@@ -35,7 +35,6 @@ from fashion_mlp.config.command_line import flags_first, without_outputs
 from fashion_mlp.config.compose import explain_composition
 from fashion_mlp.config.records import typed_overrides
 from fashion_mlp.config.resume import expand_resume, record, resume
-from fashion_mlp.runtime.console import exit_on_closed_stdout
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
@@ -66,7 +65,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 if __name__ == "__main__":
     end_with_launcher()
-    with exit_on_closed_stdout(), exit_on_user_error(), removed_unless_started():
+    with exit_on_user_error(), removed_unless_started():
         signal.signal(signal.SIGINT, exit_on_signal)
         argv = flags_first(expand_resume(sys.argv[1:]))
         sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)

@@ -5,8 +5,6 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
 
@@ -61,17 +59,6 @@ class ConsoleHandler(logging.Handler):
 def discard_stdout() -> None:
     """Discard all further output, because its reader, such as `head`, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def exit_on_closed_stdout() -> Iterator[None]:
-    """End the process with the exit status of SIGPIPE if the reader of the output has ended."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_stdout()
-        sys.exit(128 + SIGPIPE)
 
 
 def set_log_prefix(prefix: str) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp.runtime import ranks
-from fashion_mlp.runtime.console import printable
-from fashion_mlp.runtime.signals import Interrupted, erase_line
+from fashion_mlp.runtime.console import discard_stdout, printable
+from fashion_mlp.runtime.signals import SIGPIPE, Interrupted, erase_line
 
 # Lines of a message. Nobody reads more, and the others are printed once these are corrected.
 MAX_ERRORS = 5
@@ -42,15 +42,17 @@ def _in_one_line(text: str) -> str:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` or `Interrupted` into its message on stderr and an exit status.
+    """Turn a `UserError` or `Interrupted` into its message on stderr and an exit status, and a closed stdout into 141.
 
     Rank zero reports an error that all processes of a run have. Another rank stays silent, also if it only fails
     because rank zero has ended. `HYDRA_FULL_ERROR=1` prints the traceback.
     """
     try:
         yield
-    except BrokenPipeError:  # the reader of stdout has ended
-        raise
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
+        discard_stdout()
+        sys.exit(128 + SIGPIPE)
     except Exception as error:
         is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):

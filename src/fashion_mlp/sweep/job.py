@@ -85,8 +85,3 @@ def acquire_gpu(directory: Path, num_gpus: int) -> tuple[int, AbstractContextMan
             with suppress(Timeout):
                 return index, FileLock(directory / f".gpu-{index}.lock").acquire(blocking=False)
         time.sleep(POLL_SECONDS)
-
-
-def is_search(hydra_cfg: HydraConf) -> bool:
-    """Return whether the sweeper chooses its jobs one after the other, unlike Hydra's own."""
-    return bool(hydra_cfg.runtime.choices["hydra/sweeper"] != "basic")

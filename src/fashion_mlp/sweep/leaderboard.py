@@ -25,7 +25,6 @@ from fashion_mlp.config.resume import check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
-from fashion_mlp.sweep.job import is_search
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
-        if is_search(config.hydra):
+        if _is_search(config):
             return
         with exit_on_user_error():
             jobs = read_jobs(self.directory, _job_pattern(config))
@@ -67,7 +66,7 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
-        if is_search(config.hydra):
+        if _is_search(config):
             return
         EXIT_HOOKS.remove(self.print_resume_hint)
         jobs = read_jobs(self.directory, _job_pattern(config))
@@ -113,6 +112,11 @@ def explain_launcher_errors(config: DictConfig) -> None:
                 raise UserError(f"hydra/launcher={name}: {reason}") from error
 
     launcher.launch = launch
+
+
+def _is_search(config: DictConfig) -> bool:
+    """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
+    return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
 
 
 def _job_pattern(config: DictConfig) -> str:

@@ -20,7 +20,8 @@ from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.sweep.optuna import search, study  # noqa: E402
+from fashion_mlp.sweep.optuna import study  # noqa: E402
+from fashion_mlp.sweep.optuna.loop import search  # noqa: E402
 
 Result = float | BaseException
 

@@ -23,8 +23,8 @@ SEARCH = (
 )
 
 
-def trials(folder: Path) -> list[Any]:
-    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{folder}/study.db").trials
+def trials(directory: Path) -> list[Any]:
+    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{directory}/study.db").trials
     return [(trial.number, trial.state.name, trial.params, trial.value) for trial in stored]
 
 
@@ -47,10 +47,10 @@ def test_a_search_ends_with_the_command_of_its_best_run(
     assert [line.split()[0] for line in lines] == ["search", "resume", "trial", "trial", "trials", "best", "python"]
     accuracies = []
     for number in (0, 1):
-        folder = tmp_path / "sweep" / str(number)
-        assert "sweep=optuna" in (folder / ".hydra" / "overrides.yaml").read_text()
-        assert (folder / "train.log").stat().st_size > 0
-        metrics = json.loads((folder / "metrics.json").read_text())
+        directory = tmp_path / "sweep" / str(number)
+        assert "sweep=optuna" in (directory / ".hydra" / "overrides.yaml").read_text()
+        assert (directory / "train.log").stat().st_size > 0
+        metrics = json.loads((directory / "metrics.json").read_text())
         assert not [name for name in metrics if name.startswith("test/")]
         accuracies.append(metrics["val/acc"])
     assert [value for *_, value in trials(tmp_path / "sweep")] == accuracies
@@ -101,5 +101,5 @@ def test_without_optuna_the_extra_is_named(run_here: Run, tmp_path: Path, monkey
         monkeypatch.delitem(sys.modules, name)
     done = run_here(*SEARCH)
     assert done.returncode == 1
-    assert done.stderr == "error: sweep=optuna: needs Optuna: python -m pip install -e '.[sweep]'\n"
+    assert done.stderr == "error: sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'\n"
     assert not (tmp_path / "sweep").exists()

@@ -20,11 +20,7 @@ from fashion_mlp.runtime.errors import UserError
 # The names of the file, in the directory of the sweep, and of the study in the file.
 FILE = "study.db"
 STUDY = "fashion-mlp"
-PRUNERS: dict[str, Callable[[], BasePruner]] = {
-    "median": MedianPruner,
-    "hyperband": HyperbandPruner,
-    "none": NopPruner,
-}
+PRUNERS: dict[str, Callable[[], BasePruner]] = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
 
 
 class RepeatableSampler(TPESampler):
