@@ -38,7 +38,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_commands_escape_them_too(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_commands_escape_control_characters(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     Image.new("L", (28, 28)).save(tmp_path / f"good{RED}.png")
     (tmp_path / f"bad{RED}.png").write_text("no picture")
     (tmp_path / "undecodable\udcff.png").write_bytes((tmp_path / f"good{RED}.png").read_bytes())
