@@ -27,6 +27,7 @@ from fashion_mlp.config.check import find_problems
 from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.compose import directory_problems, initialize_hydra, raise_problems
 from fashion_mlp.config.explain import check_options, explain
+from fashion_mlp.runtime.signals import SIGNALS
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
 settings.register_profile(
@@ -168,7 +169,7 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr("sys.argv", list(argv))
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
-        sigint_handler = signal.getsignal(signal.SIGINT)
+        signal_handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
             runpy.run_path(argv[0], run_name="__main__")
             status = 0
@@ -177,7 +178,8 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
                 print(error.code, file=sys.stderr)  # noqa: T201, like the interpreter
             status = error.code if isinstance(error.code, int) else 1
         finally:  # restore what Hydra and train.py change for the whole process
-            signal.signal(signal.SIGINT, sigint_handler)
+            for signum, signal_handler in signal_handlers.items():
+                signal.signal(signum, signal_handler)
             for handler in set(logging.root.handlers) - set(handlers):
                 handler.close()
             logging.root.handlers[:] = handlers

@@ -28,7 +28,7 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.oom import is_oom_error
+from fashion_mlp.runtime.failures import is_oom_error
 from fashion_mlp.runtime.signals import GracefulStop
 
 # Keys of data modules whose values are paths.

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.oom import is_oom_error
+from fashion_mlp.runtime.failures import is_oom_error
 
 # Length of the run with which a schedule is tested.
 STEPS = 100

@@ -28,8 +28,7 @@ from fashion_mlp.reporting import summary
 from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.oom import explain_oom, oom_hint
-from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.failures import explain_oom, explain_run_failures, oom_hint
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ def _open_run(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> Iterator[Grac
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
     hint = oom_hint(cfg)
-    with stop.listening(), explain_os_errors(run_dir, stop), explain_oom(hint), run_directory.removed_unless_started():
+    with stop.install(), explain_run_failures(run_dir, stop), explain_oom(hint), run_directory.remove_unless_started():
         if not ranks.is_rank_zero():
             yield stop
             return

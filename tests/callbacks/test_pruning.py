@@ -5,19 +5,17 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
-from fashion_mlp.sweep.optuna.study import ATTEMPT, PRUNED, open_study  # noqa: E402
+from fashion_mlp.sweep.optuna.study import open_storage, open_study  # noqa: E402
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Any:
-    return open_study(f"sqlite:///{tmp_path}/study.db", "search", "median")
+    return open_study(open_storage(tmp_path), "median")
 
 
 def fill(study: Any, accuracy: float) -> None:
@@ -27,11 +25,11 @@ def fill(study: Any, accuracy: float) -> None:
         for epoch in range(1, 5):
             trial.report(accuracy, epoch)
         study.tell(trial, accuracy)
-    study.ask().set_user_attr(ATTEMPT, 1)
+    study.ask()
 
 
-def overrides(tmp_path: Path, pruner: str) -> list[str]:
-    pruning = f"storage:'sqlite:///{tmp_path}/study.db',study_name:search,number:5,pruner:{pruner}"
+def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
+    pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner}"
     return [
         f"+callbacks.pruning={{_target_:fashion_mlp.callbacks.pruning.Pruning,{pruning}}}",
         "trainer.max_epochs=4",
@@ -58,23 +56,21 @@ def test_run_ends_early_if_it_is_worse_than_earlier_trials(
     trial = study.trials[5]
     assert list(trial.intermediate_values) == list(range(1, epochs + 1))
     assert max(trial.intermediate_values.values()) == pytest.approx(objective)
-    assert trial.user_attrs.get(PRUNED, False) == (epochs == 1)
+    assert (trial.state.name, trial.value) == (
+        ("PRUNED", pytest.approx(objective)) if epochs == 1 else ("RUNNING", None)
+    )
 
 
-def test_epochs_of_a_killed_attempt_are_ignored(tmp_path: Path, study: Any) -> None:
-    fill(study, 0.5)
-    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
-    trial.find_trial()
-    trial.report(3, 0.9)
-    trial.report(1, 0.4)
-    assert trial.is_hopeless(1)
-    assert not trial.is_hopeless(3)
-
-
-def test_run_of_a_killed_search_ends_if_its_trial_runs_again(tmp_path: Path, study: Any) -> None:
-    fill(study, 0.5)
-    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
-    trial.find_trial()
-    study._storage.set_trial_user_attr(study.trials[5]._trial_id, ATTEMPT, 2)
-    with pytest.raises(UserError, match="another process has taken it up again"):
-        trial.report(1, 0.4)
+def test_resumed_trial_reports_only_epochs_after_the_interruption(
+    compose_small: Compose, tmp_path: Path, study: Any
+) -> None:
+    fill(study, 0.0)
+    study.tell(study.ask(), 0.5)
+    trial = study.ask()
+    trial.report(0.25, 1)
+    trial.report(0.5, 2)
+    cfg = compose_small("run", *overrides(tmp_path, "median", number=trial.number))
+    train(cfg)
+    values = study.trials[trial.number].intermediate_values
+    assert list(values) == [1, 2, 3, 4]
+    assert (values[1], values[2]) == (0.25, 0.5)

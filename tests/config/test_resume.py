@@ -84,7 +84,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
     with pytest.raises(Interrupted) as told:
         train(cfg)
     assert told.value.code == 143
-    assert told.value.message.endswith(f"go on with: python train.py resume={cfg.run_dir}")
+    assert told.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
     train(cfg, resumed=True)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
@@ -230,7 +230,7 @@ def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
         sigterm_at(15)
         done = run_here("hydra.run.dir=a", "steps_per_execution=2")
         assert done.returncode == 143
-        assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+        assert done.stderr == "interrupted after step 16; resume with: python train.py resume=a\n"
         shutil.move("a", runs)
     shutil.copytree(runs / "a", "a")
     return Path("a")
@@ -401,7 +401,7 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
         "import os, signal\n"
         "from fashion_mlp.runtime.signals import GracefulStop\n"
         "stop = GracefulStop()\n"
-        "with stop.listening():\n"
+        "with stop.install():\n"
         "    stop.is_deferred = True\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('still here', flush=True)\n"
@@ -582,7 +582,7 @@ def test_a_disk_that_is_full_keeps_the_state_before(
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"error: .*a/checkpoints/best.ckpt: File too large; raise the limit on the size of files; go on with: "
+        r"error: .*a/checkpoints/best.ckpt: File too large; resume with: "
         r"python train.py resume=a\n",
         done.stderr,
     )

@@ -16,8 +16,8 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
 from fashion_mlp.reporting.loggers import log_image
-from fashion_mlp.runtime.atomic import replacing
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.atomic import atomic_write
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class EvaluationFigures(RunEndCallback):
@@ -93,6 +93,6 @@ class EvaluationFigures(RunEndCallback):
             with warn_on_failure(f"{stage}/{name}"):
                 png = figures.png(draw())
                 if folder is not None:
-                    with replacing(folder / f"{name}.png") as file:
+                    with atomic_write(folder / f"{name}.png") as file:
                         file.write(png)
                 log_image(trainer.loggers, f"{stage}/{name}", png, trainer.global_step)

@@ -9,7 +9,7 @@ from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.reporting import figures
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class LearningCurves(RunEndCallback):

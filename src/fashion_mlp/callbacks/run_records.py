@@ -29,7 +29,7 @@ from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.schema import MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.reporting.loggers import get_file_writer
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 # Charts of the tab CUSTOM SCALARS, with the tags of each.
 LAYOUT = {

@@ -3,7 +3,7 @@
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class WeightHistograms(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,5 +27,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, content)
         if self.run_dir.is_dir():  # otherwise it was removed, which must be an error
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as file:
+        with atomic_write(Path(path)) as file:
             file.write(content.getbuffer())

@@ -77,9 +77,7 @@ class TrainingStateCheckpoint(Checkpoint):
                 assert isinstance(pl_module, Classifier)
                 pl_module.load_epoch_state_dict(rank_state["epoch"])
                 set_rng_state(rank_state["rng"], pl_module.device)
-            # Lightning would skip the step of a plateau schedule at the end of a resumed epoch, since its checkpoints
-            # contain no metrics.
-            trainer.fit_loop._restarting = False
+            _end_restart(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > self._saved_step:
@@ -167,6 +165,14 @@ class TrainingStateCheckpoint(Checkpoint):
         if _any_rank(trainer, self.stop.signum is not None):
             signum = self.stop.signum or signal.SIGTERM  # another rank received one
             raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
+
+
+def _end_restart(trainer: Trainer) -> None:
+    """Let the fit loop step a plateau schedule at the end of a resumed epoch.
+
+    Lightning skips it, since its own checkpoints contain no metrics, and has no public attribute to change that.
+    """
+    trainer.fit_loop._restarting = False
 
 
 def _any_rank(trainer: Trainer, decision: bool) -> bool:

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
     cfg = compose_data(arguments.words)  # before torch is loaded
-    from fashion_mlp.runtime.imports import importing_torch
+    from fashion_mlp.runtime.failures import importing_torch
 
     with importing_torch():
         from fashion_mlp.build import build_datamodule

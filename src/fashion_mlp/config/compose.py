@@ -21,7 +21,7 @@ from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.ranks import is_rank_zero
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, taken
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, explain_existing_run
 
 # The configuration, in the directory of the project.
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -128,4 +128,4 @@ def directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     elif obstacle := find_obstacle(Path(directory)):
         yield f"{key}={directory}: {obstacle}"
     elif key == "hydra.run.dir" and config.get("resume") is None and Path(directory, CHECKPOINTS).exists():
-        yield f"{key}={directory}: {taken(directory)}"
+        yield f"{key}={directory}: {explain_existing_run(directory)}"

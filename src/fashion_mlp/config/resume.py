@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.records import METRICS, JobRecord, get_objective, read_result
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
 
@@ -190,7 +190,7 @@ def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     try:
         (directory / METRICS).unlink(missing_ok=True)  # it marks a run as complete
         for name, content in (("config", config), ("overrides", OmegaConf.create(list(overrides)))):
-            with replacing(directory / RECORD / f"{name}.yaml") as file:
+            with atomic_write(directory / RECORD / f"{name}.yaml") as file:
                 file.write(OmegaConf.to_yaml(content).encode())
     except OSError as error:
         raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error

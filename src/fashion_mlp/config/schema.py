@@ -32,7 +32,6 @@ from fashion_mlp.config.fields import (
     Section,
     Seed,
     Text,
-    matches,
 )
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import MONITORED
@@ -291,8 +290,6 @@ class SearchConfig(Section):
     n_jobs: Positive
     seed: Seed
     pruner: Literal["median", "hyperband", "none"]
-    storage: Annotated[str, matches(r"sqlite:///.+"), Expected("sqlite:/// and the path of a file")]
-    study_name: Text
     params: dict[str, Any]
 
 

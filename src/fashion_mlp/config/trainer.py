@@ -135,7 +135,7 @@ class TrainerConfig(Section):
         settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or _num_gpus()) * self.num_nodes > 1:
             yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
-        launch = ranks.launch()
+        launch = ranks.detect_launcher()
         if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
         if launch is not None and (devices or launch.devices, self.num_nodes) != (launch.devices, launch.nodes):

@@ -15,7 +15,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 from fashion_mlp.models import MLP
 from fashion_mlp.models.preprocessing import PixelNormalization
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 # The batch size is not fixed.
@@ -51,7 +51,7 @@ def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", i
     weights = {name: value.detach().cpu().clone() for name, value in model.layers.state_dict().items()}
     weights["0.bias"] += weights["0.weight"].sum(1) * pixels.shift.cpu()
     weights["0.weight"] *= pixels.scale.cpu() * 255 / input_max
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         torch.save({f"{prefix}{name}": value for name, value in weights.items()}, file)
 
 
@@ -80,7 +80,7 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
         dynamic_shapes=DYNAMIC_SHAPES,
     )
     assert program is not None
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(program.model_proto.SerializeToString())
 
 
@@ -89,7 +89,7 @@ def export_program(classifier: Classifier, path: Path) -> None:
     program = torch.export.export(classifier.model, _example_input(classifier), dynamic_shapes=DYNAMIC_SHAPES)
     content = BytesIO()
     torch.export.save(program, content)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content.getvalue())
 
 

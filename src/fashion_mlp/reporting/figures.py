@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.console import printable
 
 # Colours of titles, which also name the true class, since some readers do not see the colour.
@@ -177,7 +177,7 @@ def png(figure: Figure) -> bytes:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure to a file atomically, in the format of its suffix."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         _write(figure, file, format=path.suffix[1:])
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 # Largest number of classes in a summary.
@@ -119,7 +119,7 @@ def versions() -> dict[str, str]:
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write `metrics.json` atomically."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
         file.write((to_json(rounded) + "\n").encode())
 
