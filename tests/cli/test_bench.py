@@ -1,4 +1,4 @@
-"""The four methods train the same task. Their speed is measured by `fashion-mlp bench`, not by a test."""
+"""Tests of `fashion-mlp bench`: its methods and its table."""
 
 import json
 import subprocess
@@ -19,8 +19,8 @@ TRAIN_SIZE = 5200
 
 
 @pytest.fixture
-def _small_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put drawn garments where Fashion-MNIST is expected: 5000 to validate on, and 200 more to train on."""
+def _small_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace Fashion-MNIST by synthetic images: 5000 for validation and 200 for training."""
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for split, count, seed in (("train", TRAIN_SIZE, 0), ("test", 100, 1)):
@@ -37,7 +37,7 @@ def test_network_has_the_sizes_of_the_task() -> None:
     assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [20, 30, 10]
 
 
-@pytest.mark.usefixtures("_small_set")
+@pytest.mark.usefixtures("_small_fashion_mnist")
 def test_each_method_reports_its_training_images_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
     task = json.dumps({"hidden_sizes": [8], "optimizer": "sgd", "batch_size": 50, "device": "cpu"})
     for name in bench_runs.METHODS:
@@ -48,7 +48,7 @@ def test_each_method_reports_its_training_images_and_memory(capsys: pytest.Captu
         assert timing["peak_memory_bytes"] > 2**24
 
 
-@pytest.mark.usefixtures("_small_set")
+@pytest.mark.usefixtures("_small_fashion_mnist")
 def test_table_has_a_row_for_each_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bench, "_measure", lambda name, *_: (3.0 if name == "bare loop" else 6.0, 1.5, 3 * 2**20))
     arguments = ["bench", "--hidden-sizes", "8", "--optimizer", "sgd", "--device", "cpu", "--threads", "1"]
@@ -63,7 +63,7 @@ def test_table_has_a_row_for_each_method(monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.usefixtures("real_data")
-def test_a_method_is_measured_in_a_new_process() -> None:
+def test_method_is_measured_in_a_new_process() -> None:
     seconds, start_up, memory = bench._measure("bare loop", {"hidden_sizes": [8]}, threads=1)
     assert seconds > 0
     assert start_up > 0.5

@@ -1,4 +1,4 @@
-"""A checkpoint, trained once, and images to try it on."""
+"""Fixtures of the demo: a checkpoint that is trained once, and images."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -18,8 +18,8 @@ from tests.conftest import CONF, SMALL
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Put temporary directories here: Gradio creates the first one of a process again for each page."""
+def _temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use one temporary directory for all tests: Gradio remembers the first one of a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
         yield
@@ -46,7 +46,7 @@ def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
 
 @pytest.fixture(scope="session")
 def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
-    """Return the test image of an ankle boot that the classifier is surest about."""
+    """Return the test image of an ankle boot that is classified with the highest probability."""
     boots = data.parts["test"].images[data.parts["test"].labels == 9]
     probabilities = classifier.predict(boots).probabilities[:, 9]
     assert probabilities.max() > 0.5
@@ -55,19 +55,19 @@ def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def image_dir(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the boot as it is, as a photograph on white, and with transparency."""
+    """Return a directory with the image of the boot, a photograph on white and a transparent image."""
     directory = tmp_path_factory.mktemp("image_dir")
     ankle_boot.save(directory / "boot.jpg", quality=95)
     photograph = ImageOps.expand(ImageOps.invert(ankle_boot).resize((280, 280)), (40, 90), fill=255)
     photograph.save(directory / "photograph.jpg")
-    photograph.convert("RGBA").rotate(10).save(directory / "turned.png")
+    photograph.convert("RGBA").rotate(10).save(directory / "transparent.png")
     return directory
 
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("notes") / "notes.txt"
-    path.write_text("no picture\n")
+    path.write_text("not an image\n")
     return path
 
 

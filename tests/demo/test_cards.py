@@ -1,4 +1,4 @@
-"""The results on the page, without the page."""
+"""Tests of the cards with results, without the page."""
 
 import json
 import re
@@ -38,15 +38,20 @@ def test_probabilities_are_those_of_predict(
 def test_a_test_image_is_converted_for_other_classifiers(
     classifier: Classifier, data: ImageDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: dict[str, Tensor] = {}
-    monkeypatch.setattr(cards, "render_card", lambda name, image, _: shown.setdefault(name, image) is None or name)
+    images: dict[str, Tensor] = {}
+
+    def record_image(name: str, image: Tensor, prediction: object) -> str:
+        images[name] = image
+        return name
+
+    monkeypatch.setattr(cards, "render_card", record_image)
     other = Classifier(
         MLP(image_shape=(3, 14, 20), num_classes=2, hidden_sizes=[4]),
-        ("worn", "new"),
+        ("hat", "sock"),
         metadata={"model": {"image_shape": [3, 14, 20]}, "data": {"option": "image_csv"}},
     )
     image = data.parts["test"].images[0]
     message, *_ = cards.classify_test_image(image, "0: <b>", {"first": classifier, "other": other})
     assert message == '<p role="status">Test image 0: &lt;b&gt;</p>'
-    assert torch.equal(shown["first"], image)
-    assert shown["other"].shape == (3, 14, 20)
+    assert torch.equal(images["first"], image)
+    assert images["other"].shape == (3, 14, 20)

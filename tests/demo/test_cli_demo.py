@@ -1,4 +1,4 @@
-"""`fashion-mlp demo` up to the point where it serves the page."""
+"""Tests of `fashion-mlp demo` until it serves the page."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [demo]")
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
+def _restore_sigterm() -> Iterator[None]:
     """Restore the handler of SIGTERM."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
@@ -23,21 +23,21 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def directories(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Interrupt the server as soon as it runs; return the temporary directories of Gradio."""
-    seen = []
+def gradio_directories(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Interrupt the server when it starts, and return the temporary directories of Gradio."""
+    directories = []
 
-    def interrupted(self: object, sockets: list[socket.socket]) -> None:
-        seen.append(Path(os.environ["GRADIO_TEMP_DIR"]))
-        assert seen[-1].is_dir()
+    def interrupt(self: object, sockets: list[socket.socket]) -> None:
+        directories.append(Path(os.environ["GRADIO_TEMP_DIR"]))
+        assert directories[-1].is_dir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(uvicorn.Server, "run", interrupted)
-    return seen
+    monkeypatch.setattr(uvicorn.Server, "run", interrupt)
+    return directories
 
 
 def test_address_is_printed_and_ctrl_c_ends_the_server(
-    checkpoint: Path, data_root: Path, directories: list[Path], capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, data_root: Path, gradio_directories: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="130"):
         main(["demo", str(checkpoint), f"data.root={data_root}"])
@@ -45,12 +45,14 @@ def test_address_is_printed_and_ctrl_c_ends_the_server(
     (line,) = printed.out.splitlines()
     assert line.startswith("http://127.0.0.1:")
     assert printed.err == ""
-    (directory,) = directories
+    (directory,) = gradio_directories
     assert not directory.exists()
 
 
-@pytest.mark.usefixtures("directories")
-def test_data_are_optional(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("gradio_directories")
+def test_page_without_data_has_no_test_images(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="130"):
         main(["demo", str(checkpoint), f"data.root={tmp_path / 'none'}"])
     reason, address = capsys.readouterr().out.splitlines()
@@ -60,7 +62,7 @@ def test_data_are_optional(checkpoint: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("arguments", "message"),
     [
         (["data.root=x"], "data.root=x: no such checkpoint"),
         (["gone.ckpt"], "gone.ckpt: no such checkpoint"),
@@ -71,25 +73,25 @@ def test_data_are_optional(checkpoint: Path, tmp_path: Path, capsys: pytest.Capt
             "demo: cannot listen on 192.0.2.1, any port from 7860 to 7959 (",
         ),
         (["CKPT", "--host", "no host"], "demo: cannot listen on no host, any port from 7860 to 7959 ("),
-        (["CKPT", "--port", "TAKEN"], "demo: cannot listen on 127.0.0.1, port TAKEN ("),
+        (["CKPT", "--port", "USED"], "demo: cannot listen on 127.0.0.1, port USED ("),
     ],
 )
-def test_errors_are_one_line(checkpoint: Path, typed: list[str], message: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        words = {"CKPT": str(checkpoint), "TAKEN": str(taken.getsockname()[1])}
-        with pytest.raises(SystemExit) as error:
-            main(["demo", *(words.get(word, word) for word in typed)])
-        assert str(error.value).startswith(f"error: {message.replace('TAKEN', words['TAKEN'])}")
-        assert len(str(error.value).splitlines()) == 1
+def test_errors_are_one_line(checkpoint: Path, arguments: list[str], message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used_port:
+        words = {"CKPT": str(checkpoint), "USED": str(used_port.getsockname()[1])}
+        with pytest.raises(SystemExit) as caught:
+            main(["demo", *(words.get(word, word) for word in arguments)])
+        assert str(caught.value).startswith(f"error: {message.replace('USED', words['USED'])}")
+        assert len(str(caught.value).splitlines()) == 1
 
 
-def test_an_invalid_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["demo", "x.ckpt", "--port", "65536"])
     assert "argument --port: 65536: invalid value. Expected at most 65535" in capsys.readouterr().err
 
 
-def test_a_missing_extra_is_explained(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_explained(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"^error: demo: package missing. Type python -m pip install -e '\.\[demo\]'$"):
         main(["demo", str(checkpoint)])

@@ -1,4 +1,4 @@
-"""Limits of the demo's server, in this process: routes, hosts, origins, sizes of bodies, concurrent uploads."""
+"""Tests of the limits of the demo's server: routes, hosts, origins, body sizes and concurrent uploads."""
 
 import asyncio
 import tempfile
@@ -21,7 +21,7 @@ pytest.importorskip("gradio", reason="needs the extra [demo]")
 from fashion_mlp.demo import server  # noqa: E402
 from fashion_mlp.demo.page import MAX_BYTES  # noqa: E402
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
+RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
 Send = Callable[..., Any]
 
 
@@ -32,8 +32,8 @@ def app(classifier: Classifier, data: ImageDataModule) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Return a function that runs a coroutine, in one event loop as in a server."""
+def run() -> Iterator[RunCoroutine]:
+    """Return a function that runs a coroutine in an event loop that all tests share, as in a server."""
     with closing(asyncio.new_event_loop()) as loop:
         yield loop.run_until_complete
 
@@ -43,19 +43,19 @@ def client(app: Any) -> Any:
 
 
 @pytest.fixture
-def send(app: Any, run: Run) -> Send:
+def send(app: Any, run: RunCoroutine) -> Send:
     """Return a function that sends one request and returns the response."""
 
-    async def sent(method: str, path: str, **options: Any) -> Any:
+    async def request(method: str, path: str, **options: Any) -> Any:
         async with client(app) as session:
             return await session.request(method, path, **options)
 
-    return lambda *args, **options: run(sent(*args, **options))
+    return lambda *args, **options: run(request(*args, **options))
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_stored() -> Iterator[None]:
-    """Check that a test leaves no temporary file, in Gradio's directory or elsewhere."""
+def _no_temporary_files() -> Iterator[None]:
+    """Check that a test leaves no temporary files."""
     directory = Path(tempfile.gettempdir())
     before = sorted(directory.rglob("*"))
     yield
@@ -101,14 +101,14 @@ def _nothing_is_stored() -> Iterator[None]:
         ("GET", "/%0A"),
     ],
 )
-def test_a_route_that_the_page_does_not_use_is_closed(send: Send, method: str, path: str) -> None:
+def test_route_that_the_page_does_not_use_is_not_found(send: Send, method: str, path: str) -> None:
     assert send(method, path, files={"video": b"x" * 5000}).status_code == 404
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/theme.css", "/favicon.ico", "/manifest.json", "/static/img/logo_nosize.svg", "/gradio_api/app_id"]
 )
-def test_a_route_that_the_page_uses_is_open(send: Send, path: str) -> None:
+def test_route_that_the_page_uses_is_served(send: Send, path: str) -> None:
     assert send("GET", path).status_code == 200
 
 
@@ -133,11 +133,11 @@ def test_only_the_images_of_the_page_are_served(send: Send, path: str) -> None:
         ("", 400),
     ],
 )
-def test_the_host_header_must_name_this_server(send: Send, host: str, status: int) -> None:
+def test_host_header_must_name_this_server(send: Send, host: str, status: int) -> None:
     assert send("GET", "/", headers={"Host": host}).status_code == status
 
 
-def test_a_wildcard_address_accepts_any_host(classifier: Classifier, run: Run) -> None:
+def test_wildcard_address_accepts_any_host(classifier: Classifier, run: RunCoroutine) -> None:
     assert server.accepted_hosts("0.0.0.0", "0.0.0.0") == ["*"]
     assert server.accepted_hosts("::", "::") == ["*"]
     assert server.accepted_hosts("MyHost", "192.0.2.1") == ["localhost", "127.0.0.1", "[::1]", "MyHost", "192.0.2.1"]
@@ -164,7 +164,7 @@ def test_a_wildcard_address_accepts_any_host(classifier: Classifier, run: Run) -
         ("", 403),
     ],
 )
-def test_other_sites_are_refused(send: Send, origin: str | None, status: int) -> None:
+def test_requests_from_other_origins_are_refused(send: Send, origin: str | None, status: int) -> None:
     headers = {} if origin is None else {"Origin": origin}
     assert send("POST", "/answer", content=b"x", headers=headers).status_code == status
     assert send("GET", "/theme.css", headers=headers).status_code == status
@@ -181,73 +181,73 @@ def test_other_sites_are_refused(send: Send, origin: str | None, status: int) ->
     ],
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_has_a_limit(send: Send, path: str, size: int, status: int, *, is_chunked: bool) -> None:
+def test_size_of_a_body_is_limited(send: Send, path: str, size: int, status: int, *, is_chunked: bool) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, size, 1_000_000):
             yield bytes(min(1_000_000, size - start))
 
-    answer = send("POST", path, content=chunks() if is_chunked else bytes(size))
-    is_closed_unread = is_chunked and path.endswith("recording")
-    assert answer.status_code == (404 if is_closed_unread else status)
+    response = send("POST", path, content=chunks() if is_chunked else bytes(size))
+    is_refused_unread = is_chunked and path.endswith("recording")
+    assert response.status_code == (404 if is_refused_unread else status)
 
 
-def test_uploads_are_decoded_one_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, most = threading.Lock(), 0
+def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, max_running = threading.Lock(), 0
     running: list[bytes] = []
 
     def classify_upload(content: bytes, classifiers: object) -> list[str]:
-        nonlocal most
+        nonlocal max_running
         with lock:
             running.append(content)
-            most = max(most, len(running))
+            max_running = max(max_running, len(running))
         time.sleep(0.02)
         with lock:
             running.remove(content)
         return [content.decode()]
 
-    async def answers() -> list[Any]:
+    async def upload_all() -> list[Any]:
         async with client(app) as session:
             posts = [session.post("/answer", content=str(number)) for number in range(8)]
             return [response.json() for response in await asyncio.gather(*posts)]
 
     monkeypatch.setattr(server, "classify_upload", classify_upload)
-    assert run(answers()) == [[str(number)] for number in range(8)]
-    assert most == 1
+    assert run(upload_all()) == [[str(number)] for number in range(8)]
+    assert max_running == 1
 
 
-def test_few_uploads_are_in_memory_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, most = 0, 0
+def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_reading, max_reading = 0, 0
 
     async def content() -> AsyncIterator[bytes]:
-        nonlocal reading, most
-        reading += 1
-        most = max(most, reading)
+        nonlocal num_reading, max_reading
+        num_reading += 1
+        max_reading = max(max_reading, num_reading)
         await asyncio.sleep(0.02)
         yield b"x"
 
     def classify_upload(content: bytes, classifiers: object) -> list[str]:
-        nonlocal reading
-        reading -= 1
+        nonlocal num_reading
+        num_reading -= 1
         return []
 
-    async def answers() -> None:
+    async def upload_all() -> None:
         async with client(app) as session:
             await asyncio.gather(*(session.post("/answer", content=content()) for _ in range(12)))
 
     monkeypatch.setattr(server, "classify_upload", classify_upload)
-    run(answers())
-    assert (reading, most) == (0, server.MAX_UPLOADS)
+    run(upload_all())
+    assert (num_reading, max_reading) == (0, server.MAX_UPLOADS)
 
 
-def test_an_upload_that_stalls_times_out(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_upload_times_out(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
     async def content(pause: Callable[[], Any]) -> AsyncIterator[bytes]:
         yield b"x"
         await pause()
 
     async def statuses() -> list[int]:
         async with client(app) as session:
-            stuck = [content(asyncio.Event().wait) for _ in range(server.MAX_UPLOADS)]
-            posts = [session.post("/answer", content=body) for body in [*stuck, content(partial(asyncio.sleep, 0))]]
+            stalled = [content(asyncio.Event().wait) for _ in range(server.MAX_UPLOADS)]
+            posts = [session.post("/answer", content=body) for body in [*stalled, content(partial(asyncio.sleep, 0))]]
             return [response.status_code for response in await asyncio.gather(*posts)]
 
     monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.1)

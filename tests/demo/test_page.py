@@ -1,4 +1,4 @@
-"""The page, over HTTP, and in a browser if there is one."""
+"""Tests of the page over HTTP and in a browser."""
 
 import json
 import logging.handlers
@@ -26,93 +26,95 @@ from tests.demo.test_cards import bars
 
 pytest.importorskip("gradio", reason="needs the extra [demo]")
 
+Upload = Callable[[bytes], list[str]]
+
 
 @pytest.fixture(scope="module")
 def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
-    """Return the address of a page with a classifier and its test images, and one without."""
+    """Return the address of a page with two classifiers and test images."""
     from fashion_mlp.demo.server import listen, make_server
 
     with (
         listen("127.0.0.1", None) as listener,
         make_server({"first": classifier, "second": classifier}, data, ["127.0.0.1"]) as web,
     ):
-        serving = threading.Thread(target=web.run, args=([listener],))
-        serving.start()
+        server_thread = threading.Thread(target=web.run, args=([listener],))
+        server_thread.start()
         while not web.started:
-            assert serving.is_alive()
+            assert server_thread.is_alive()
             time.sleep(0.01)
         port = listener.getsockname()[1]
-        complaints = logging.handlers.BufferingHandler(1000)
-        logging.getLogger("uvicorn.error").addHandler(complaints)
+        log_records = logging.handlers.BufferingHandler(1000)
+        logging.getLogger("uvicorn.error").addHandler(log_records)
         yield f"http://127.0.0.1:{port}"
         with closing(HTTPConnection("127.0.0.1", port)) as open_page:
             open_page.request("GET", "/theme.css")
             open_page.getresponse().read()
             web.should_exit = True
-            serving.join()
-        logging.getLogger("uvicorn.error").removeHandler(complaints)
-        assert [record.getMessage() for record in complaints.buffer] == []
+            server_thread.join()
+        logging.getLogger("uvicorn.error").removeHandler(log_records)
+        assert [record.getMessage() for record in log_records.buffer] == []
 
 
 @pytest.fixture(scope="module")
-def ask(address: str) -> Callable[[bytes], list[str]]:
-    """Return a function that sends the content of a file, and returns what the page shows."""
+def upload(address: str) -> Upload:
+    """Return a function that uploads the content of a file and returns the message and cards of the page."""
 
-    def asked(content: bytes) -> list[str]:
+    def post(content: bytes) -> list[str]:
         with closing(HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
             connection.request("POST", "/answer", content)
-            shown: list[str] = json.loads(connection.getresponse().read())
-            return shown
+            html: list[str] = json.loads(connection.getresponse().read())
+            return html
 
-    return asked
+    return post
 
 
-def stored() -> list[Path]:
+def temporary_files() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).rglob("*"))
 
 
-def test_each_classifier_answers_and_nothing_is_kept(
-    ask: Callable[[bytes], list[str]], classifier: Classifier, image_dir: Path, text_file: Path
+def test_each_classifier_classifies_an_upload_and_no_file_is_kept(
+    upload: Upload, classifier: Classifier, image_dir: Path, text_file: Path
 ) -> None:
-    before = stored()
+    before = temporary_files()
     for path in image_dir.iterdir():
-        message, *cards = ask(path.read_bytes())
+        message, *cards = upload(path.read_bytes())
         probabilities = classifier.predict(load_image(path, classifier).unsqueeze(0)).probabilities[0].tolist()
         expected = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
         assert message == '<p role="status"></p>'
         assert len(cards) == 2
         for card in cards:
             assert bars(card) == [(name, f"{probability:.1%}") for probability, name in expected]
-    message, *cards = ask(text_file.read_bytes())
+    message, *cards = upload(text_file.read_bytes())
     assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).</p>'
     assert [bars(card) for card in cards] == [[], []]
-    assert stored() == before
+    assert temporary_files() == before
 
 
 @pytest.mark.parametrize(("path", "status"), [("/answer", None), ("/gradio_api/process_recording", b"404")])
-def test_an_aborted_upload_is_not_an_error(address: str, path: str, status: bytes | None) -> None:
-    before = stored()
+def test_aborted_upload_is_not_an_error(address: str, path: str, status: bytes | None) -> None:
+    before = temporary_files()
     host = urlsplit(address).netloc
     with socket.create_connection(("127.0.0.1", int(host.split(":")[1]))) as connection:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9000\r\n\r\n{'x' * 1000}".encode())
         if status is not None:
             assert connection.recv(100).split()[1] == status
-    assert stored() == before
+    assert temporary_files() == before
 
 
 def test_concurrent_uploads_get_their_own_results(
-    ask: Callable[[bytes], list[str]], classifier: Classifier, data: ImageDataModule
+    upload: Upload, classifier: Classifier, data: ImageDataModule
 ) -> None:
     contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
     expected = classifier.predict(data.parts["test"].images[:24]).names
     with ThreadPoolExecutor(8) as clients:
-        shown = list(clients.map(ask, contents))
-    assert [bars(first)[0][0] for _, first, _ in shown] == expected
+        results = list(clients.map(upload, contents))
+    assert [bars(first)[0][0] for _, first, _ in results] == expected
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """Return Chromium, which logs its network requests."""
+    """Return Chromium with a log of its network requests."""
     driver = shutil.which("chromedriver")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not (driver and chromium):
@@ -131,7 +133,7 @@ def browser() -> Iterator[Any]:
         "disable-background-networking",
         "disable-component-update",
         "disable-sync",
-        "window-size=390,844",  # a phone's
+        "window-size=390,844",  # a phone
     ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
@@ -141,31 +143,31 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(browser: Any, address: str, image_dir: Path, text_file: Path) -> None:
+def test_page_in_a_browser(browser: Any, address: str, image_dir: Path, text_file: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
     def wait_for_text(selector: str, text: str) -> None:
-        """Wait until the first element that a selector finds shows a text."""
+        """Wait until the first element that matches a selector has a text."""
         WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
             lambda _: browser.find_element(By.CSS_SELECTOR, selector).text == text
         )
 
     browser.get(address)
     WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
-    upload = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
-    upload.send_keys(str(image_dir / "boot.jpg"))
+    file_input = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
+    file_input.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")
     wait_for_text(".card tr:first-child th", "Ankle boot")
-    upload.send_keys(str(text_file))
+    file_input.send_keys(str(text_file))
     wait_for_text("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
-    upload.send_keys(str(image_dir / "boot.jpg"))
+    file_input.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")
     assert not browser.find_elements(By.CSS_SELECTOR, "#message [role=alert]")
 
-    # By keyboard: to the tab with the test images, and to one of them.
+    # Select a test image with the keyboard.
     tab = browser.find_element(By.XPATH, "//button[@role='tab'][normalize-space()='Test images']")
     tab.send_keys(Keys.ENTER)
     image = browser.find_elements(By.CSS_SELECTOR, ".gallery-item button")[7]
@@ -178,8 +180,10 @@ def test_the_page_in_a_browser(browser: Any, address: str, image_dir: Path, text
     assert width[0] <= width[1], "the page is wider than the window"
 
     entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
-    assert any(url.startswith(f"{address}/gradio_api/") for url in asked)
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    requested = [
+        entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"
+    ]
+    assert any(url.startswith(f"{address}/gradio_api/") for url in requested)
+    assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
     received = [entry["params"]["response"] for entry in entries if entry["method"] == "Network.responseReceived"]
     assert [response["url"] for response in received if response["status"] >= 400] == []
