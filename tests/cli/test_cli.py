@@ -495,7 +495,7 @@ def test_training_images_are_not_tested(
         (("data.img_dir=subset",), 3, "subset: has changed since the training"),
     ],
 )  # fmt: skip
-def test_test_on_training_images_is_reported(
+def test_training_images_are_recognized_in_other_directories(
     run_cli: RunCLI,
     custom_checkpoint: Path,
     overrides: tuple[str, ...],

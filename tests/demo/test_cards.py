@@ -35,7 +35,7 @@ def test_probabilities_are_those_of_predict(
         assert bars(card)[:3] == top
 
 
-def test_a_test_image_is_converted_for_other_classifiers(
+def test_gallery_image_is_converted_for_each_classifier(
     classifier: Classifier, data: ImageDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images: dict[str, Tensor] = {}
