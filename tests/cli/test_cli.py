@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def checkpoint(trained: dict[str, Path], compose_small: Compose) -> Path:
     """Return a checkpoint that is trained once for all tests here."""
     if "path" not in trained:
-        augmented = "data.augment.flip=0.5", "data.augment.shift=1"
+        augmented = "data.augment.hflip=0.5", "data.augment.translate=1"
         run_dir = f"run_dir={trained['folder'] / 'run'}"
         cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", run_dir, *augmented)
         train(cfg)
@@ -148,8 +148,8 @@ def test_data_shows_the_parts_that_a_run_has(
     data.setup("fit")
     data.setup("test")
     said = fashion("data", f"data={option}", *typed, "--json").json
-    assert said["images"] == {part: len(dataset) for part, dataset in data.parts.items()}
-    assert said["batch_images"]["shape"][0] == min(64, len(data.parts["train"]))
+    assert said["images"] == {part: len(dataset) for part, dataset in data.splits.items()}
+    assert said["batch_images"]["shape"][0] == min(64, len(data.splits["train"]))
     assert sum(said["classes"].values()) == sum(said["images"].values())
     assert list(said["classes"]) == list(data.class_names)
 

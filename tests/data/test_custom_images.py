@@ -203,10 +203,10 @@ def test_the_module_splits_by_parts(images: Path, write_csv: WriteCSV) -> None:
     data = ImageCSVDataModule(str(csv), str(images), test_size=0.2, val_size=0.25, batch_size=4)
     data.setup("fit")
     data.setup("test")
-    assert {part: len(dataset) for part, dataset in data.parts.items()} == {"train": 6, "val": 2, "test": 2}
+    assert {part: len(dataset) for part, dataset in data.splits.items()} == {"train": 6, "val": 2, "test": 2}
     levels = [
         int(image.max())
-        for dataset in data.parts.values()
+        for dataset in data.splits.values()
         for image, _ in (dataset[index] for index in range(len(dataset)))
     ]
     assert sorted(levels) == list(range(0, 200, 20))
@@ -226,8 +226,8 @@ def test_the_module_takes_files_of_their_own(images: Path, write_csv: WriteCSV) 
     assert data.has_validation
     data.setup("fit")
     data.setup("test")
-    assert [len(data.parts[part]) for part in ("train", "val", "test")] == [3, 1, 2]
-    assert [int(label) for _, label in (data.parts["test"][0], data.parts["test"][1])] == [1, 0]
+    assert [len(data.splits[part]) for part in ("train", "val", "test")] == [3, 1, 2]
+    assert [int(label) for _, label in (data.splits["test"][0], data.splits["test"][1])] == [1, 0]
     assert data.identity["arguments"]["test_annotations_file"] == files[2]
 
 
@@ -249,11 +249,11 @@ def test_a_folder_of_folders(tmp_path: Path) -> None:
     data.setup("fit")
     data.setup("test")
     assert data.class_names == tuple(f"kind{label}" for label in range(10))
-    assert torch.bincount(data.parts["test"].labels).tolist() == [1] * 10
+    assert torch.bincount(data.splits["test"].labels).tolist() == [1] * 10
     own = {picture.tobytes(): int(label) for picture, label in zip(pictures, labels, strict=True)}
     for part in ("train", "test"):
         for index in range(10):
-            image, label = data.parts[part][index]
+            image, label = data.splits[part][index]
             assert own[image.numpy().tobytes()] == int(label)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fashion_mlp.data.image_io import MAX_PIXELS, read_picture, resize
+from fashion_mlp.data.image_io import MAX_PIXELS, read_image, resize
 from fashion_mlp.runtime.errors import UserError
 
 
@@ -26,26 +26,26 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 def test_a_grey_png_comes_back_to_the_byte(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 20), np.uint8)
     (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(pixels)))
-    picture = read_picture(tmp_path / "x.png", "gray")
+    picture = read_image(tmp_path / "x.png", "gray")
     assert picture.dtype == torch.uint8
     assert torch.equal(picture, torch.from_numpy(pixels).unsqueeze(0))
-    assert read_picture(tmp_path / "x.png", "rgb").shape == (3, 28, 20)
+    assert read_image(tmp_path / "x.png", "rgb").shape == (3, 28, 20)
 
 
 def test_colour_becomes_grey_by_luma() -> None:
     green = encoded(Image.new("RGB", (4, 4), (0, 255, 0)))
-    assert set(read_picture(green, "gray").flatten().tolist()) == {150}
-    assert read_picture(green, "rgb")[:, 0, 0].tolist() == [0, 255, 0]
+    assert set(read_image(green, "gray").flatten().tolist()) == {150}
+    assert read_image(green, "rgb")[:, 0, 0].tolist() == [0, 255, 0]
 
 
 def test_transparency_is_white() -> None:
     clear = encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)))
-    assert set(read_picture(clear, "gray").flatten().tolist()) == {255}
+    assert set(read_image(clear, "gray").flatten().tolist()) == {255}
 
 
 def test_sixteen_bits_keep_the_upper_eight() -> None:
     deep = Image.fromarray(np.full((3, 3), 0x8040, np.uint16))
-    assert set(read_picture(encoded(deep), "gray").flatten().tolist()) == {0x80}
+    assert set(read_image(encoded(deep), "gray").flatten().tolist()) == {0x80}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -54,7 +54,7 @@ def test_a_photograph_is_turned_once_as_its_camera_was(kind: str) -> None:
     image.paste(255, (0, 0, 20, 20))  # its left half, which comes to the top
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by a quarter
-    picture = read_picture(encoded(image, kind, exif=exif), "gray")
+    picture = read_image(encoded(image, kind, exif=exif), "gray")
     assert picture.shape == (1, 40, 20)
     assert picture[0, :16].min() > 200
     assert picture[0, 24:].max() < 50
@@ -66,10 +66,10 @@ def test_a_tiff_comes_back_to_the_byte(tmp_path: Path, compression: str, is_file
     pixels = np.random.default_rng(0).integers(0, 256, (28, 20, 3), np.uint8)
     content = encoded(Image.fromarray(pixels), "TIFF", compression=compression)
     (tmp_path / "x.tif").write_bytes(content)
-    picture = read_picture(tmp_path / "x.tif" if is_file else content, "rgb")
+    picture = read_image(tmp_path / "x.tif" if is_file else content, "rgb")
     assert torch.equal(picture, torch.from_numpy(pixels).permute(2, 0, 1))
     deep = encoded(Image.fromarray(np.full((3, 3), 0x8040, np.uint16)), "TIFF", compression=compression)
-    assert set(read_picture(deep, "gray").flatten().tolist()) == {0x80}
+    assert set(read_image(deep, "gray").flatten().tolist()) == {0x80}
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_a_tiff_that_would_come_out_wrong_is_refused(image: Image.Image, options
     with pytest.raises(
         UserError, match=r"has an unsupported pixel format; save it with 8|compression group4; save it without"
     ):
-        read_picture(encoded(image, "TIFF", **options), "gray")
+        read_image(encoded(image, "TIFF", **options), "gray")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_picture_is_refused(content: bytes) -> None:
     with pytest.raises(UserError, match=r"is no picture|cannot be read"):
-        read_picture(content, "gray")
+        read_image(content, "gray")
 
 
 def test_a_picture_cut_short_is_refused() -> None:
     whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)))
     with pytest.raises(UserError, match=r"cannot be read"):
-        read_picture(whole[: len(whole) // 2], "gray")
+        read_image(whole[: len(whole) // 2], "gray")
 
 
 def png(*chunks: bytes) -> bytes:
@@ -173,7 +173,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> No
     tracemalloc.start()
     try:
         with pytest.raises(UserError, match=message):
-            read_picture(bomb, "gray")
+            read_image(bomb, "gray")
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -182,14 +182,14 @@ def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> No
 @pytest.mark.parametrize("kind", ["EPS", "PDF", "PPM", "PCX", "TGA", "ICO"])
 def test_other_formats_are_refused(kind: str) -> None:
     with pytest.raises(UserError, match=r"is no picture \(PNG, JPEG, WEBP, GIF, BMP, TIFF\)"):
-        read_picture(encoded(Image.new("RGB", (16, 16)), kind), "gray")
+        read_image(encoded(Image.new("RGB", (16, 16)), kind), "gray")
 
 
 def test_of_many_frames_the_first_is_read() -> None:
     frames = [Image.new("L", (8, 8), level) for level in (50, 100, 150)]
     for kind in ("GIF", "PNG", "TIFF", "WEBP"):
         several = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
-        assert set(read_picture(several, "gray").flatten().tolist()) == {50}
+        assert set(read_image(several, "gray").flatten().tolist()) == {50}
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "device.png").symlink_to("/dev/zero")
     for name in ("pipe.png", "device.png", "."):
         with pytest.raises(UserError, match=r"is no regular file"):
-            read_picture(tmp_path / name, "gray")
+            read_image(tmp_path / name, "gray")
 
 
 def test_an_exif_entry_of_a_wrong_type_is_told_too() -> None:
@@ -206,7 +206,7 @@ def test_an_exif_entry_of_a_wrong_type_is_told_too() -> None:
     damaged = bytearray(encoded(Image.new("L", (8, 8)), "JPEG", exif=exif))
     damaged[damaged.index(b"MM\0*") + 11] = 0  # Pillow then fails by struct.error
     with pytest.raises(UserError, match=r"cannot be read"):
-        read_picture(bytes(damaged), "gray")
+        read_image(bytes(damaged), "gray")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -220,26 +220,26 @@ def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
         for place in random.integers(0, min(len(whole), 200), 4):
             damaged[place] = random.integers(0, 256)
         with contextlib.suppress(UserError):
-            assert read_picture(bytes(damaged), "rgb").shape[0] == 3
+            assert read_image(bytes(damaged), "rgb").shape[0] == 3
 
 
 def test_a_large_picture_is_reduced_to_what_will_do() -> None:
     rows, columns = np.mgrid[:1200, :900]
     picture = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
-    whole = read_picture(encoded(picture, "JPEG", quality=95), "gray")
-    half = read_picture(encoded(picture, "JPEG", quality=95), "gray", enough=300)
+    whole = read_image(encoded(picture, "JPEG", quality=95), "gray")
+    half = read_image(encoded(picture, "JPEG", quality=95), "gray", min_side=300)
     assert (whole.shape, half.shape) == ((1, 1200, 900), (1, 600, 450))
     averaged = torch.nn.functional.avg_pool2d(whole.float(), 2)
     assert (averaged - half).abs().max() <= 3
     for mode in ("L", "RGBA", "P"):
-        third = read_picture(encoded(picture.convert(mode)), "gray", enough=300)
-        averaged = torch.nn.functional.avg_pool2d(read_picture(encoded(picture.convert(mode)), "gray").float(), 3)
+        third = read_image(encoded(picture.convert(mode)), "gray", min_side=300)
+        averaged = torch.nn.functional.avg_pool2d(read_image(encoded(picture.convert(mode)), "gray").float(), 3)
         assert third.shape == (1, 400, 300)
         assert (averaged - third).abs().max() <= 1
 
 
 def test_a_long_picture_is_reduced_too() -> None:
-    assert read_picture(encoded(Image.new("RGBA", (90_000, 2))), "rgb", enough=100).shape == (3, 1, 22_500)
+    assert read_image(encoded(Image.new("RGBA", (90_000, 2))), "rgb", min_side=100).shape == (3, 1, 22_500)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
@@ -248,7 +248,7 @@ def test_bands_of_rows_meet_without_a_seam(mode: str) -> None:
     picture = Image.fromarray(pixels).convert(mode)
     overlay = picture.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
-    assert np.array_equal(read_picture(encoded(picture), "rgb").permute(1, 2, 0), np.asarray(flat))
+    assert np.array_equal(read_image(encoded(picture), "rgb").permute(1, 2, 0), np.asarray(flat))
 
 
 def test_resizing_leaves_the_right_size_alone() -> None:

@@ -41,7 +41,7 @@ def test_a_fetch_of_several_minibatches_stays_small(data: SyntheticDataModule) -
 
 def test_the_parts_add_up_and_do_not_overlap(data: SyntheticDataModule) -> None:
     data.setup("fit")
-    train, val = data.parts["train"].indices, data.parts["val"].indices
+    train, val = data.splits["train"].indices, data.splits["val"].indices
     assert (len(train), len(val)) == (500, 100)
     assert not set(train.tolist()) & set(val.tolist())
 
@@ -88,19 +88,19 @@ def test_without_validation_all_images_train(data_root: Path) -> None:
     data = SyntheticDataModule(root=data_root, train_size=600, test_size=200, val_size=0)
     data.prepare_data()
     data.setup("fit")
-    assert (len(data.parts["train"]), len(data.parts["val"])) == (600, 0)
+    assert (len(data.splits["train"]), len(data.splits["val"])) == (600, 0)
 
 
 def test_a_part_of_the_training_images_has_all_classes_and_leaves_validation_alone(data: SyntheticDataModule) -> None:
     data.setup("fit")
-    whole, val = data.parts.pop("train"), data.parts["val"]
+    whole, val = data.splits.pop("train"), data.splits["val"]
     data.train_fraction = 0.1
     data.setup("fit")
-    part = data.parts["train"]
+    part = data.splits["train"]
     assert len(part) == 50
     assert set(part.indices.tolist()) < set(whole.indices.tolist())
     assert torch.bincount(part.labels[part.indices], minlength=10).tolist() == [5] * 10
-    assert torch.equal(data.parts["val"].indices, val.indices)
+    assert torch.equal(data.splits["val"].indices, val.indices)
 
 
 def test_a_part_without_an_image_is_refused(data: SyntheticDataModule) -> None:

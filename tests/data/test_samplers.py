@@ -38,7 +38,7 @@ def test_an_epoch_is_gone_on_with_in_its_middle_once() -> None:
     whole = order(numbered(60), 7)
     epochs = [list(whole) for _ in range(3)]
     rest = order(numbered(60), 7)
-    rest.go_on(epoch=1, done=20)
+    rest.resume(epoch=1, done=20)
     assert list(rest) == epochs[1][20:]
     assert list(rest) == epochs[2]
 

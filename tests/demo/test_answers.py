@@ -31,7 +31,7 @@ def test_it_answers_as_predict_does(
 
 
 def test_a_test_image_is_taken_as_it_is_or_converted(classifier: Classifier, data: ImageDataModule) -> None:
-    image = data.parts["test"].images[0]
+    image = data.splits["test"].images[0]
     answer = answer_image(image, classifier)
     assert torch.equal(answer.image, image)
     assert list(answer.probabilities.values()) == classifier.predict(image.unsqueeze(0)).probabilities[0].tolist()
@@ -61,7 +61,7 @@ def test_the_mistakes_are_those_it_is_surest_about(classifier: Classifier, data:
 
 
 def test_test_images_are_named_by_number_and_class(data: ImageDataModule) -> None:
-    labels = data.parts["test"].labels.tolist()
+    labels = data.splits["test"].labels.tolist()
     (image, caption), _ = test_images(data, [7, 0])
-    assert torch.equal(image, data.parts["test"].images[7])
+    assert torch.equal(image, data.splits["test"].images[7])
     assert caption == f"7: {data.class_names[labels[7]]}"

@@ -108,8 +108,8 @@ def test_a_sender_that_leaves_is_no_error(address: str, path: str, status: bytes
 def test_many_at_once_get_their_own_answers(
     ask: Callable[[bytes], list[str]], classifier: Classifier, data: ImageDataModule
 ) -> None:
-    contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
-    expected = classifier.predict(data.parts["test"].images[:24]).names
+    contents = [png(Image.fromarray(image[0].numpy())) for image in data.splits["test"].images[:24]]
+    expected = classifier.predict(data.splits["test"].images[:24]).names
     with ThreadPoolExecutor(8) as clients:
         shown = list(clients.map(ask, contents))
     assert [bars(first)[0][0] for _, first, _ in shown] == expected

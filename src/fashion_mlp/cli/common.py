@@ -123,7 +123,9 @@ def _check_files(datamodule: CustomImagesDataModule, trained_on: Mapping[str, An
     """Warn where images to test on are, or may be, those that a checkpoint was trained on."""
     has_own_source = datamodule.sources["test"] is not None
     source = str(datamodule.sources["test" if has_own_source else "train"])
-    is_as_trained = datamodule.labelled("test" if has_own_source else "train").fingerprint() == trained_on.get("files")
+    is_as_trained = datamodule.load_source("test" if has_own_source else "train").fingerprint() == trained_on.get(
+        "files"
+    )
     if has_own_source and is_as_trained:
         log.warning(f"{source}: these are the images that the checkpoint was trained on, so this is no test")
     elif "files" in trained_on and not has_own_source and not is_as_trained:

@@ -18,10 +18,10 @@ def run(arguments: argparse.Namespace) -> int:
     datamodule.setup("fit")
     datamodule.setup("test")
     images, labels = next(iter(datamodule.loader("train", batch_size=datamodule.batch_size)))
-    pixels = datamodule.parts["train"].images.double() / 255
+    pixels = datamodule.splits["train"].images.double() / 255
     facts = {
         "data": datamodule.name,
-        "images": {part: len(dataset) for part, dataset in datamodule.parts.items()},
+        "images": {part: len(dataset) for part, dataset in datamodule.splits.items()},
         "classes": datamodule.class_counts(),
         "batch_images": {"shape": list(images.shape), "dtype": str(images.dtype)},
         "batch_labels": {"shape": list(labels.shape), "dtype": str(labels.dtype)},
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         echo_json(facts)
     else:
         echo(f"data     {datamodule.name}, verified")
-        echo("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
+        echo("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.splits.items()))
         echo(f"classes  {summary.listed(datamodule.class_counts())}")
         echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
         echo(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
     check_folder(arguments.output)
     classifier = load_classifier(arguments.checkpoint, resolve_device(arguments.device))
-    dataset = test_data(classifier, arguments.words).parts["test"]
+    dataset = test_data(classifier, arguments.words).splits["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
     truths = [classifier.class_names[label] for label in labels.tolist()]

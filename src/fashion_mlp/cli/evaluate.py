@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_summary(summary)
     if arguments.plots:
-        _save_plots(outcome, class_names, datamodule.parts["test"], arguments)
+        _save_plots(outcome, class_names, datamodule.splits["test"], arguments)
     return 0
 
 

@@ -69,7 +69,7 @@ TTA = _shared(
     "--tta",
     action="store_true",
     help="test-time augmentation: average the probabilities over the image as it is and changed as in training: "
-    "mirrored (data.augment.flip), shifted by one pixel in four directions (data.augment.shift)",
+    "mirrored (data.augment.hflip), shifted by one pixel in four directions (data.augment.translate)",
 )
 
 

@@ -58,8 +58,8 @@ def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments
 
 def _predict_test_samples(classifier: Classifier, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
     datamodule = test_data(classifier, overrides)
-    count = min(arguments.test_samples, len(datamodule.parts["test"]))
-    images, labels = datamodule.parts["test"].__getitems__(range(count))
+    count = min(arguments.test_samples, len(datamodule.splits["test"]))
+    images, labels = datamodule.splits["test"].__getitems__(range(count))
     probabilities = classifier.predict(images).probabilities
     answers = [
         {"image": f"test image {number}", **_answer(classifier, row), "true": classifier.class_names[int(label)]}

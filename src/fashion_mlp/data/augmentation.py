@@ -25,27 +25,27 @@ class Augmentation:
     have.
 
     Args:
-        flip: probability that an image is mirrored, left to right.
-        shift: pixels by which an image is moved at most, up or down and to a side; black moves in.
+        hflip: probability that an image is mirrored, left to right.
+        translate: pixels by which an image is moved at most, up or down and to a side; black moves in.
         erasing: probability that a rectangle of the image is made black: random erasing (arXiv 1708.04896). One that
             would be longer than the image is cut to its length.
         mixup: alpha of the Beta distribution from which each image's weight in its mix with another one of the
             minibatch comes (arXiv 1710.09412). The larger weight goes to the image whose place the mix takes, which for
             images in random order is the same, and keeps the labels right for a training accuracy. Below 0.01 torch
             draws it wrongly.
-        off_last: the part of the run at its end, less than 1, in which images stay as they are.
+        off_fraction: the part of the run at its end, less than 1, in which images stay as they are.
     """
 
-    flip: float = 0.0
-    shift: int = 0
+    hflip: float = 0.0
+    translate: int = 0
     erasing: float = 0.0
     mixup: float = 0.0
-    off_last: float = 0.0
+    off_fraction: float = 0.0
 
     @property
     def is_on(self) -> bool:
         """Whether it does anything."""
-        return any((self.flip, self.shift, self.erasing, self.mixup))
+        return any((self.hflip, self.translate, self.erasing, self.mixup))
 
     def __call__(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         """Augment a minibatch.
@@ -58,25 +58,25 @@ class Augmentation:
         Returns:
             The images, likewise, and their targets: the labels, or with mixup probabilities `[B, num_classes]`.
         """
-        if self.flip or self.shift:
-            images = self._moved(images)
+        if self.hflip or self.translate:
+            images = self._flip_shift(images)
         if self.erasing:
-            images = self._erased(images)
-        return self._mixed(images, labels, num_classes) if self.mixup else (images, labels)
+            images = self._random_erase(images)
+        return self._mixup(images, labels, num_classes) if self.mixup else (images, labels)
 
-    def _moved(self, images: Tensor) -> Tensor:
+    def _flip_shift(self, images: Tensor) -> Tensor:
         """Flip and shift: each row of the result is a window of the padded images, or of their mirror images.
 
         One `index_select` copies them all, of the ways that were tried the fastest, and it waits for no device.
         """
         size, channels, height, width = images.shape
-        device, margin = images.device, self.shift
+        device, margin = images.device, self.translate
         source = pad(images, (margin, margin, margin, margin))
         planes = torch.arange(size * channels, device=device).view(size, channels, 1)
         rows = planes * source.shape[2] + torch.arange(height, device=device)
         columns = torch.zeros(size, 1, 1, dtype=torch.int64, device=device)
-        is_flipped = torch.rand(size, 1, 1, device=device) < self.flip if self.flip else None
-        if self.shift:
+        is_flipped = torch.rand(size, 1, 1, device=device) < self.hflip if self.hflip else None
+        if self.translate:
             down, columns = torch.randint(2 * margin + 1, (2, size, 1, 1), device=device)
             rows = rows + down
         if is_flipped is not None:
@@ -85,7 +85,7 @@ class Augmentation:
         windows = source.flatten().unfold(0, width, 1)
         return windows.index_select(0, (rows * source.shape[3] + columns).flatten()).view_as(images)
 
-    def _erased(self, images: Tensor) -> Tensor:
+    def _random_erase(self, images: Tensor) -> Tensor:
         size, _, height, width = images.shape
         chance, area, aspect, top, left = torch.rand(5, size, 1, device=images.device)
         pixels = _between(ERASED_AREA, area) * height * width
@@ -97,7 +97,7 @@ class Augmentation:
         stays = stays_in_rows.byte().view(size, 1, height, 1) | stays_in_columns.byte().view(size, 1, 1, width)
         return images * stays
 
-    def _mixed(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    def _mixup(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         weights = _symmetric_beta(self.mixup, images.device).sample((len(labels),))
         weights = torch.maximum(weights, 1 - weights)
         partners = torch.randperm(len(labels), device=images.device)

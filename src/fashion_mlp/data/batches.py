@@ -27,7 +27,7 @@ def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) 
     Raises:
         UserError: a key must be changed.
     """
-    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    images = {split: len(dataset) for split, dataset in datamodule.splits.items()}
     if cfg.test:
         images["test"] = datamodule.num_test_images()
     share, size, trainer = ceil(images["train"] / processes), datamodule.batch_size, cfg.trainer

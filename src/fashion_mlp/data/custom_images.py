@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fashion_mlp.data.dataset import held_out_count, stratified_split
-from fashion_mlp.data.image_io import Mode, read_picture, resize
+from fashion_mlp.data.dataset import resolve_split_size, stratified_split
+from fashion_mlp.data.image_io import Mode, read_image, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
@@ -21,7 +21,7 @@ MAX_CLASSES = 10_000
 PREFIXES = {"train": "", "val": "val_", "test": "test_"}
 
 
-class Labelled(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, what the labels mean, and the files of the images."""
 
     images: Tensor
@@ -78,10 +78,10 @@ class CustomImagesDataModule(ImageDataModule):
         self.image_shape = (1 if mode == "gray" else 3, *self.image_size)
         self.given_class_names = tuple(class_names) if class_names else None
         self.name = f"own images ({Path(str(self.sources['train'])).name})"
-        self._read: dict[str, Labelled] = {}
+        self._read: dict[str, LabelledImages] = {}
 
     @abstractmethod
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
         """Read the images of a source; with `class_names`, its labels are among these.
 
         Raises:
@@ -90,7 +90,7 @@ class CustomImagesDataModule(ImageDataModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"files": self.labelled("train").fingerprint()}
+        return super().identity | {"files": self.load_source("train").fingerprint()}
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class in all sources that were read."""
@@ -100,18 +100,18 @@ class CustomImagesDataModule(ImageDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once the images are read
-        return self.given_class_names or self.labelled("train").class_names
+        return self.given_class_names or self.load_source("train").class_names
 
     def read_split(self, split: str) -> Batch:
         if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
-            return self.labelled(split)[:2]
-        whole = self.labelled("train")
-        count = held_out_count("test_size", self.test_size, len(whole.labels))
+            return self.load_source(split)[:2]
+        whole = self.load_source("train")
+        count = resolve_split_size("test_size", self.test_size, len(whole.labels))
         kept, held_out = stratified_split(whole.labels, count, self.split_seed)
         chosen = held_out if split == "test" else kept
         return whole.images[chosen], whole.labels[chosen]
 
-    def labelled(self, split: str) -> Labelled:
+    def load_source(self, split: str) -> LabelledImages:
         """Return what the source of a split holds, which is read once.
 
         Raises:
@@ -136,7 +136,7 @@ class CustomImagesDataModule(ImageDataModule):
         return self._read[split]
 
 
-def read_image(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
+def read_resized(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
     """Read an image of the reader's own, and bring it to the height and width of the others.
 
     Returns:
@@ -146,6 +146,6 @@ def read_image(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
         UserError: it cannot be read.
     """
     try:
-        return resize(read_picture(path, mode), size)
+        return resize(read_image(path, mode), size)
     except UserError as error:
         raise UserError(f"{path} {error}") from error

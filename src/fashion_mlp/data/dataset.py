@@ -46,7 +46,7 @@ def identity_collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
-def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def share_memory_collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Move a batch to shared memory in the worker that fetched it.
 
     By default a thread of the worker does so, and drops a batch that does not fit; the main process would wait for it
@@ -56,7 +56,7 @@ def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return images.share_memory_(), labels.share_memory_()  # type: ignore[no-untyped-call]
 
 
-def held_out_count(key: str, part: float, count: int) -> int:
+def resolve_split_size(key: str, part: float, count: int) -> int:
     """Return how many of `count` images a key of the data holds out.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fashion_mlp.data.custom_images import CustomImagesDataModule, Labelled, read_image
+from fashion_mlp.data.custom_images import CustomImagesDataModule, LabelledImages, read_resized
 from fashion_mlp.data.image_io import Mode
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 
@@ -96,13 +96,13 @@ class ImageCSVDataModule(CustomImagesDataModule):
         super().__init__("annotations_file", sources, **arguments)
         self.img_dir = Path(img_dir)
 
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
         return read_csv(Path(source), self.img_dir, self.mode, self.image_size, class_names)
 
 
 def read_csv(
     csv_file: Path, img_dir: Path, mode: Mode, size: tuple[int, int], class_names: Sequence[str] | None
-) -> Labelled:
+) -> LabelledImages:
     """Read the images that a CSV lists; see `CSVImageDataset`."""
     paths: list[Path] = []
     labels: list[str] = []
@@ -125,7 +125,7 @@ def read_csv(
                 _class_index(label, class_names)
             if not is_there:
                 raise UserError(f"{path} is missing")
-            images.append(read_image(path, mode, size))
+            images.append(read_resized(path, mode, size))
         except UserError as error:
             count += 1
             if count <= MAX_ERRORS:  # a file of nothing else would fill the memory
@@ -138,7 +138,9 @@ def read_csv(
     if not lines:
         raise UserError(f"{csv_file}: lists no images")
     names = tuple(class_names or _class_names(set(labels)))
-    return Labelled(torch.stack(images), torch.tensor([_class_index(label, names) for label in labels]), names, paths)
+    return LabelledImages(
+        torch.stack(images), torch.tensor([_class_index(label, names) for label in labels]), names, paths
+    )
 
 
 def _text(path: Path) -> str:

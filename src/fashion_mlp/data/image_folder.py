@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fashion_mlp.data.custom_images import CustomImagesDataModule, Labelled, read_image
-from fashion_mlp.data.image_io import SUFFIXES, left_out, why_left_out
+from fashion_mlp.data.custom_images import CustomImagesDataModule, LabelledImages, read_resized
+from fashion_mlp.data.image_io import SUFFIXES, describe_skipped, skip_reason
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 
@@ -35,7 +35,7 @@ class ImageFolderDataModule(CustomImagesDataModule):
         sources = {"img_dir": img_dir, "val_img_dir": val_img_dir, "test_img_dir": test_img_dir}
         super().__init__("img_dir", sources, **arguments)
 
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
         samples = _find_samples(source)
         classes = dict.fromkeys(name for _, name in samples)
         names = tuple(class_names or classes)
@@ -43,13 +43,13 @@ class ImageFolderDataModule(CustomImagesDataModule):
         images = []
         for path, _ in samples:
             try:
-                images.append(read_image(path, self.mode, self.image_size))
+                images.append(read_resized(path, self.mode, self.image_size))
             except UserError as error:
                 problems.append(str(error))
         if problems:
             raise UserError(*problems)
         labels = torch.tensor([names.index(name) for _, name in samples])
-        return Labelled(torch.stack(images), labels, names, [path for path, _ in samples])
+        return LabelledImages(torch.stack(images), labels, names, [path for path, _ in samples])
 
 
 def _find_samples(source: str) -> list[tuple[Path, str]]:
@@ -68,7 +68,7 @@ def _find_samples(source: str) -> list[tuple[Path, str]]:
             if entry.is_dir() and not entry.name.startswith("."):
                 files[entry.name] = _image_files(entry.path, reasons)
             else:
-                reasons[why_left_out(entry.name) or "outside of the classes' folders"] += 1
+                reasons[skip_reason(entry.name) or "outside of the classes' folders"] += 1
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     problems = [] if files else [f"{source}: has no folders; expected one for each class, as in {source}/boot/1.png"]
@@ -85,7 +85,7 @@ def _find_samples(source: str) -> list[tuple[Path, str]]:
     if problems:
         raise UserError(*problems)
     if reasons and is_rank_zero():
-        log.warning(left_out(source, reasons))
+        log.warning(describe_skipped(source, reasons))
     return list(samples.values())
 
 
@@ -109,7 +109,7 @@ def _image_files(folder: str, reasons: Counter[str]) -> list[Path]:
         hidden = [name for name in folders if name.startswith(".")]
         folders[:] = sorted(set(folders).difference(hidden))
         for name in (*hidden, *files):
-            if reason := why_left_out(name):
+            if reason := skip_reason(name):
                 reasons[reason] += 1
             else:
                 found.append(Path(place, name))

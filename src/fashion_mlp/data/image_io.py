@@ -35,7 +35,7 @@ def mode_of(channels: int) -> Mode:
     return "gray" if channels == 1 else "rgb"
 
 
-def why_left_out(name: str) -> str:
+def skip_reason(name: str) -> str:
     """Return why a file, or a folder whose name ends in "/", is not read as an image; nothing if it is."""
     if name.startswith("."):  # also the files named `._*` in which macOS stores attributes
         return "hidden"
@@ -44,7 +44,7 @@ def why_left_out(name: str) -> str:
     return "" if name.lower().endswith(SUFFIXES) else Path(name).suffix.lower() or "without a suffix"
 
 
-def left_out(place: str | Path, reasons: Counter[str]) -> str:
+def describe_skipped(place: str | Path, reasons: Counter[str]) -> str:
     """Return a line that says how many files and folders were left out, and why.
 
     Args:
@@ -73,7 +73,7 @@ class _BoundedReader(BufferedReader):
         return content
 
 
-def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None) -> Tensor:
+def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None) -> Tensor:
     """Read one picture, turned as its EXIF entry says and laid on white where it is transparent.
 
     Pillow and not `torchvision.io`, whose decoders are deprecated since torchvision 0.29; its header is read, and its
@@ -82,7 +82,7 @@ def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None)
     Args:
         source: a file, or its content.
         mode: one channel or three.
-        enough: pixels a side that will do. A larger picture is averaged over squares of pixels, down to about this
+        min_side: pixels a side that will do. A larger picture is averaged over squares of pixels, down to about this
             size. A JPEG file is decoded at a half, a quarter or an eighth of its size, which takes less time too.
 
     Returns:
@@ -98,7 +98,7 @@ def read_picture(source: Path | bytes, mode: Mode, *, enough: int | None = None)
             warnings.simplefilter("ignore")  # of what is then refused, or does not matter
             raw = BytesIO(source) if isinstance(source, bytes) else FileIO(source)
             with _BoundedReader(raw) as file:
-                return _read(file, mode, enough)
+                return _read(file, mode, min_side)
     except UnidentifiedImageError as error:
         raise UserError(f"is no picture ({', '.join(FORMATS)})") from error
     except UserError:
@@ -113,19 +113,19 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resized
 
 
-def _read(file: BufferedReader, mode: Mode, enough: int | None) -> Tensor:
+def _read(file: BufferedReader, mode: Mode, min_side: int | None) -> Tensor:
     # Named, since Pillow would hand others to programs (EPS to Ghostscript) or to decoders that few have looked at.
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _check_tiff(image)
-        if enough is not None:
-            image.draft(None, (enough, enough))
+        if min_side is not None:
+            image.draft(None, (min_side, min_side))
         image.load()
         if any(len(image.info.get(name, "")) > MAX_EXIF for name in ("exif", "Raw profile type exif")):
             raise UserError(f"has more than {MAX_EXIF:,} bytes of EXIF data")
-        factor = max(1, isqrt(image.width * image.height) // enough) if enough is not None else 1
+        factor = max(1, isqrt(image.width * image.height) // min_side) if min_side is not None else 1
         ImageOps.exif_transpose(image, in_place=True)
         return _to_tensor(image, mode, factor)
 

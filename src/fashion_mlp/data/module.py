@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, held_out_count, identity_collate, in_shared_memory, stratified_split
+from fashion_mlp.data.dataset import (
+    ImageDataset,
+    identity_collate,
+    resolve_split_size,
+    share_memory_collate,
+    stratified_split,
+)
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
 from fashion_mlp.runtime.workers import largest_batch, workers_that_fit
 
@@ -22,7 +28,7 @@ FETCH_BYTES = 8 << 20
 
 
 class ImageDataModule(LightningDataModule):
-    """Labelled images in memory, with a validation split out of the training set.
+    """LabelledImages images in memory, with a validation split out of the training set.
 
     A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`. A subclass says where they come
     from: `prepare_data` puts them on disk, `read_split` brings them into memory, and the attributes name them.
@@ -77,7 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.has_own_val = False
         # Minibatches that a training batch holds.
         self.batches_per_fetch = 1
-        self.parts: dict[str, ImageDataset] = {}
+        self.splits: dict[str, ImageDataset] = {}
 
     def set_batches_per_fetch(self, batches: int) -> None:
         """Let a training batch hold up to `batches` minibatches.
@@ -105,7 +111,7 @@ class ImageDataModule(LightningDataModule):
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class in all parts that are set up."""
-        labels = torch.cat([part.labels[part.indices] for part in self.parts.values()])
+        labels = torch.cat([part.labels[part.indices] for part in self.splits.values()])
         counts = torch.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
@@ -116,23 +122,23 @@ class ImageDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Bring into memory what a stage needs; the test set not before the stage "test"."""
-        if stage == "fit" and "train" not in self.parts:
+        if stage == "fit" and "train" not in self.splits:
             images, labels = self.read_split("train")
             is_split = self.val_size > 0 and not self.has_own_val
-            val_count = held_out_count("val_size", self.val_size, len(labels)) if is_split else 0
+            val_count = resolve_split_size("val_size", self.val_size, len(labels)) if is_split else 0
             train, val = stratified_split(labels, val_count, self.split_seed)
             if self.train_fraction < 1:
-                count = held_out_count("train_fraction", self.train_fraction, len(train))
+                count = resolve_split_size("train_fraction", self.train_fraction, len(train))
                 train = train[stratified_split(labels[train], count, self.split_seed)[1]]
-            self.parts["train"] = ImageDataset(images, labels, train)
+            self.splits["train"] = ImageDataset(images, labels, train)
             own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
-            self.parts["val"] = ImageDataset(*own_val)
-        elif stage == "test" and "test" not in self.parts:
-            self.parts["test"] = ImageDataset(*self.read_split("test"))
+            self.splits["val"] = ImageDataset(*own_val)
+        elif stage == "test" and "test" not in self.splits:
+            self.splits["test"] = ImageDataset(*self.read_split("test"))
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images as a network gets them, augmented; moves no random numbers."""
-        images, labels = self.parts["train"].__getitems__(range(min(count, len(self.parts["train"]))))
+        images, labels = self.splits["train"].__getitems__(range(min(count, len(self.splits["train"]))))
         with torch.random.fork_rng(devices=[]):
             return self.augment(images, labels, len(self.class_names))[0]
 
@@ -144,7 +150,7 @@ class ImageDataModule(LightningDataModule):
             progress = fit.epoch_loop.batch_progress
             # A checkpoint of the validation at the end of an epoch is of its last batch: the next epoch follows.
             done = progress.current.completed if fit.restarting and not progress.is_last_batch else 0
-            order.go_on(self.trainer.current_epoch, done * batch_size)
+            order.resume(self.trainer.current_epoch, done * batch_size)
         return self.loader("train", batch_size=batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -163,18 +169,18 @@ class ImageDataModule(LightningDataModule):
         They come as they lie, of several processes to each its share, unless a sampler says otherwise.
         """
         if sampler is None and (share := self._share()):
-            sampler = ContiguousDistributedSampler(self.parts[part], **share)
-        batch_size = min(batch_size or self.eval_batch_size, len(self.parts[part]))
+            sampler = ContiguousDistributedSampler(self.splits[part], **share)
+        batch_size = min(batch_size or self.eval_batch_size, len(self.splits[part]))
         workers = workers_that_fit(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
-            self.parts[part],
+            self.splits[part],
             batch_size=batch_size,
             sampler=sampler,
             # A loader draws a seed for its workers: not from the run's random numbers, so that looking at data, or
             # resuming a run, does not change what is learned.
             generator=torch.Generator(),
             # `__getitems__` returns a batch, not a list.
-            collate_fn=in_shared_memory if workers else identity_collate,  # type: ignore[arg-type]
+            collate_fn=share_memory_collate if workers else identity_collate,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
@@ -190,7 +196,7 @@ class ImageDataModule(LightningDataModule):
     def _order(self) -> ResumableDistributedSampler:
         """Return which training images this process takes, and in which order."""
         return ResumableDistributedSampler(
-            self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
+            self.splits["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
         )
 
     def _share(self) -> dict[str, int]:

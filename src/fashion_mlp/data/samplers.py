@@ -34,7 +34,7 @@ class ResumableDistributedSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=(seed << 20) % 2**63)
         self._done = 0
 
-    def go_on(self, epoch: int, done: int) -> None:
+    def resume(self, epoch: int, done: int) -> None:
         """Begin the next iteration in the middle of an epoch.
 
         Args:

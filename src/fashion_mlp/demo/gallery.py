@@ -40,5 +40,5 @@ def confident_mistakes(classifier: Classifier, data: ImageDataModule, count: int
 
 
 def _taken(data: ImageDataModule, numbers: Sequence[int]) -> tuple[Tensor, list[int]]:
-    images, labels = data.parts["test"].__getitems__(numbers)
+    images, labels = data.splits["test"].__getitems__(numbers)
     return images, labels.tolist()

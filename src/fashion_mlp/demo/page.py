@@ -66,7 +66,7 @@ def _own_pictures(answers: ResultsPanel) -> None:
 
 
 def _test_images(data: ImageDataModule, answers: ResultsPanel) -> None:
-    count = len(data.parts["test"])
+    count = len(data.splits["test"])
     with gr.Tab("Test images"):
         _gallery(test_images(data, range(min(SHOWN, count))), answers, f"The first of {data.name}'s {count:,}.")
         number = gr.Number(label=f"Or any of them, by its number from 0 to {count - 1:,}, and Enter", precision=0)

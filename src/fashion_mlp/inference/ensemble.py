@@ -57,7 +57,7 @@ def _with_views(path: Path, classifier: Classifier) -> TTA:
     if not any(kinds.values()):
         raise UserError(
             f"{path}: was trained on images neither mirrored nor shifted, and would lose by --tta, which shows such; "
-            "leave it out, or train with data.augment.shift=1"
+            "leave it out, or train with data.augment.translate=1"
         )
     return TTA(classifier.model, **kinds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import left_out, mode_of, read_picture, resize, why_left_out
+from fashion_mlp.data.image_io import describe_skipped, mode_of, read_image, resize, skip_reason
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # Options of `data` whose images look as Fashion-MNIST's do.
 LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
 # Pixels a side of a photograph that is to have 28.
-ENOUGH = 1024
+MIN_SIDE = 1024
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
@@ -48,14 +48,14 @@ def _images_in(folder: Path) -> list[Path]:
     reasons: Counter[str] = Counter()
     try:
         for entry in sorted(folder.iterdir()):
-            if reason := why_left_out(entry.name + "/" * entry.is_dir()):
+            if reason := skip_reason(entry.name + "/" * entry.is_dir()):
                 reasons[reason] += 1
             else:
                 files.append(entry)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
     if files and reasons:
-        log.warning(left_out(folder, reasons))
+        log.warning(describe_skipped(folder, reasons))
     return files
 
 
@@ -73,5 +73,5 @@ def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
     """
     data, (channels, height, width) = classifier.metadata["data"], classifier.metadata["model"]["image_shape"]
     if data["option"] in LIKE_FASHION_MNIST:
-        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=ENOUGH))
-    return resize(read_picture(source, mode_of(channels)), (height, width))
+        return as_fashion_mnist(read_image(source, mode_of(channels), min_side=MIN_SIDE))
+    return resize(read_image(source, mode_of(channels)), (height, width))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 BITS = 16
 
 
-class Dropout(nn.Dropout):
+class FastDropout(nn.Dropout):
     """Sets units to 0 with probability `p` in training, and scales the others up (Srivastava et al., 2014).
 
     On a CPU torch draws a random number of its own for each unit, which takes several times as long as all else that

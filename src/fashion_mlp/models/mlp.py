@@ -5,7 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from fashion_mlp.models.dropout import Dropout
+from fashion_mlp.models.dropout import FastDropout
 from fashion_mlp.models.initialization import initialize
 from fashion_mlp.models.preprocessing import PiecewiseLinearEncoding, PixelNormalization
 
@@ -69,7 +69,7 @@ class MLP(nn.Module):
                 layers.append(make_norm(size))
             layers.append(ACTIVATIONS[activation]())
             if dropout > 0:
-                layers.append(Dropout(dropout))
+                layers.append(FastDropout(dropout))
             width = size
         layers.append(nn.Linear(width, num_classes))
 

@@ -32,7 +32,7 @@ def run_summary(
     start: InitialCheckpoint | None = None,
 ) -> str:
     """Return what is about to happen, in a few lines."""
-    sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
+    sizes = {part: len(dataset) for part, dataset in datamodule.splits.items()}
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
