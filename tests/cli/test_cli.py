@@ -302,7 +302,7 @@ def test_a_broken_picture_does_not_keep_the_others_from_their_answer(
     said = fashion("predict", checkpoint, pictures)
     assert said.status == 1
     assert len(said.out.splitlines()) == 20
-    assert said.err.startswith(f"error: {pictures / 'broken.png'} is no picture")
+    assert said.err.startswith(f"error: {pictures / 'broken.png'} is not an image")
     answers = fashion("predict", checkpoint, pictures, "--json").json
     assert [answer["image"] for answer in answers if "error" in answer] == [str(pictures / "broken.png")]
 
@@ -426,7 +426,7 @@ def test_missing_data_are_told_with_the_ways_on(fashion: Fashion, checkpoint: Pa
     mirrors = "data.mirrors=[http://127.0.0.1:9/]"
     said = fashion("evaluate", checkpoint, "data=fashion_mnist", f"data.root={tmp_path}", mirrors)
     assert said.status == 1
-    assert "place the four .gz files" in said.err
+    assert "place the .gz files" in said.err
 
 
 def test_a_state_dict_without_a_layer_for_its_bins_is_refused(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_own_images_train_and_are_evaluated(fashion: Fashion, pictures: Path, ro
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["data"] == "own images (labels.csv)"
+    assert metrics["data"] == "custom images (labels.csv)"
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     said = fashion("evaluate", last, "--json").json
     assert said["accuracy"] == pytest.approx(metrics["test/acc"], abs=1e-6)

@@ -89,7 +89,7 @@ def test_each_classifier_answers_and_nothing_is_kept(
         for card in cards:
             assert bars(card) == [(name, f"{probability:.1%}") for name, probability in expected]
     message, *cards = ask(text_file.read_bytes())
-    assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).</p>'
+    assert message == '<p role="alert">The file is not an image (PNG, JPEG, WEBP, GIF, BMP).</p>'
     assert [bars(card) for card in cards] == [[], []]
     assert stored() == before
 
@@ -164,7 +164,7 @@ def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_
     format_value(".card h2", "Ankle boot")
     format_value(".card tr:first-child th", "Ankle boot")
     upload.send_keys(str(text_file))
-    format_value("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
+    format_value("#message [role=alert]", "The file is not an image (PNG, JPEG, WEBP, GIF, BMP).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
     upload.send_keys(str(pictures / "boot.jpg"))
     format_value(".card h2", "Ankle boot")

@@ -47,7 +47,7 @@ def test_commands_print_none(checkpoint: Path, tmp_path: Path, capfd: pytest.Cap
     assert f"good{SHOWN}.png" in out
     assert f"hat{SHOWN} nan%" in out
     assert "undecodable\\udcff.png" in out
-    assert f"bad{SHOWN}.png is no picture" in err
+    assert f"bad{SHOWN}.png is not an image" in err
     for arguments in (["predict", str(checkpoint), f"gone{RED}"], ["bench", f"--{RED}"]):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
@@ -87,7 +87,7 @@ def test_a_run_prints_none_and_logs_none(run_as_typed: Run, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     for text in (done.stdout, (tmp_path / "run" / "train.log").read_text()):
-        assert f"own images (images{SHOWN})" in text
+        assert f"custom images (images{SHOWN})" in text
         assert RED not in text
 
 

@@ -19,7 +19,7 @@ from fashion_mlp.config.paths import find_obstacle, same_path
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
-from fashion_mlp.data.registry import SOURCES
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.ensemble import load_members
 from fashion_mlp.reporting import figures
 from fashion_mlp.reporting.summary import to_json
@@ -79,7 +79,7 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
     typed_option, arguments = parse_data_overrides(overrides)
     option = None if typed_option is None else format_value(typed_option)
     trained_on = classifier.metadata["data"]
-    source = SOURCES.get(option or trained_on["option"], "")
+    source = find_data_module(option or trained_on["option"]).source_key
     stored = trained_on["arguments"]
     is_stored = option == trained_on["option"] and same_path(str(arguments.get(source)), str(stored.get(source)))
     if option is None or is_stored:
@@ -90,7 +90,7 @@ def test_data(classifier: Classifier, overrides: Sequence[str], *, fetch: bool =
         option, arguments = trained_on["option"], {**stored, **arguments}
     elif source in arguments:
         arguments.setdefault(f"test_{source}", arguments[source])
-    if option in SOURCES:
+    if source:
         channels, height, width = classifier.metadata["model"]["image_shape"]
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
         arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
@@ -121,11 +121,10 @@ def _check_split(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
 
 def _check_files(datamodule: CustomImagesDataModule, trained_on: Mapping[str, Any]) -> None:
     """Warn where images to test on are, or may be, those that a checkpoint was trained on."""
-    has_own_source = datamodule.sources["test"] is not None
-    source = str(datamodule.sources["test" if has_own_source else "train"])
-    is_as_trained = datamodule.load_source("test" if has_own_source else "train").fingerprint() == trained_on.get(
-        "files"
-    )
+    has_own_source = "test" in datamodule.sources
+    split = "test" if has_own_source else "train"
+    source = datamodule.sources[split]
+    is_as_trained = datamodule.load_source(split).fingerprint() == trained_on.get("files")
     if has_own_source and is_as_trained:
         log.warning(f"{source}: these are the images that the checkpoint was trained on, so this is no test")
     elif "files" in trained_on and not has_own_source and not is_as_trained:

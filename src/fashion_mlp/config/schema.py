@@ -74,13 +74,19 @@ class DataConfig(Section):
     augment: PartConfig = Field(default_factory=dict)
 
 
-class FashionMNISTConfig(DataConfig):
-    """Arguments of `fashion_mlp.data.FashionMNISTDataModule`."""
+class OtherDataConfig(DataConfig):
+    """Arguments of a data module without a schema, which accepts arguments of its own."""
 
-    targets = ("fashion_mlp.data.FashionMNISTDataModule",)
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class MNISTConfig(DataConfig):
+    """Arguments of `fashion_mlp.data.FashionMNISTDataModule` and of its base."""
+
+    targets = ("fashion_mlp.data.MNISTDataModule", "fashion_mlp.data.FashionMNISTDataModule")
 
     root: Directory
-    mirrors: list[Text]
+    mirrors: list[Text] | None
     timeout: Annotated[Float, Gt(0), Le(86_400)]
     val_size: Annotated[int, Ge(0), Lt(60_000)]
 

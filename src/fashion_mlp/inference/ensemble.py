@@ -9,7 +9,7 @@ import torch
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.registry import SOURCES
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.models import TTA, Ensemble
 from fashion_mlp.runtime.errors import UserError
 
@@ -67,12 +67,13 @@ def _signature(classifier: Classifier) -> dict[str, object]:
     data: Mapping[str, Any] = classifier.metadata["data"]
     # What decides which training images validate says nothing about the test images, unless these are split off too.
     left_out = ["val_size"]
-    if data["option"] not in SOURCES:
+    source_key = find_data_module(data["option"]).source_key
+    if not source_key:
         left_out += ["split_seed"]
-    elif data["arguments"].get(f"test_{SOURCES[data['option']]}"):
+    elif data["arguments"].get(f"test_{source_key}"):
         left_out += ["split_seed", "test_size", "files"]
     arguments = {
-        f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
+        f"data.{name}": normpath(value) if name.endswith(("_file", "_dir")) and isinstance(value, str) else value
         for name, value in data["arguments"].items()
         if name not in left_out
     }

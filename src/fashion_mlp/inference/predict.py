@@ -10,13 +10,12 @@ from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.image_io import describe_skipped, mode_of, read_image, resize, skip_reason
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Options of `data` whose images look as Fashion-MNIST's do.
-LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
 # Pixels a side of a photograph that is to have 28.
 MIN_SIDE = 1024
 
@@ -72,6 +71,6 @@ def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
         UserError: it cannot be read.
     """
     data, (channels, height, width) = classifier.metadata["data"], classifier.metadata["model"]["image_shape"]
-    if data["option"] in LIKE_FASHION_MNIST:
+    if find_data_module(data["option"]).is_light_on_black:
         return as_fashion_mnist(read_image(source, mode_of(channels), min_side=MIN_SIDE))
     return resize(read_image(source, mode_of(channels)), (height, width))
