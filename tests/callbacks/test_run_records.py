@@ -69,7 +69,12 @@ def test_a_run_with_everything_switched_on(compose_small: Compose) -> None:
 
 def test_hparams_has_a_row_with_what_was_measured(compose_small: Compose) -> None:
     cfg = compose_small(
-        "run", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=cosine", "trainer.max_epochs=1", "data.augment.flip=0.5"
+        "run",
+        "optimizer=sgd",
+        "optimizer.lr=0.05",
+        "scheduler=cosine",
+        "trainer.max_epochs=1",
+        "data.augment.hflip=0.5",
     )
     train(cfg)
     events = read(cfg.run_dir)
@@ -80,7 +85,7 @@ def test_hparams_has_a_row_with_what_was_measured(compose_small: Compose) -> Non
     assert values["model.hidden_sizes"] == "[32]"
     assert values["scheduler"] == "cosine"
     assert values["seed"] == 42
-    assert values["data.augment.flip"] == 0.5
+    assert values["data.augment.hflip"] == 0.5
     experiment = metadata.parse_experiment_plugin_data(
         events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
     )

@@ -14,7 +14,7 @@ FINE = [
     "model=linear data=synthetic data.val_size=0",
     "model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20",
     "model.hidden_sizes.0=7",
-    "data.augment.flip=0.5 data.augment.shift=1 data.augment.erasing=0.25 data.augment.mixup=0.2",
+    "data.augment.hflip=0.5 data.augment.translate=1 data.augment.erasing=0.25 data.augment.mixup=0.2",
     "trainer.gradient_clip_val=0.5 trainer.limit_train_batches=0.1 trainer.max_time=00:00:01:00",
     "scheduler=plateau scheduler.monitor=train/loss data.val_size=0",
     "data=image_folder data.img_dir=. data.val_size=0.25",

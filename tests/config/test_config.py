@@ -4,7 +4,6 @@ import inspect
 import math
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pytest
@@ -19,7 +18,7 @@ from fashion_mlp.config.fields import BelowOne, Count, Expected, Fraction, Posit
 from fashion_mlp.config.schema import MLPConfig, SearchConfig
 from fashion_mlp.config.trainer import TrainerConfig
 from fashion_mlp.models import mlp
-from tests.conftest import CONF
+from tests.conftest import CONF, Run
 
 OPTIONS = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}"
@@ -133,13 +132,16 @@ def test_the_keys_in_the_schema_are_arguments(target: str, schema: type[Section]
     assert names - accepted - {"compile"} == set() or schema is SearchConfig
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=str)
-def test_the_help_lists_each_option(path: Path) -> None:
-    if path.parent.name == "hydra" or path.stem.startswith("_"):
-        return
-    text = (CONF / "hydra/help/lines.yaml").read_text()
-    (line,) = (line for line in text.splitlines() if line.split()[:1] == [path.parent.name])
-    assert path.stem in line.replace(",", " ").split()
+def test_the_help_lists_the_options_of_each_group(run_as_typed: Run) -> None:
+    lines = run_as_typed("--help").stdout.splitlines()
+    assert "  data        fashion_mnist, image_csv, image_folder, kmnist, mnist, synthetic" in lines
+    groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
+    assert {line.split()[0] for line in lines if line.startswith("  ")} == groups
+
+
+def test_a_data_module_without_a_schema_has_the_arguments_of_all(run_as_typed: Run) -> None:
+    failed = run_as_typed("data=kmnist", "data.batch_size=0", "data.mirrors=5", "+data.size=large")
+    assert failed.stderr == "error: data.batch_size=0: invalid value. Expected an integer of at least 1\n"
 
 
 class Example(Section):

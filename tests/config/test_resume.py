@@ -29,7 +29,7 @@ from tests.conftest import ROOT, Compose, Run
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
-OFF_LAST = ("data.augment.flip=0.5", "data.augment.off_last=0.4")
+OFF_FRACTION = ("data.augment.hflip=0.5", "data.augment.off_fraction=0.4")
 ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
@@ -56,8 +56,11 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     [
         (5, []),  # a call of training_step holds two steps
         (10, ["data.num_workers=2"]),  # the last step of an epoch
-        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.flip=0.5"]),
-        (17, ["data.augment.shift=2", "data.augment.mixup=0.3", "data.augment.off_last=0.4", "scheduler=cosine"]),
+        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.hflip=0.5"]),
+        (
+            17,
+            ["data.augment.translate=2", "data.augment.mixup=0.3", "data.augment.off_fraction=0.4", "scheduler=cosine"],
+        ),
         (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
         (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
         (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
@@ -69,7 +72,7 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
         (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
         (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
-        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_LAST]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_FRACTION]),
     ],
     ids=str,
 )
@@ -283,14 +286,14 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
     assert [path for path in before | after if before.get(path) != after.get(path)] == []
 
 
-@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
+@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_fraction=0.5"])
 def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
     run_here: Run, run_as_typed: Run, override: str
 ) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
     done = run_as_typed("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
-    planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_last"
+    planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
     assert f"trainer.max_epochs=2: {planned} was planned for 1 epochs" in done.stderr
 
 

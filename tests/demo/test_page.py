@@ -84,7 +84,7 @@ def test_each_classifier_answers_and_nothing_is_kept(
         for card in cards:
             assert bars(card) == [(name, f"{probability:.1%}") for probability, name in expected]
     message, *cards = ask(text_file.read_bytes())
-    assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).</p>'
+    assert message == '<p role="alert">The file is not an image (PNG, JPEG, WEBP, GIF, BMP).</p>'
     assert [bars(card) for card in cards] == [[], []]
     assert stored() == before
 
@@ -103,8 +103,8 @@ def test_an_aborted_upload_is_not_an_error(address: str, path: str, status: byte
 def test_concurrent_uploads_get_their_own_results(
     ask: Callable[[bytes], list[str]], classifier: Classifier, data: ImageDataModule
 ) -> None:
-    contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
-    expected = classifier.predict(data.parts["test"].images[:24]).names
+    contents = [png(Image.fromarray(image[0].numpy())) for image in data.splits["test"].images[:24]]
+    expected = classifier.predict(data.splits["test"].images[:24]).names
     with ThreadPoolExecutor(8) as clients:
         shown = list(clients.map(ask, contents))
     assert [bars(first)[0][0] for _, first, _ in shown] == expected
@@ -159,7 +159,7 @@ def test_the_page_in_a_browser(browser: Any, address: str, image_dir: Path, text
     wait_for_text(".card h2", "Ankle boot")
     wait_for_text(".card tr:first-child th", "Ankle boot")
     upload.send_keys(str(text_file))
-    wait_for_text("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
+    wait_for_text("#message [role=alert]", "The file is not an image (PNG, JPEG, WEBP, GIF, BMP).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
     upload.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")

@@ -18,7 +18,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--tta": {
         "action": "store_true",
         "help": "test-time augmentation: average the probabilities over the image and its views as in training: "
-        "flipped (data.augment.flip), shifted by one pixel in four directions (data.augment.shift)",
+        "flipped (data.augment.hflip), shifted by one pixel in four directions (data.augment.translate)",
     },
 }
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fashion_mlp.config import trainer  # noqa: F401, a schema
 from fashion_mlp.config.fields import LARGEST, SMALLEST, Section, describe
 from fashion_mlp.config.messages import did_you_mean, format_value
-from fashion_mlp.config.schema import RunConfig
+from fashion_mlp.config.schema import OtherDataConfig, RunConfig
 
 # Messages by the key that they are about.
 Problems = dict[str, str]
@@ -32,8 +32,8 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     unusable: Problems = {}
     values = _values(cfg, unusable)
     found: Problems = {}
-    for key, part in _parts(values):
-        found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
+    for key, part, schema in _parts(values):
+        found.update(section_problems(schema, part, f"{key}.", multirun=multirun))
     found.update(section_problems(RunConfig, values, multirun=multirun))
     found.update(unusable)
     if any(found.values()):
@@ -69,12 +69,15 @@ def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problem
     return value
 
 
-def _parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each part of a configuration that has a schema, with its key."""
+def _parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any], type[Section]]]:
+    """Yield the key, the values and the schema of each part of a configuration that has one."""
     for name, value in values.items():
         if isinstance(value, dict):
-            if value.get("_target_") in SCHEMAS:
-                yield f"{prefix}{name}", value
+            schema = SCHEMAS.get(str(value.get("_target_")))
+            if schema is None and f"{prefix}{name}" == "data":
+                schema = OtherDataConfig
+            if schema is not None:
+                yield f"{prefix}{name}", value, schema
             yield from _parts(value, f"{prefix}{name}.")
 
 

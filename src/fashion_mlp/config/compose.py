@@ -30,6 +30,15 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 _full_error_before = os.environ.get(FULL_ERROR)
 
 
+def list_options() -> str:
+    """Return a line for each config group with its options, for `--help`; `_base` and the like are not options."""
+    groups = {path.name: sorted(file.stem for file in path.glob("[!_]*.yaml")) for path in sorted(CONF.iterdir())}
+    return "\n".join(f"  {group:<11} {', '.join(options)}" for group, options in groups.items() if options)
+
+
+OmegaConf.register_new_resolver("list_options", list_options)
+
+
 class CheckConfig(Callback):
     """Checks the configuration of a run, or of each job of a sweep."""
 

@@ -232,7 +232,7 @@ def _max_epochs_problems(before: Any, now: Any, current: Mapping[str, Any]) -> I
     if not (type(before) is int and type(now) is int and 0 < before < now):
         yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
     planned = [
-        *(["data.augment.off_last"] if current["data"].get("augment", {}).get("off_last") else []),
+        *(["data.augment.off_fraction"] if current["data"].get("augment", {}).get("off_fraction") else []),
         *(["the schedule"] if _depends_on_length(current["scheduler"]) else []),
     ]
     if planned:

@@ -49,11 +49,11 @@ class AugmentationConfig(Section):
 
     targets = ("fashion_mlp.data.Augmentation",)
 
-    flip: Probability
-    shift: Count
+    hflip: Probability
+    translate: Count
     erasing: Probability
     mixup: Annotated[Float, Ge(0), Le(1000)]
-    off_last: BelowOne
+    off_fraction: BelowOne
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if 0 < self.mixup < MIN_MIXUP:
@@ -73,13 +73,19 @@ class DataConfig(Section):
     augment: PartConfig = Field(default_factory=dict)
 
 
-class FashionMNISTConfig(DataConfig):
-    """Arguments of `fashion_mlp.data.FashionMNISTDataModule`."""
+class OtherDataConfig(DataConfig):
+    """Arguments of a data module without a schema, which accepts arguments of its own."""
 
-    targets = ("fashion_mlp.data.FashionMNISTDataModule",)
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class MNISTConfig(DataConfig):
+    """Arguments of `fashion_mlp.data.FashionMNISTDataModule` and of its base."""
+
+    targets = ("fashion_mlp.data.MNISTDataModule", "fashion_mlp.data.FashionMNISTDataModule")
 
     root: Directory
-    mirrors: list[Text]
+    mirrors: list[Text] | None
     timeout: Annotated[Float, Gt(0), Le(86_400)]
     val_size: Annotated[int, Ge(0), Lt(60_000)]
 
@@ -363,9 +369,9 @@ class RunConfig(Section):
             yield from missing_path("ckpt_path", self.ckpt_path, is_file=True)
         if "${" not in self.run_dir and (obstacle := find_obstacle(Path(self.run_dir))):
             yield f"run_dir={self.run_dir}: {obstacle}"
-        shift, sides = self.augment.get("shift", 0), self.data.get("image_size", [28, 28])
-        if isinstance(sides, list) and shift >= min(sides):
-            yield f"data.augment.shift={shift}: too large. Expected less than the sides {format_value(sides)}"
+        translate, sides = self.augment.get("translate", 0), self.data.get("image_size", [28, 28])
+        if isinstance(sides, list) and translate >= min(sides):
+            yield f"data.augment.translate={translate}: too large. Expected less than the sides {format_value(sides)}"
         precision = str(trainer.get("precision"))
         if optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
             yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
@@ -408,7 +414,7 @@ class RunConfig(Section):
         is_endless = epochs == -1 or (epochs is None and trainer.get("max_time") is not None)
         planned = [
             *(["a schedule"] if self.scheduler and "monitor" not in self.scheduler else []),
-            *(["data.augment.off_last"] if self.augment.get("off_last") else []),
+            *(["data.augment.off_fraction"] if self.augment.get("off_fraction") else []),
         ]
         if planned and is_endless and trainer.get("max_steps") == -1:
             yield f"trainer.max_epochs={format_value(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"

@@ -7,12 +7,11 @@ from pathlib import Path
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import mode_of, read_picture, resize, why_left_out
+from fashion_mlp.data.image_io import mode_of, read_image, resize, skip_reason
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
 
-# Options of `data` whose images have the form of Fashion-MNIST's.
-FASHION_MNIST_LIKE = ("fashion_mnist", "synthetic")
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
 MIN_PHOTO_SIDE = 1024
 
@@ -30,7 +29,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         path = Path(pattern)
         try:
             if path.is_dir():
-                files = sorted(file for file in path.iterdir() if not why_left_out(file.name + "/" * file.is_dir()))
+                files = sorted(file for file in path.iterdir() if not skip_reason(file.name + "/" * file.is_dir()))
             else:
                 files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
         except OSError as error:
@@ -59,6 +58,6 @@ def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
         UserError: the image cannot be read.
     """
     channels, height, width = classifier.metadata["model"]["image_shape"]
-    if classifier.metadata["data"]["option"] in FASHION_MNIST_LIKE:
-        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=MIN_PHOTO_SIDE))
-    return resize(read_picture(source, mode_of(channels)), (height, width))
+    if find_data_module(classifier.metadata["data"]["option"]).is_light_on_black:
+        return as_fashion_mnist(read_image(source, mode_of(channels), min_side=MIN_PHOTO_SIDE))
+    return resize(read_image(source, mode_of(channels)), (height, width))
