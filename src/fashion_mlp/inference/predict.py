@@ -46,10 +46,10 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def _images_in(directory: Path) -> list[Path]:
-    reasons = {path: skip_reason(path.name + "/" * path.is_dir()) for path in directory.iterdir()}
+    reasons = {path: skip_reason(path.name + "/" * path.is_dir()) for path in sorted(directory.iterdir())}
     if skipped := Counter(filter(None, reasons.values())):
         log.warning(describe_skipped(directory, skipped))
-    return sorted(path for path, reason in reasons.items() if not reason)
+    return [path for path, reason in reasons.items() if not reason]
 
 
 def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
