@@ -31,8 +31,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.command_line import flags_first, without_outputs
-from fashion_mlp.config.compose import explain_composition
+from fashion_mlp.config.compose import explain_composition, flags_first, without_outputs
 from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.runtime.console import exit_on_closed_stdout
 from fashion_mlp.runtime.errors import exit_on_user_error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.config.command_line import flags_first
+from fashion_mlp.config.compose import flags_first
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Run, check
 

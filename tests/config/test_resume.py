@@ -268,7 +268,7 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
         (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
-        (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected an integer"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected -1, an integer"),
         (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
@@ -430,7 +430,7 @@ def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
 
 def test_a_new_run_begins_with_the_weights_of_another(run_here: Run) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
-    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
     done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
@@ -503,9 +503,9 @@ def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: Ru
     done = run_as_typed("resume=a")
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "error: resume=a: recorded by another version, since only one of two configurations has"
+        "error: resume=a: recorded by another version, since smoothing is new or gone. Start a new run"
     )
-    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_part=weights\n")
+    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_weights_only=true\n")
 
 
 def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: Run) -> None:
@@ -521,7 +521,7 @@ def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
     run_here: Run, run_as_typed: Run, sigterm_at: Ask
 ) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
-    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
     assert run_here("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
     assert run_here("hydra.run.dir=b", *start).returncode == 143
@@ -540,7 +540,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run_here: Run) -> None:
             ["model.hidden_sizes=[16]", longer],
             "holds another network (layers.0.weight is (32, 784), here (16, 784)); set",
         ),
-        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "holds another network"),
+        (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "holds another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),

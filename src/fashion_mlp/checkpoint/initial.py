@@ -76,7 +76,7 @@ class InitialCheckpoint:
         if max_epochs is not None and 0 <= max_epochs <= self.epochs:
             raise UserError(
                 f"ckpt_path={self.path}: has trained {self.epochs} epochs already; set trainer.max_epochs above that, "
-                "or begin with its weights only: ckpt_part=weights"
+                "or begin with its weights only: ckpt_weights_only=true"
             )
 
     def _check_weights(self, model: nn.Module) -> None:
@@ -99,7 +99,7 @@ class InitialCheckpoint:
                 name, value = part if key == "_target_" else f"{part}.{key}", format_value(before.get(key))
                 raise UserError(
                     f"{name}={format_value(now.get(key))}: ckpt_path={self.path} was trained with {value} "
-                    "and goes on with it; to change it, begin with its weights only: ckpt_part=weights"
+                    "and goes on with it; to change it, begin with its weights only: ckpt_weights_only=true"
                 )
 
 
@@ -117,22 +117,22 @@ def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) ->
         UserError: the checkpoint cannot be used.
     """
     state = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-    return state or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_part)
+    return state or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
-def load_initial_checkpoint(path: str | None, part: str) -> InitialCheckpoint | None:
-    """Return what `ckpt_path` and `ckpt_part` name.
+def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialCheckpoint | None:
+    """Return what `ckpt_path` and `ckpt_weights_only` name.
 
     Raises:
         UserError: it is no checkpoint of this project, or has weights only where the whole state is asked for.
     """
     if path is None:
         return None
-    checkpoint, full_state = read_checkpoint(path), part == "all"
+    checkpoint, full_state = read_checkpoint(path), not weights_only
     if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
         raise UserError(
             f"ckpt_path={path}: has no {missing!r} entry, so training cannot continue from it; use its weights only: "
-            "ckpt_part=weights"
+            "ckpt_weights_only=true"
         )
     return InitialCheckpoint(Path(path), checkpoint, full_state)
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.data_overrides import parse_data_overrides
-from fashion_mlp.config.callbacks import FIGURE_SUFFIXES
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import find_obstacle, same_path
+from fashion_mlp.config.schema import FIGURE_SUFFIXES
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of

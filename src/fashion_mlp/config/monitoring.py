@@ -1,6 +1,6 @@
 """The metrics by which checkpoints, epochs and runs are compared. Light to import: torch is not needed."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from inspect import signature
 from pkgutil import resolve_name
@@ -16,6 +16,16 @@ DIRECTIONS: Mapping[str, Literal["min", "max"]] = {"acc": "max", "loss": "min"}
 def metric_direction(metric: str) -> Literal["min", "max"] | None:
     """Return "max" if a higher value of a metric is better, "min" if a lower one is, None if its name is unknown."""
     return DIRECTIONS.get(metric.rpartition("/")[2])
+
+
+def get_objective(metrics: Container[str], *, has_validation: bool = False) -> str:
+    """Return the metric that a run is judged by, which is never one of the test images.
+
+    Args:
+        metrics: the names of the run's metrics.
+        has_validation: whether the run has images for validation; if not given, the names of the metrics show it.
+    """
+    return OBJECTIVES[0] if has_validation or OBJECTIVES[0] in metrics else OBJECTIVES[-1]
 
 
 def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.config.monitoring import get_objective, metric_direction
 from fashion_mlp.runtime.errors import UserError
 
 METRICS = "metrics.json"
@@ -56,21 +56,11 @@ def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
     return list(overrides)
 
 
-def get_objective(metrics: Mapping[str, Any]) -> str:
-    """Return the objective that some metrics hold."""
-    return next((name for name in OBJECTIVES if name in metrics), OBJECTIVES[-1])
-
-
 def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
     metrics = _read(folder / METRICS) or {}
-    full_state = (
-        metrics.get("complete") is True
-        and type(metrics.get("epochs")) is int
-        and isinstance(metrics.get("overrides"), list)
-        and isinstance(metrics.get(get_objective(metrics)), int | float)
-    )
-    return metrics if full_state else None
+    is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
+    return metrics if is_complete else None
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:

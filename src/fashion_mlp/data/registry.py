@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from fashion_mlp.config.check import SCHEMAS, section_problems
+from fashion_mlp.config.check import section_problems
 from fashion_mlp.config.messages import did_you_mean
+from fashion_mlp.config.schema import SCHEMAS
 from fashion_mlp.data.fashion_mnist import FashionMNISTDataModule
 from fashion_mlp.data.image_csv import ImageCSVDataModule
 from fashion_mlp.data.image_folder import ImageFolderDataModule

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from fashion_mlp.config.check import SCHEMAS
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.schema import MLPConfig, OptimizerConfig, SchedulerConfig
+from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.runtime.os_errors import warn_on_failure
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from fashion_mlp.config.records import ERROR, get_objective, read_result, record_error, typed_overrides
+from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.records import ERROR, read_result, record_error, typed_overrides
 from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.console import set_log_prefix
 from fashion_mlp.runtime.errors import UserError
