@@ -44,11 +44,11 @@ def composed(option: str) -> DictConfig:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_each_option_composes_and_names_what_exists(option: str) -> None:
+def test_each_option_composes_and_its_targets_exist(option: str) -> None:
     group, _, name = option.partition("=")
     cfg = composed(option)
     if group in ("experiment", "sweep"):
-        return  # a preset of other options, whose keys are held against the schema above
+        return  # presets of other options
     targets = [cfg[group]] if "_target_" in cfg[group] else [node for node in cfg[group].values() if node]
     assert targets or name == "none"
     for node in targets:
@@ -62,7 +62,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (list(cfg.model.hidden_sizes), cfg.optimizer.lr, cfg.trainer.max_epochs) == ([512, 512], 1e-3, 5)
 
 
-def test_an_option_repeats_no_value_that_it_inherits() -> None:
+def test_options_do_not_repeat_inherited_values() -> None:
     for heir, parent in (("data/fashion_mnist", "data/_base"), ("optimizer/adamw", "optimizer/adam")):
         own, inherited = (OmegaConf.load(CONF / f"{name}.yaml") for name in (heir, parent))
         assert isinstance(own, DictConfig)
@@ -92,7 +92,7 @@ def defaults(target: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_a_default_in_the_code_is_that_of_the_configuration(option: str) -> None:
+def test_defaults_in_code_and_configuration_are_equal(option: str) -> None:
     group = option.partition("=")[0]
     if group in ("experiment", "sweep") or option == "model=linear":
         return  # presets, whose values differ on purpose
@@ -125,7 +125,7 @@ def choices(name: str) -> tuple[str, ...]:
     return get_args(MLPConfig.model_fields[name].annotation)
 
 
-def test_the_names_in_the_schema_are_those_of_the_model() -> None:
+def test_choices_in_the_schema_are_those_of_the_model() -> None:
     assert set(choices("activation")) == set(mlp.ACTIVATIONS)
     assert set(choices("norm")) == set(mlp.NORMS)
     for init in choices("init"):

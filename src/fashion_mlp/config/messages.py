@@ -24,7 +24,7 @@ def format_value(value: Any) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """Return a suggestion of the name that is most similar, and all names if there are few; empty if there are none."""
+    """Return a suggestion of the most similar name, followed by all names if they are few."""
     others = [other for other in names if other != name and not other.startswith("_")]
     similar = get_close_matches(name, others, n=1)
     suggestion = f"; did you mean {prefix}{similar[0]}?" if similar else ""

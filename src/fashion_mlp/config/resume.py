@@ -111,8 +111,8 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     """Resume the run that `cfg.resume` names, unless it is complete.
 
     Args:
-        cfg: composed from the recorded overrides and from those that were added.
-        overrides: these.
+        cfg: the configuration, composed from the recorded overrides and the added ones.
+        overrides: both.
         train: `fashion_mlp.training.train`.
 
     Returns:
@@ -129,8 +129,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
-    is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
-    if result is None or is_longer:
+    if result is None or cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]:
         return train(cfg, typed, resumed=True, before_fit=partial(record, directory, cfg, typed))
     objective = get_objective(result)
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
@@ -205,12 +204,7 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
 
 
 def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobRecord]) -> None:
-    """Check that a directory is free for a sweep, or holds the same sweep, which was interrupted.
-
-    Args:
-        directory: of the sweep.
-        config: of the sweep.
-        jobs: found in the directory.
+    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
 
     Raises:
         UserError: it holds another sweep, or directories that a job of this one would write to.
@@ -221,7 +215,7 @@ def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobReco
             f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
             f"another directory, or resume that sweep with resume_sweep={directory}"
         )
-    foreign = [*(job.folder for job in jobs), *sorted(path for path in directory.glob("*") if path.name.isdecimal())]
+    foreign = [*(job.folder for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
     if foreign and not before:
         raise UserError(
             f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
@@ -235,7 +229,7 @@ def _jobs_of(hydra: Any) -> list[Any]:
 
 
 def read_record(path: Path) -> Any:
-    """Return Hydra's part of the record that it wrote of a run or sweep; None if that is missing or damaged."""
+    """Return the key `hydra` of a record that Hydra wrote; None if the file is missing or damaged."""
     try:
         hydra = _read(path)["hydra"]
         task, _, name, config_dirs, _ = _jobs_of(hydra)
@@ -250,7 +244,7 @@ def _are_strings(values: Any) -> bool:
 
 
 def _read(path: Path) -> Any:
-    """Return the content of a YAML file, its interpolations as they are; None if it is missing or damaged."""
+    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
     try:
         return OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
