@@ -52,12 +52,8 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
         return list(find_conflicts(RunConfig.model_construct(**values)))
     found = {key: line for key, line in found.items() if line}
     # A value that refers to an invalid one, as data.shuffle_seed does to seed, is not a second mistake.
-    causes = [
-        line
-        for key, line in found.items()
-        if not any(f"${{{other}" in references.get(key, "") for other in found if other != key)
-    ]
-    return causes or list(found.values())
+    repeated = {key for key, raw in references.items() if any(f"${{{name}" in raw for name in found if name != key)}
+    return [line for key, line in found.items() if key not in repeated] or list(found.values())
 
 
 def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.config.check import find_problems, section_problems
 from fashion_mlp.config.messages import did_you_mean, format_value
-from fashion_mlp.config.schema import LayersConfig, SearchConfig
+from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
 
 # Keys that may be removed with `~`.
 REMOVABLE = re.compile(r"(callbacks|logger)\.\w+|hydra\..+")
@@ -151,7 +151,7 @@ def _composed_problems(
         if setting.is_hydra_override():
             yield from _set(cfg, setting, setting.value())
     multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
-    is_search = cfg.hydra.sweeper._target_ in SearchConfig.targets
+    is_search = SCHEMAS.get(cfg.hydra.sweeper._target_) is SearchConfig
     if is_search:
         sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
         yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()

@@ -61,8 +61,7 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     key, _, path = named[0].partition("=")
     directory = Path(path.strip("'\""))
     if not directory.is_dir() or directory == Path():
-        kind = "run" if key == "resume" else "sweep"
-        raise UserError(f"{named[0]}: no such directory. Type {key}=DIR with that of a {kind}")
+        raise UserError(f"{named[0]}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     added = [text for text in args.overrides if text not in named]
     if key == "resume" and args.multirun:
         raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")

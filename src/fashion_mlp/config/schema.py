@@ -78,14 +78,13 @@ SCHEMAS: dict[str, type["Section"]] = {}
 class Section(BaseModel):
     """The keys of one part of the configuration.
 
-    Attributes:
+    Args:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
-        is_complete: True if each key needs a value, and not only the arguments without a default.
+        is_complete: whether each key needs a value, and not only the arguments without a default.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    targets: ClassVar[tuple[str, ...]] = ()
-    is_complete: ClassVar[bool] = False
+    is_complete: ClassVar[bool]
 
     target: Text = Field(default="", alias="_target_")
 
@@ -97,9 +96,10 @@ class Section(BaseModel):
         """
         return ()
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        SCHEMAS.update(dict.fromkeys(cls.targets, cls))
+    def __init_subclass__(cls, *, targets: Iterable[str] = (), is_complete: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.is_complete = is_complete
+        SCHEMAS.update(dict.fromkeys(targets, cls))
 
     @field_validator("*")
     @classmethod
@@ -111,10 +111,8 @@ class Section(BaseModel):
         return value
 
 
-class AugmentationConfig(Section):
+class AugmentationConfig(Section, targets=["fashion_mlp.data.Augmentation"]):
     """Arguments of `fashion_mlp.data.Augmentation`."""
-
-    targets = ("fashion_mlp.data.Augmentation",)
 
     flip: Probability
     shift: Count
@@ -140,10 +138,8 @@ class DataConfig(Section):
     augment: PartConfig = Field(default_factory=dict)
 
 
-class FashionMNISTConfig(DataConfig):
+class FashionMNISTConfig(DataConfig, targets=["fashion_mlp.data.FashionMNISTDataModule"]):
     """Arguments of `fashion_mlp.data.FashionMNISTDataModule`."""
-
-    targets = ("fashion_mlp.data.FashionMNISTDataModule",)
 
     root: Directory
     mirrors: list[Text]
@@ -151,10 +147,8 @@ class FashionMNISTConfig(DataConfig):
     val_size: Annotated[int, Ge(0), Lt(60_000)]
 
 
-class SyntheticConfig(DataConfig):
+class SyntheticConfig(DataConfig, targets=["fashion_mlp.data.SyntheticDataModule"]):
     """Arguments of `fashion_mlp.data.SyntheticDataModule`."""
-
-    targets = ("fashion_mlp.data.SyntheticDataModule",)
 
     root: Directory
     train_size: Annotated[int, Ge(10), Le(1_000_000)]
@@ -197,10 +191,9 @@ class CustomImagesConfig(DataConfig):
                 )
 
 
-class ImageCSVConfig(CustomImagesConfig):
+class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVDataModule"]):
     """Arguments of `fashion_mlp.data.ImageCSVDataModule`."""
 
-    targets = ("fashion_mlp.data.ImageCSVDataModule",)
     sources = ("annotations_file", "val_annotations_file", "test_annotations_file")
 
     annotations_file: File
@@ -209,10 +202,9 @@ class ImageCSVConfig(CustomImagesConfig):
     test_annotations_file: File | None
 
 
-class ImageFolderConfig(CustomImagesConfig):
+class ImageFolderConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageFolderDataModule"]):
     """Arguments of `fashion_mlp.data.ImageFolderDataModule`."""
 
-    targets = ("fashion_mlp.data.ImageFolderDataModule",)
     sources = ("img_dir", "val_img_dir", "test_img_dir")
 
     img_dir: Directory
@@ -220,10 +212,8 @@ class ImageFolderConfig(CustomImagesConfig):
     test_img_dir: Directory | None
 
 
-class MLPConfig(Section):
+class MLPConfig(Section, targets=["fashion_mlp.models.MLP"]):
     """Arguments of `fashion_mlp.models.MLP`, and `compile` for `torch.compile`."""
-
-    targets = ("fashion_mlp.models.MLP",)
 
     hidden_sizes: list[Annotated[int, Ge(1), Le(1_000_000)]]
     activation: Literal["elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh"]
@@ -251,20 +241,16 @@ class OptimizerConfig(Section):
     weight_decay: AtLeastZero
 
 
-class AdamConfig(OptimizerConfig):
+class AdamConfig(OptimizerConfig, targets=["torch.optim.Adam", "torch.optim.AdamW"]):
     """Arguments of `torch.optim.Adam` and `torch.optim.AdamW`."""
-
-    targets = ("torch.optim.Adam", "torch.optim.AdamW")
 
     betas: Annotated[list[BelowOne], Len(2, 2)]
     eps: AboveZero
     fused: bool
 
 
-class SGDConfig(OptimizerConfig):
+class SGDConfig(OptimizerConfig, targets=["torch.optim.SGD"]):
     """Arguments of `torch.optim.SGD`."""
-
-    targets = ("torch.optim.SGD",)
 
     momentum: BelowOne
     nesterov: bool
@@ -275,10 +261,8 @@ class SGDConfig(OptimizerConfig):
             yield "nesterov=true: no momentum. Set optimizer.momentum above 0"
 
 
-class RMSpropConfig(OptimizerConfig):
+class RMSpropConfig(OptimizerConfig, targets=["torch.optim.RMSprop"]):
     """Arguments of `torch.optim.RMSprop`, which has no fused implementation."""
-
-    targets = ("torch.optim.RMSprop",)
 
     alpha: BelowOne
     eps: AboveZero
@@ -290,28 +274,22 @@ class SchedulerConfig(Section):
     """Arguments of every schedule."""
 
 
-class CosineConfig(SchedulerConfig):
+class CosineConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.cosine"]):
     """Arguments of `fashion_mlp.schedulers.cosine`."""
-
-    targets = ("fashion_mlp.schedulers.cosine",)
 
     min_lr: AtLeastZero
 
 
-class OneCycleConfig(SchedulerConfig):
+class OneCycleConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.onecycle"]):
     """Arguments of `fashion_mlp.schedulers.onecycle`."""
-
-    targets = ("fashion_mlp.schedulers.onecycle",)
 
     pct_start: BelowOne
     div_factor: AtLeastOne
     final_div_factor: AtLeastOne
 
 
-class PlateauConfig(SchedulerConfig):
+class PlateauConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.plateau"]):
     """Arguments of `fashion_mlp.schedulers.plateau`."""
-
-    targets = ("fashion_mlp.schedulers.plateau",)
 
     monitor: Literal[MONITORED]  # type: ignore[valid-type]
     factor: BetweenZeroAndOne
@@ -319,88 +297,68 @@ class PlateauConfig(SchedulerConfig):
     min_lr: AtLeastZero
 
 
-class StepConfig(SchedulerConfig):
+class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
     """Arguments of `fashion_mlp.schedulers.step`."""
-
-    targets = ("fashion_mlp.schedulers.step",)
 
     step_size: Positive
     gamma: Fraction
 
 
-class EMAConfig(Section):
+class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema"]):
     """Arguments of `fashion_mlp.callbacks.ema`; a decay of None disables it."""
-
-    targets = ("fashion_mlp.callbacks.ema",)
 
     decay: BetweenZeroAndOne | None
 
 
-class GradientNormConfig(Section):
+class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm"]):
     """Arguments of `fashion_mlp.callbacks.gradient_norm`; None disables it."""
-
-    targets = ("fashion_mlp.callbacks.gradient_norm",)
 
     every_n_steps: Positive | None
 
 
-class WeightHistogramsConfig(Section):
+class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.WeightHistograms"]):
     """Arguments of `fashion_mlp.callbacks.WeightHistograms`; None disables it."""
-
-    targets = ("fashion_mlp.callbacks.WeightHistograms",)
 
     every_n_epochs: Positive | None
 
 
-class ProgressBarConfig(Section):
+class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.progress_bar"]):
     """Arguments of `fashion_mlp.callbacks.progress_bar`."""
-
-    targets = ("fashion_mlp.callbacks.progress_bar",)
 
     refresh_rate: Positive
 
 
-class LearningCurvesConfig(Section):
+class LearningCurvesConfig(Section, targets=["fashion_mlp.callbacks.LearningCurves"]):
     """Arguments of `fashion_mlp.callbacks.LearningCurves`."""
-
-    targets = ("fashion_mlp.callbacks.LearningCurves",)
 
     path: FigurePath
 
 
-class PredictionGridConfig(Section):
+class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.PredictionGrid"]):
     """Arguments of `fashion_mlp.callbacks.PredictionGrid`."""
-
-    targets = ("fashion_mlp.callbacks.PredictionGrid",)
 
     path: FigurePath
     count: Positive
 
 
-class EvaluationFiguresConfig(Section):
+class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.EvaluationFigures"]):
     """Arguments of `fashion_mlp.callbacks.EvaluationFigures`."""
-
-    targets = ("fashion_mlp.callbacks.EvaluationFigures",)
 
     folder: Text
     every_n_epochs: Positive
     count: Positive
 
 
-class TrainingStateCheckpointConfig(Section):
+class TrainingStateCheckpointConfig(Section, targets=["fashion_mlp.callbacks.TrainingStateCheckpoint"]):
     """Arguments of `fashion_mlp.callbacks.TrainingStateCheckpoint`."""
-
-    targets = ("fashion_mlp.callbacks.TrainingStateCheckpoint",)
 
     dirpath: Text
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
 
 
-class MonitorConfig(Section):
+class MonitorConfig(Section, extra="allow"):
     """Arguments that all callbacks with a monitored metric share; other arguments are accepted."""
-
-    model_config = ConfigDict(extra="allow")
 
     monitor: Literal[MONITORED] | None = None  # type: ignore[valid-type]
     mode: Literal["min", "max"] | None = None
@@ -411,20 +369,18 @@ class MonitorConfig(Section):
             yield f"mode={self.mode}: {self.monitor} is best at its {direction}imum. Remove it"
 
 
-class EarlyStoppingConfig(MonitorConfig):
+class EarlyStoppingConfig(MonitorConfig, targets=["lightning.pytorch.callbacks.EarlyStopping"]):
     """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
-
-    targets = ("lightning.pytorch.callbacks.EarlyStopping",)
 
     patience: Count = 3
     check_on_train_epoch_end: FollowsFromMonitor = None
     min_delta: float = 0.0
 
 
-class CheckpointCallbackConfig(MonitorConfig):
+class CheckpointCallbackConfig(
+    MonitorConfig, targets=["lightning.pytorch.callbacks.ModelCheckpoint", "fashion_mlp.callbacks.BestCheckpoint"]
+):
     """Arguments of Lightning's `ModelCheckpoint`, and of `fashion_mlp.callbacks.BestCheckpoint`."""
-
-    targets = ("lightning.pytorch.callbacks.ModelCheckpoint", "fashion_mlp.callbacks.BestCheckpoint")
 
     dirpath: Text | None = None
     filename: Text | None = None
@@ -455,25 +411,22 @@ class CheckpointCallbackConfig(MonitorConfig):
                 yield f"{key}={format_value(value)}: {self.monitor} would be that of earlier weights. Remove it"
 
 
-class LoggerConfig(Section):
-    """Arguments of the loggers that write files; other arguments are accepted."""
+LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
 
-    model_config = ConfigDict(extra="allow")
-    targets = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
+
+class LoggerConfig(Section, targets=LOGGERS, extra="allow"):
+    """Arguments of the loggers that write files; other arguments are accepted."""
 
     save_dir: Text
     name: str | None
     version: str | int | None
 
 
-class TrainerConfig(Section):
+class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
     """Arguments of `lightning.Trainer`; a test compares them with Lightning's signature.
 
     `callbacks` and `logger` are config groups.
     """
-
-    targets = ("lightning.Trainer",)
-    is_complete = True
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"] | PartConfig
@@ -544,10 +497,8 @@ class TrainerConfig(Section):
         return int(self.devices)
 
 
-class SearchConfig(Section):
+class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_search.OptunaSweeper"]):
     """Arguments of the Hydra sweeper of `sweep=optuna`."""
-
-    targets = ("hydra_plugins.fashion_mlp_search.OptunaSweeper",)
 
     n_trials: Positive
     n_jobs: Positive
@@ -565,10 +516,8 @@ class LayersConfig(Section):
     depth: Count
 
 
-class CheckpointConfig(Section):
+class CheckpointConfig(Section, is_complete=True):
     """When `last.ckpt` is written within an epoch; null for never."""
-
-    is_complete = True
 
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
@@ -580,10 +529,8 @@ Parts = Annotated[
 ]
 
 
-class RunConfig(Section):
+class RunConfig(Section, is_complete=True):
     """The whole configuration of a run."""
-
-    is_complete = True
 
     data: PartConfig
     model: PartConfig
