@@ -32,21 +32,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fashion_mlp.config.compose import explain_composition, flags_first, without_outputs
+from fashion_mlp.config.records import task_overrides
 from fashion_mlp.config.resume import expand_resume, record, resume
-from fashion_mlp.runtime.console import exit_on_closed_stdout
 from fashion_mlp.runtime.errors import exit_on_user_error
-from fashion_mlp.runtime.imports import importing_torch
+from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
-from fashion_mlp.runtime.run_directory import removed_unless_started
-from fashion_mlp.runtime.signals import exit_on_signal
-from fashion_mlp.sweep import run_job, typed_overrides
+from fashion_mlp.runtime.run_directory import remove_unless_started
+from fashion_mlp.runtime.signals import SIGNALS, exit_on_signal
+from fashion_mlp.sweep.job import run_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Run one job; return the objective of a sweep."""
     hydra_cfg = HydraConfig.get()
-    overrides = typed_overrides(hydra_cfg)
+    overrides = task_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
     with exit_on_user_error():
@@ -64,8 +64,9 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 if __name__ == "__main__":
     end_with_launcher()
-    with exit_on_closed_stdout(), exit_on_user_error(), removed_unless_started():
-        signal.signal(signal.SIGINT, exit_on_signal)
+    with exit_on_user_error(), remove_unless_started():
+        for signum in SIGNALS:
+            signal.signal(signum, exit_on_signal)
         argv = flags_first(expand_resume(sys.argv[1:]))
         sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)
         with explain_composition(sys.argv[1:]):

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.compose import check_run, initialize_hydra, parse_flags, raise_problems
 from fashion_mlp.config.explain import explain
+from fashion_mlp.runtime.signals import SIGNALS
 
 # What is drawn is the same each time, so that a change is judged by itself; the other profile looks for news.
 settings.register_profile(
@@ -135,7 +136,7 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr("sys.argv", list(argv))
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
-        on_interrupt = signal.getsignal(signal.SIGINT)
+        signal_handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
             runpy.run_path(argv[0], run_name="__main__")
             status = 0
@@ -144,7 +145,8 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
                 print(ended.code, file=sys.stderr)  # noqa: T201, as the interpreter does
             status = ended.code if isinstance(ended.code, int) else 1
         finally:  # Hydra and train.py set them for the whole process
-            signal.signal(signal.SIGINT, on_interrupt)
+            for signum, signal_handler in signal_handlers.items():
+                signal.signal(signum, signal_handler)
             for handler in set(logging.root.handlers) - set(handlers):
                 handler.close()
             logging.root.handlers[:] = handlers

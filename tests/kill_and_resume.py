@@ -60,7 +60,15 @@ CONFIGURATIONS = (
 )
 SPACE = (ROOT / "tests/configurations.txt").read_text().strip().split("\n\n")
 """Paragraphs, of each of which a line is drawn; what the command line refuses together is drawn again."""
-UNLIKE = ("charts", "current_score", "overrides", "samples_per_second", "seconds")
+UNLIKE = (
+    "current_score",
+    "epoch_seconds",
+    "log_sizes",
+    "overrides",
+    "samples_per_second",
+    "seconds",
+    "validation_seconds",
+)
 """What may differ between two runs of the same command: sizes of files, what Lightning does not restore, times."""
 
 

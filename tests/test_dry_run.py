@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from fashion_mlp.build import build_classifier
 from fashion_mlp.dry_run import dry_run
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import build_classifier
 from tests.conftest import Compose, Run
 
 
@@ -40,11 +40,11 @@ def own(tmp_path: Path) -> str:
         ("optimizer=typo", "optimizer: TypeError: NAdam.__init__() got an unexpected keyword argument 'learning_rate'"),
         ("optimizer=lbfgs", "optimizer: TypeError: LBFGS.step() missing 1 required positional argument: 'closure'"),
         ("optimizer=sparse", "optimizer: RuntimeError: SparseAdam does not support dense gradients"),
-        ("optimizer=none", "optimizer: a list. Expected a class of torch.optim"),
-        ("scheduler=own", "scheduler: Expected a function such as fashion_mlp.schedulers.step"),
-        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: is no Trainer. Expected lightning.Trainer"),
-        ("+logger.mine._target_=builtins.dict", "logger: a dict is no logger"),
-        ("data._target_=builtins.dict", "data._target_=builtins.dict: is no ImageDataModule"),
+        ("optimizer=none", "optimizer: not an optimizer but list. Expected one of torch.optim"),
+        ("scheduler=own", "scheduler: not a schedule. Expected a function such as fashion_mlp.schedulers.step"),
+        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: not a Trainer. Expected lightning.Trainer"),
+        ("+logger.mine._target_=builtins.dict", "logger: dict is not a logger"),
+        ("data._target_=builtins.dict", "data._target_=builtins.dict: not an ImageDataModule"),
     ],
 )
 def test_a_part_that_cannot_be_used_is_named_before_the_run(
@@ -102,7 +102,7 @@ def test_a_network_of_the_wrong_shape_and_a_logger_without_a_key_are_named(compo
     assert torch.equal(random, torch.get_rng_state())
     assert classifier.model.training
 
-    with pytest.raises(UserError, match=r"logger \(Offline\): ConnectionError: no key. HYDRA_FULL_ERROR=1 shows where"):
+    with pytest.raises(UserError, match=r"logger \(Offline\): ConnectionError: no key. HYDRA_FULL_ERROR=1 prints"):
         dry_run(classifier, (1, 28, 28), [Offline()])
     classifier.model = Wide()
     with pytest.raises(

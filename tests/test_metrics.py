@@ -14,9 +14,9 @@ def test_batches_of_different_sizes_weigh_by_their_samples() -> None:
     logits, labels = torch.randn(70, 3), torch.randint(0, 3, (70,))
     metrics = EpochMetrics("val", NAMES)
     for part in (slice(0, 64), slice(64, 70)):
-        metrics.add(cross_entropy(logits[part], labels[part]), logits[part], labels[part])
+        metrics.update(cross_entropy(logits[part], labels[part]), logits[part], labels[part])
     assert metrics.num_samples == 70
-    computed = metrics.compute()
+    computed = metrics.compute_and_reset()
     assert set(computed) == {"val/loss", "val/acc"}
     assert computed["val/loss"].item() == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-6)
     assert computed["val/acc"].item() == pytest.approx((logits.argmax(1) == labels).double().mean().item())
@@ -28,29 +28,29 @@ def test_several_batches_taken_in_at_once_are_the_same_as_one_by_one() -> None:
     batches = list(zip(torch.split(logits, 32), torch.split(labels, 32), strict=True))
     losses = [cross_entropy(*batch) for batch in batches]
     together, apart = EpochMetrics("train", NAMES), EpochMetrics("train", NAMES)
-    together.add(torch.stack(losses), logits, labels, batch_size=32)
+    together.update(torch.stack(losses), logits, labels, batch_size=32)
     for loss, batch in zip(losses, batches, strict=True):
-        apart.add(loss, *batch)
+        apart.update(loss, *batch)
     assert together.num_samples == apart.num_samples == 70
     assert together.losses.tolist() == apart.losses.tolist() == [float(loss) for loss in losses]
-    assert together.compute() == apart.compute()
+    assert together.compute_and_reset() == apart.compute_and_reset()
 
 
 def test_each_epoch_starts_anew() -> None:
     metrics = EpochMetrics("train", NAMES)
     wrong, right = torch.eye(3)[[1, 2, 0]], torch.eye(3)
-    metrics.add(torch.tensor(1.0), wrong, torch.arange(3))
-    assert metrics.compute()["train/acc"] == 0
-    metrics.add(torch.tensor(0.5), right, torch.arange(3))
-    computed = metrics.compute()
+    metrics.update(torch.tensor(1.0), wrong, torch.arange(3))
+    assert metrics.compute_and_reset()["train/acc"] == 0
+    metrics.update(torch.tensor(0.5), right, torch.arange(3))
+    computed = metrics.compute_and_reset()
     assert [computed[name].item() for name in ("train/acc", "train/loss")] == [1, 0.5]
 
 
 def test_details_name_each_class() -> None:
-    metrics = EpochMetrics("test", NAMES, detailed=True)
+    metrics = EpochMetrics("test", NAMES, per_class=True)
     predicted, labels = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 2])
-    metrics.add(torch.tensor(1.0), torch.eye(3)[predicted], labels)
-    computed = metrics.compute()
+    metrics.update(torch.tensor(1.0), torch.eye(3)[predicted], labels)
+    computed = metrics.compute_and_reset()
     assert [computed[f"test/acc/{name}"].item() for name in NAMES] == [1.0, 0.5, 1.0]
     # F1 by hand: hat 2/3, sock 2/3, glove 1.
     assert computed["test/f1_macro"].item() == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)

@@ -18,15 +18,15 @@ def test_a_run_prints_what_it_does_and_nothing_else(run_here: Run, tmp_path: Pat
     done = run_here()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:5]] == ["data", "model", "training", "device", "folder"]
-    assert lines[0] == "data      synthetic garments: 500 images to train on, 100 to validate"
+    assert [line.split()[0] for line in lines[:5]] == ["data", "model", "training", "device", "directory"]
+    assert lines[0] == "data      synthetic garments: 500 training and 100 validation images"
     assert lines[1] == "model     MLP 784-32-10, 25,450 parameters"
     scores = r"loss \d\.\d{4} acc \d\.\d{4}"
     assert re.fullmatch(rf"epoch 1/2   train {scores}   val {scores}   lr 1.00e-03   .* s", lines[5])
     assert lines[6].startswith("epoch 2/2")
     assert [line.split()[0] for line in lines[8:11]] == ["training", "validation", "test"]
     assert lines[11].startswith("on synthetic garments, at epoch ")
-    assert lines[-1] == "charts      tensorboard --logdir runs"
+    assert lines[-1] == "curves      tensorboard --logdir runs"
     checkpoint = lines[-2].split()[1]
     assert (tmp_path / checkpoint).is_file()
     run_dir = (tmp_path / checkpoint).parents[1]
@@ -128,7 +128,7 @@ def test_what_is_shown_beside_each_other_is_of_one_epoch(run_here: Run, tmp_path
             validation,
         ]
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    history = state["callbacks"]["LearningCurves"]["history"]
+    history = state["callbacks"]["learning_curves"]["history"]
     losses = [metrics.get("val/loss") for metrics in history.values()]
     assert [f"{loss:.4f}" if loss else "" for loss in losses] == [row[3] for row in shown]
     assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [row[2] for row in shown]
@@ -138,8 +138,8 @@ def test_a_diverging_run_ends_with_one_line(run_here: Run) -> None:
     done = run_here("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"error: the loss became (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30 "
-        r"\(a step before it was .*\): .*\n",
+        r"error: the loss is (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30 "
+        r"\(one step before: .*\)\. .*\n",
         done.stderr,
     )
 

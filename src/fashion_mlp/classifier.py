@@ -1,7 +1,6 @@
-"""The LightningModule: loss, metrics, optimizer, what is logged."""
+"""The LightningModule: loss, metrics and optimizer."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,32 +18,36 @@ from fashion_mlp.schedulers import Schedule
 
 Batch = tuple[Tensor, Tensor]
 
-# Where a checkpoint holds the classifier's metadata.
+# Entry of a checkpoint with the classifier's metadata.
 METADATA_KEY = "fashion_mlp"
 
 
 class Predictions(NamedTuple):
-    """The likeliest class of each image, by name, and the probabilities of all classes, `[N, num_classes]`."""
+    """The names of the predicted classes, `[N]`, and the probabilities of all classes, float `[N, num_classes]`."""
 
     names: list[str]
     probabilities: Tensor
 
 
 class Classifier(LightningModule):
-    """An image classifier: a network from raw pixels to logits, and how it is trained.
+    """Train and evaluate an image classifier.
 
     A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
 
     Args:
-        model: the network.
+        model: network from raw pixels, uint8 `[B, C, H, W]`, to logits, float `[B, num_classes]`.
         class_names: in the order of the logits.
-        optimizer: makes the optimizer from the parameters; not needed to evaluate.
-        scheduler: makes the learning-rate schedule from the optimizer and the number of steps.
-        label_smoothing: of the training loss only (arXiv 1512.00567), 0 to less than 1; validation and test
-            report the plain cross-entropy.
-        augment: what is done to each minibatch that is learned from; by default nothing.
-        metadata: plain values that each checkpoint carries, from which `fashion_mlp.load_classifier` rebuilds
-            the classifier.
+        optimizer: returns an optimizer for some parameters; not needed for evaluation.
+        scheduler: returns a learning-rate schedule for an optimizer and a number of steps.
+        label_smoothing: of the training loss (arXiv 1512.00567), 0 to less than 1. Validation and test use the plain
+            cross-entropy.
+        augment: augmentation of the training batches; None for no augmentation.
+        compile: if True, compile the network with `torch.compile` before training.
+        metadata: plain values that each checkpoint contains; `fashion_mlp.load_classifier` rebuilds the classifier
+            from them.
+
+    Attributes:
+        learning_rates: rate of each step of the current epoch; before its first step, that of the last step.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Classifier(LightningModule):
         scheduler: Schedule | None = None,
         label_smoothing: float = 0.0,
         augment: Augmentation | None = None,
+        compile: bool = False,  # noqa: A002, the name in torch
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -65,22 +69,14 @@ class Classifier(LightningModule):
         self.scheduler_factory = scheduler
         self.metadata = dict(metadata or {})
         self.augment = augment or Augmentation()
-        # The step after which minibatches are no longer augmented, known once training starts.
-        self.augmented_steps = 0.0
+        self.augmented_steps = 0.0  # known once training starts
+        self.compile_model = compile
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)
-        self.test_metrics = EpochMetrics("test", class_names, detailed=True)
-        # The rate of each step of this epoch; of a resumed run, of the last step before and of each since then.
+        self.test_metrics = EpochMetrics("test", class_names, per_class=True)
         self.learning_rates = [math.nan]
-        # Training images that this process has gone through.
-        self.samples_seen = 0
-        # How many epochs there were when it was last validated: what was logged of that is of the last of them.
-        self.validated_epochs = 0
-        # When training began, with all processes started; of a resumed run, as if it had never been interrupted.
-        self.began = time.perf_counter()
-        self._seconds_before = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `[B, num_classes]` of raw pixels."""
@@ -90,7 +86,7 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.learning_rates.append(self.learning_rate)
         loss, logits = self.model_step(batch, self.global_step + 1)
-        self.train_metrics.add(loss, logits, batch[1])
+        self.train_metrics.update(loss, logits, batch[1])
         return loss
 
     def model_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +94,7 @@ class Classifier(LightningModule):
 
         Args:
             batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
-            step: the optimizer step that it is for, counted from 1.
+            step: number of the optimizer step, from 1.
         """
         images, targets = batch
         if step <= self.augmented_steps:
@@ -106,10 +102,10 @@ class Classifier(LightningModule):
         logits: Tensor = self.model(images)
         loss: Tensor = self.train_loss(logits, targets)
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
-            shown = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
-            self.log("train/loss_step", shown, prog_bar=True, logger=False)
+            mean_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+            self.log("train/loss_step", mean_loss, prog_bar=True, logger=False)
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": float(shown), "lr": self.learning_rate}, step)
+                logger.log_metrics({"train/loss_step": float(mean_loss), "lr": self.learning_rate}, step)
         return loss, logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -118,23 +114,23 @@ class Classifier(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.evaluate(batch, self.test_metrics)
 
+    def on_fit_start(self) -> None:
+        if self.compile_model:
+            self.model.compile()
+
     def on_train_start(self) -> None:
         off_last = self.augment.off_last
         augmented_steps = round((1 - off_last) * self.total_steps()) if off_last else math.inf
         self.augmented_steps = augmented_steps if self.augment.is_on else 0
-        self.began = time.perf_counter() - self._seconds_before
 
     def on_train_epoch_start(self) -> None:
         self.learning_rates.clear()
 
     def on_train_epoch_end(self) -> None:
-        self.samples_seen += self.train_metrics.num_samples
         self.log_epoch(self.train_metrics)
 
     def on_validation_epoch_end(self) -> None:
         self.log_epoch(self.val_metrics)
-        if not self.trainer.sanity_checking:
-            self.validated_epochs = self.current_epoch + 1
 
     def on_test_epoch_end(self) -> None:
         self.log_epoch(self.test_metrics)
@@ -148,9 +144,10 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def total_steps(self) -> int:
-        """Return the number of optimizer steps of the whole run, or of one epoch where it has no end.
+        """Return the number of optimizer steps of the run; that of one epoch if the run has no limit.
 
-        Lightning's own `estimated_stepping_batches` would start the loader before a resumed run knows where to.
+        Lightning's `estimated_stepping_batches` would create the iterator of the dataloader before the position of a
+        resumed run is restored.
         """
         trainer = self.trainer
         minibatches = trainer.datamodule.num_minibatches()  # type: ignore[attr-defined]  # set at run time
@@ -163,52 +160,35 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         metrics = self.logged_metrics()
-        if self.trainer.validating:  # the training of this epoch is not logged yet
-            metrics |= {name: float(value) for name, value in self.train_metrics.so_far().items()}
+        if self.trainer.validating:  # the training metrics of this epoch are not logged yet
+            metrics |= {name: float(value) for name, value in self.train_metrics.compute().items()}
         checkpoint[METADATA_KEY] = {**self.metadata, "metrics": metrics}
 
-    def progress(self) -> dict[str, Any]:
-        """Return what this process has come to, as plain values and tensors, for a run that is resumed."""
-        return {
-            "samples_seen": self.samples_seen,
-            "seconds": time.perf_counter() - self.began,
-            "validated_epochs": self.validated_epochs,
-            "learning_rates": self.learning_rates[-1:],
-            "train_metrics": self.train_metrics.unfinished(),
-        }
+    def epoch_state_dict(self) -> dict[str, Any]:
+        """Return the state of the current epoch in this process, as plain values and tensors."""
+        return {"learning_rates": self.learning_rates[-1:], "train_metrics": self.train_metrics.state_dict()}
 
-    def go_on(self, progress: Mapping[str, Any]) -> None:
-        """Begin with what `progress` has returned."""
-        self.samples_seen = progress["samples_seen"]
-        self.validated_epochs = progress["validated_epochs"]
-        self.learning_rates = list(progress["learning_rates"])
-        self.train_metrics.go_on(progress["train_metrics"])
-        self._seconds_before = progress["seconds"]
-        self.began = time.perf_counter() - self._seconds_before  # on_train_start may not come: all may be done
+    def load_epoch_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore a state that `epoch_state_dict` returned."""
+        self.learning_rates = list(state_dict["learning_rates"])
+        self.train_metrics.load_state_dict(state_dict["train_metrics"], self.device)
 
     def logged_metrics(self) -> dict[str, float]:
-        """Return what the last epoch of each stage came to, by name."""
+        """Return the last logged metrics of each stage, by name."""
         logged = self.trainer.callback_metrics.items()
         return {name: float(value) for name, value in logged if "/" in name and not name.endswith("_step")}
 
-    def epoch_metrics(self) -> dict[str, float]:
-        """Return what the last complete epoch came to, by name: of validation only what took place in it."""
-        metrics = self.logged_metrics()
-        if self.validated_epochs != self.current_epoch:
-            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
-        return metrics
-
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the first parameter group, with which the next step is taken."""
+        """The learning rate of the next step, of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Predictions:
-        """Classify images, in evaluation mode and without gradients.
+        """Classify images in evaluation mode, without gradients.
 
         Args:
-            images: raw pixels, uint8 or 0..255, `[N, C, H, W]`, on any device.
+            images: raw pixels, uint8 or float from 0 to 255, `[N, C, H, W]`, on any device.
         """
         was_training = self.training
         self.eval()
@@ -219,21 +199,21 @@ class Classifier(LightningModule):
         return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
-        """Take a batch into the metrics, its loss without label smoothing, and return its logits."""
+        """Update metrics with a batch, its loss without label smoothing, and return its logits."""
         images, labels = batch
         logits: Tensor = self(images)
-        metrics.add(self.eval_loss(logits, labels), logits, labels)
+        metrics.update(self.eval_loss(logits, labels), logits, labels)
         return logits
 
     def log_epoch(self, metrics: EpochMetrics) -> None:
-        """Log the metrics of an epoch to the callbacks, and to the loggers at the optimizer step."""
-        values = metrics.compute()
+        """Log the metrics of an epoch, to the loggers at the current optimizer step, and reset them."""
+        values = metrics.compute_and_reset()
         for name, value in values.items():
-            # Already those of all processes; sync_dist only tells Lightning so.
+            # The values are reduced over all processes already; without sync_dist Lightning warns.
             self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), logger=False, sync_dist=True)
         if self.trainer.sanity_checking:
             return
-        # Not by `self.log`, which counts calls of `training_step`.
+        # `self.log` would count calls of `training_step` instead of optimizer steps.
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
             logger.save()

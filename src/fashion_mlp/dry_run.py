@@ -1,4 +1,4 @@
-"""Try the parts of a run on a few numbers before it starts: what fails then is reported with its key."""
+"""Test the parts of a run on a few numbers before it starts, to report an error with its key."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,24 +11,24 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.oom import is_oom_error
+from fashion_mlp.runtime.failures import is_oom_error
 
-# Length of the run for which a schedule is tried.
+# Length of the run with which a schedule is tested.
 STEPS = 100
 
 
 def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterable[Logger]) -> None:
-    """Try the network on two images, the optimizer on one weight, and connect to remote loggers.
+    """Run the network on two images and the optimizer on one weight, and connect to remote loggers.
 
     Args:
-        classifier: on the CPU. Its weights and its training mode stay as they are.
+        classifier: on the CPU; its weights, buffers and training mode do not change.
         image_shape: channels, height and width.
-        loggers: of the run. Those that write to local files are left alone: they create these.
+        loggers: of the run; those that write local files are skipped, since they would create the files.
 
     Raises:
         UserError: a part fails.
     """
-    with part_errors("model"):
+    with _explain_errors("model"):
         logits = _forward(classifier.model, torch.zeros(2, *image_shape, dtype=torch.uint8))
         expected = (2, len(classifier.class_names))
         if not isinstance(logits, Tensor) or logits.shape != expected:
@@ -37,43 +37,35 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     assert classifier.optimizer_factory is not None
-    with part_errors("optimizer"):
+    with _explain_errors("optimizer"):
         optimizer = classifier.optimizer_factory([weight])
         if not isinstance(optimizer, Optimizer):
-            raise UserError(f"optimizer: a {type(optimizer).__name__}. Expected a class of torch.optim")
+            raise UserError(f"optimizer: not an optimizer but {type(optimizer).__name__}. Expected one of torch.optim")
         optimizer.step()
     if classifier.scheduler_factory is not None:
-        with part_errors("scheduler"):
+        with _explain_errors("scheduler"):
             scheduler = classifier.scheduler_factory(optimizer, STEPS)
             if not isinstance(scheduler, dict) or not isinstance(scheduler.get("scheduler"), LRScheduler):
-                raise UserError("scheduler: Expected a function such as fashion_mlp.schedulers.step")
+                raise UserError("scheduler: not a schedule. Expected a function such as fashion_mlp.schedulers.step")
             if not isinstance(scheduler["scheduler"], ReduceLROnPlateau):
                 optimizer.step()  # PyTorch warns of a schedule that is stepped first
                 scheduler["scheduler"].step()
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
-            with part_errors(f"logger ({type(logger).__name__})"):
+            with _explain_errors(f"logger ({type(logger).__name__})"):
                 _ = getattr(logger, "experiment", None)
 
 
 @contextmanager
-def part_errors(key: str) -> Iterator[None]:
-    """Report an error of a part that the configuration names in one line.
-
-    Args:
-        key: of the part.
-
-    Raises:
-        UserError: instead of any other error, except a lack of memory.
-    """
+def _explain_errors(key: str) -> Iterator[None]:
+    """Raise a `UserError` that names the key of a section instead of another error, except a lack of memory."""
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or is_oom_error(error):
             raise
-        raise UserError(
-            f"{key}: {type(error).__name__}: {str(error).rstrip('.')}. HYDRA_FULL_ERROR=1 shows where"
-        ) from error
+        reason = str(error).rstrip(".")
+        raise UserError(f"{key}: {type(error).__name__}: {reason}. HYDRA_FULL_ERROR=1 prints the traceback") from error
 
 
 def _forward(model: nn.Module, images: Tensor) -> object:

@@ -4,87 +4,85 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 
-class EpochMetrics(nn.Module):
+class EpochMetrics:
     """Metrics of one stage over one epoch.
 
-    A step only appends small tensors; torchmetrics sees them once, at the epoch's end. That costs a step
-    a few microseconds instead of a hundred, and waits for no device.
+    A step only appends small tensors; torchmetrics processes them once, at the end of the epoch. A step then costs a
+    few microseconds instead of a hundred, and does not wait for the device.
 
     Args:
-        stage: "train", "val" or "test", the first part of each metric's name.
+        stage: "train", "val" or "test", the prefix of each metric's name.
         class_names: in the order of the logits.
-        detailed: whether to add macro-F1 and the accuracy of each class.
+        per_class: if True, add macro-F1 and the accuracy of each class.
     """
 
-    def __init__(self, stage: str, class_names: Sequence[str], *, detailed: bool = False) -> None:
-        super().__init__()
+    def __init__(self, stage: str, class_names: Sequence[str], *, per_class: bool = False) -> None:
         self.stage = stage
         self.class_names = class_names
         num_classes = len(class_names)
         self.loss = MeanMetric()
         self.scores = MetricCollection({"acc": MulticlassAccuracy(num_classes, average="micro")})
-        if detailed:
+        if per_class:
             self.scores["f1_macro"] = MulticlassF1Score(num_classes, average="macro")
             self.scores["acc_by_class"] = MulticlassAccuracy(num_classes, average="none")
-        self._kept: dict[str, list[Tensor]] = {"losses": [], "predictions": [], "labels": []}
+        self._batches: dict[str, list[Tensor]] = {"losses": [], "predictions": [], "labels": []}
         self._sizes: list[int] = []
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, batch_size: int | None = None) -> None:
-        """Take in a batch, or several.
+    def update(self, losses: Tensor, logits: Tensor, labels: Tensor, batch_size: int | None = None) -> None:
+        """Add one or several batches.
 
         Args:
-            losses: mean over each batch, `[batches]`, or a scalar if it is one.
-            logits: of all batches, `[B, num_classes]`.
-            labels: likewise, int64 `[B]`.
-            batch_size: samples a batch, of which the last may have fewer; by default it is one batch.
+            losses: mean loss of each batch, float `[batches]`, or a scalar for a single batch.
+            logits: of all batches, float `[B, num_classes]`.
+            labels: of all batches, int64 `[B]`.
+            batch_size: samples per batch, of which the last may have fewer; None for a single batch.
         """
         full, rest = divmod(len(labels), batch_size or len(labels))
         self._sizes += [batch_size or len(labels)] * full + [rest] * (rest > 0)
-        self._kept["losses"].append(losses.detach().reshape(-1))
-        self._kept["predictions"].append(logits.detach().argmax(1))
-        self._kept["labels"].append(labels)
+        self._batches["losses"].append(losses.detach().reshape(-1))
+        self._batches["predictions"].append(logits.detach().argmax(1))
+        self._batches["labels"].append(labels)
 
     @property
     def losses(self) -> Tensor:
-        """The losses taken in since the last `compute`, by this process, `[batches]`."""
-        return torch.cat(self._kept["losses"])
+        """The losses of this process since the last reset, float `[batches]`."""
+        return torch.cat(self._batches["losses"])
 
     @property
     def num_samples(self) -> int:
-        """Samples taken in since the last `compute`, by this process."""
+        """The number of samples of this process since the last reset."""
         return sum(self._sizes)
 
-    def unfinished(self) -> dict[str, Any]:
-        """Return what was taken in since the last `compute`, as plain values and tensors, for a checkpoint."""
-        tensors = {name: torch.cat(kept) for name, kept in self._kept.items() if kept}
-        return {**tensors, "sizes": list(self._sizes)}
-
-    def go_on(self, unfinished: Mapping[str, Any]) -> None:
-        """Begin with what `unfinished` has returned."""
-        for name, kept in self._kept.items():
-            kept[:] = [unfinished[name].to(self.loss.device)] if name in unfinished else []
-        self._sizes = list(unfinished["sizes"])
-
     def compute(self) -> dict[str, Tensor]:
-        """Return the metrics by name, over all processes, and start anew."""
-        values = self.so_far()
-        self.go_on({"sizes": []})
-        return values
-
-    def so_far(self) -> dict[str, Tensor]:
-        """Return the metrics by name, over all processes, of what was taken in since the last `compute`."""
-        losses = self.losses
-        sizes = torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)
-        self.loss.update(losses, sizes)
-        self.scores.update(torch.cat(self._kept["predictions"]), torch.cat(self._kept["labels"]))
+        """Return the metrics since the last reset by name, reduced over all processes."""
+        losses, labels = self.losses, torch.cat(self._batches["labels"])
+        self.loss.to(losses.device).update(losses, torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device))
+        self.scores.to(labels.device).update(torch.cat(self._batches["predictions"]), labels)
         values = {"loss": self.loss.compute(), **self.scores.compute()}
         self.loss.reset()
         self.scores.reset()
         by_class = values.pop("acc_by_class", ())
         values |= {f"acc/{name}": value for name, value in zip(self.class_names, by_class, strict=False)}
         return {f"{self.stage}/{name}": value for name, value in values.items()}
+
+    def compute_and_reset(self) -> dict[str, Tensor]:
+        """Return the metrics by name, reduced over all processes, and remove all batches."""
+        values = self.compute()
+        self.load_state_dict({"sizes": []})
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches of this process since the last reset, as plain values and tensors."""
+        tensors = {name: torch.cat(batches) for name, batches in self._batches.items() if batches}
+        return {**tensors, "sizes": list(self._sizes)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device | None = None) -> None:
+        """Replace the batches by those of a state that `state_dict` returned, moved to `device`."""
+        for name, batches in self._batches.items():
+            batches[:] = [state_dict[name].to(device)] if name in state_dict else []
+        self._sizes = list(state_dict["sizes"])

@@ -1,7 +1,7 @@
 """The Hydra sweeper of `sweep=optuna`.
 
-Hydra takes plugins from the package `hydra_plugins` only, and imports all of it whenever it starts: so this is no more
-than a door, and Optuna is loaded when a search begins.
+Hydra finds plugins only in the package `hydra_plugins`, and imports the whole package whenever it starts. So Optuna is
+imported only when a search starts.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna for configurations, and launches a job for each.
+    """A sweeper that launches jobs with the configurations that Optuna suggests.
 
     Args:
-        **settings: the keys of `fashion_mlp.config.schema.SearchConfig`; they are read from the configuration.
+        **settings: the keys of `fashion_mlp.config.schema.SearchConfig`, which are read from the configuration.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -40,9 +40,9 @@ class OptunaSweeper(Sweeper):
         assert self.launcher is not None
         with exit_on_user_error():
             try:
-                from fashion_mlp.sweep.optuna import search
+                from fashion_mlp.sweep.optuna.loop import search
             except ModuleNotFoundError as error:
                 if error.name != "optuna":
                     raise
-                raise UserError("sweep=optuna: needs Optuna: python -m pip install -e '.[sweep]'") from error
+                raise UserError("sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'") from error
             search(self.config, arguments, self.launcher, self.hydra_context.config_loader)

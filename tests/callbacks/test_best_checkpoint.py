@@ -23,7 +23,7 @@ LIGHTNING = "_target_:lightning.pytorch.callbacks"
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that sets what each epoch measures: `measured("val", acc=..., loss=...)`."""
-    compute = EpochMetrics.compute
+    compute = EpochMetrics.compute_and_reset
 
     def measure(stage: str, **values: Sequence[float]) -> None:
         remaining = {f"{stage}/{name}": iter(numbers) for name, numbers in values.items()}
@@ -34,7 +34,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 for name, value in compute(self).items()
             }
 
-        monkeypatch.setattr(EpochMetrics, "compute", scripted)
+        monkeypatch.setattr(EpochMetrics, "compute_and_reset", scripted)
 
     return measure
 

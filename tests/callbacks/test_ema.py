@@ -34,7 +34,7 @@ def last(cfg: DictConfig) -> dict[str, Any]:
 
 
 def callback_state(cfg: DictConfig) -> dict[str, Any]:
-    state: dict[str, Any] = last(cfg)["callbacks"]["EMAWeightAveraging"]
+    state: dict[str, Any] = last(cfg)["callbacks"]["ema"]
     return state
 
 
@@ -48,7 +48,9 @@ def measured_loss(classifier: Classifier, data_root: Path, part: str) -> float:
     data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
     data.setup("fit")
     data.setup("test")
-    loss: float = evaluate.summarize(evaluate.run(classifier, data.loader(part)), classifier.class_names)["loss"]
+    loss: float = evaluate.compute_metrics(
+        evaluate.collect_outputs(classifier, data.loader(part)), classifier.class_names
+    )["loss"]
     return loss
 
 
@@ -127,12 +129,12 @@ def test_a_run_goes_on_to_the_bit(compose_small: Compose) -> None:
 
     path = f"{second.run_dir}/checkpoints/last.ckpt"
     without = compose_small("without", *common, "callbacks.ema.decay=null", f"ckpt_path={path}")
-    with pytest.raises(UserError, match=r"callbacks.ema.decay=null: .*last.ckpt was trained with 0.8 and goes on with"):
+    with pytest.raises(UserError, match=r"callbacks.ema.decay=null: .*last.ckpt was trained with 0.8. Use that, or"):
         train(without)
 
 
 def test_validation_test_and_a_checkpoint_are_of_the_average(compose_small: Compose, data_root: Path) -> None:
-    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,parts:[val]}"
+    parts = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
     cfg = compose_small("run", *AVERAGED, parts, "trainer.max_epochs=1")
     unsaved = compose_small("unsaved", *AVERAGED, *UNSAVED, "trainer.max_epochs=1")
     for each in (cfg, unsaved):

@@ -47,7 +47,7 @@ def test_so_is_that_of_a_loss_that_is_not_finite(run_here: Run, monkeypatch: pyt
     monkeypatch.setattr(Classifier, "model_step", poisoned)
     done = run_here("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
     rate = RATE * (1 + math.cos(math.pi * 13 / (2 * STEPS))) / 2
-    assert f"the loss became nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
+    assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
 
 
 def test_a_run_that_starts_from_the_validation_at_the_end_of_an_epoch_continues_with_the_next(run_here: Run) -> None:

@@ -1,4 +1,4 @@
-"""A trial that promises nothing ends early, and tells so."""
+"""A trial that is worse than others ends early and is recorded as pruned."""
 
 import json
 from pathlib import Path
@@ -6,33 +6,31 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
-from fashion_mlp.sweep.optuna.study import ATTEMPT, PRUNED, open_study  # noqa: E402
+from fashion_mlp.sweep.optuna.study import open_storage, open_study  # noqa: E402
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Any:
-    return open_study(f"sqlite:///{tmp_path}/study.db", "search", "median")
+    return open_study(open_storage(tmp_path), "median")
 
 
 def fill(study: Any, accuracy: float) -> None:
-    """Add as many complete trials as the median pruner asks for, and a sixth that is to run."""
+    """Add as many complete trials as the median pruner asks for, and start a sixth one."""
     for _ in range(5):
         trial = study.ask()
         for epoch in range(1, 5):
             trial.report(accuracy, epoch)
         study.tell(trial, accuracy)
-    study.ask().set_user_attr(ATTEMPT, 1)
+    study.ask()
 
 
-def overrides(tmp_path: Path, pruner: str) -> list[str]:
-    pruning = f"storage:'sqlite:///{tmp_path}/study.db',study_name:search,number:5,pruner:{pruner}"
+def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
+    pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner}"
     return [
         f"+callbacks.pruning={{_target_:fashion_mlp.callbacks.pruning.Pruning,{pruning}}}",
         "trainer.max_epochs=4",
@@ -58,23 +56,21 @@ def test_a_run_ends_when_it_is_worse_than_those_before(
     trial = study.trials[5]
     assert list(trial.intermediate_values) == list(range(1, epochs + 1))
     assert max(trial.intermediate_values.values()) == pytest.approx(objective)
-    assert trial.user_attrs.get(PRUNED, False) == (epochs == 1)
+    assert (trial.state.name, trial.value) == (
+        ("PRUNED", pytest.approx(objective)) if epochs == 1 else ("RUNNING", None)
+    )
 
 
-def test_the_epochs_of_an_attempt_that_was_killed_do_not_count(tmp_path: Path, study: Any) -> None:
-    fill(study, 0.5)
-    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
-    trial.find_trial()
-    trial.report(3, 0.9)
-    trial.report(1, 0.4)
-    assert trial.is_hopeless(1)
-    assert not trial.is_hopeless(3)
-
-
-def test_a_run_that_is_left_over_from_a_killed_search_ends(tmp_path: Path, study: Any) -> None:
-    fill(study, 0.5)
-    trial = Pruning(f"sqlite:///{tmp_path}/study.db", "search", 5, "median")
-    trial.find_trial()
-    study._storage.set_trial_user_attr(study.trials[5]._trial_id, ATTEMPT, 2)
-    with pytest.raises(UserError, match="another process has taken it up again"):
-        trial.report(1, 0.4)
+def test_a_resumed_trial_reports_only_epochs_after_the_interruption(
+    compose_small: Compose, tmp_path: Path, study: Any
+) -> None:
+    fill(study, 0.0)
+    study.tell(study.ask(), 0.5)
+    trial = study.ask()
+    trial.report(0.25, 1)
+    trial.report(0.5, 2)
+    cfg = compose_small("run", *overrides(tmp_path, "median", number=trial.number))
+    train(cfg)
+    values = study.trials[trial.number].intermediate_values
+    assert list(values) == [1, 2, 3, 4]
+    assert (values[1], values[2]) == (0.25, 0.5)

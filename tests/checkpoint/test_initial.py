@@ -18,7 +18,7 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "loops": lambda checkpoint: checkpoint.pop("loops"),
     "lr_schedulers": lambda checkpoint: checkpoint.pop("lr_schedulers"),
     "optimizer_states": lambda checkpoint: checkpoint.pop("optimizer_states"),
-    "TrainingStateCheckpoint": lambda checkpoint: checkpoint["callbacks"].pop("TrainingStateCheckpoint"),
+    "training_state": lambda checkpoint: checkpoint["callbacks"].pop("training_state"),
 }
 
 
@@ -40,9 +40,9 @@ def test_an_incomplete_last_checkpoint_is_not_resumed_from(checkpoints: Path, ca
         remove(content)
         torch.save(content, checkpoints / "last.ckpt")
         assert find_resume_checkpoint(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
-        assert f"last.ckpt: is incomplete (it has no {name!r} entry)" in caplog.text
+        assert f"last.ckpt: incomplete ({name!r} is missing)" in caplog.text
     (checkpoints / "last.ckpt").replace(checkpoints / "previous.ckpt")
-    with pytest.raises(UserError, match=r"previous.ckpt: is incomplete .*\n.*nothing to resume from"):
+    with pytest.raises(UserError, match=r"previous.ckpt: incomplete .*\n.*no checkpoint to resume from"):
         find_resume_checkpoint(checkpoints)
 
 
@@ -50,9 +50,7 @@ def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compo
     content = torch.load(checkpoints / "best.ckpt", weights_only=True)
     kept = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}  # save_weights_only
     torch.save(kept, tmp_path / "weights.ckpt")
-    with pytest.raises(
-        UserError, match=r"^ckpt_path=.*weights.ckpt: has no 'callbacks' entry, .* ckpt_weights_only=true$"
-    ):
+    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_weights_only=true$"):
         load_initial_checkpoint(str(tmp_path / "weights.ckpt"), weights_only=False)
     cfg = compose_small(
         "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_weights_only=true", "test=false"

@@ -19,10 +19,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from fashion_mlp.build import build_classifier
 from fashion_mlp.classifier import METADATA_KEY
 from fashion_mlp.cli import main
 from fashion_mlp.data import SyntheticDataModule
-from fashion_mlp.training import build_classifier
 from tests.conftest import CONF, ROOT, Run
 
 TABLES = sorted((Path(__file__).parent / "error_messages").glob("*.txt"))

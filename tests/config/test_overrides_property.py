@@ -15,10 +15,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.build import build, build_trainer
+from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 from fashion_mlp.runtime.signals import GracefulStop
-from fashion_mlp.training import build, build_trainer
 from tests.conftest import CONF, check
 
 # Every option of every group that needs no other package and no GPU.
@@ -121,7 +122,7 @@ def build_parts(cfg: DictConfig) -> None:
     if cfg.scheduler:
         build("scheduler", cfg, _partial_=True)(optimizer, 100)
     build("data", cfg)
-    build_trainer(cfg, GracefulStop(), has_validation=True)
+    build_trainer(cfg, GracefulStop(), InitialCheckpoint(), has_validation=True)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if sum(model["hidden_sizes"]) < 5_000:
         model.pop("compile")

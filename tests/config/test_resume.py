@@ -84,7 +84,7 @@ def test_resumed_run_equals_uninterrupted_run(
     with pytest.raises(Interrupted) as caught:
         train(cfg)
     assert caught.value.code == 143
-    assert caught.value.message.endswith(f"go on with: python train.py resume={cfg.run_dir}")
+    assert caught.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
     train(cfg, resumed=True)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
@@ -121,7 +121,7 @@ def test_run_interrupted_while_drawing_figures_is_resumed(
     def interrupt(*_: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("fashion_mlp.callbacks.LearningCurves.save_figures", interrupt)
+    monkeypatch.setattr("fashion_mlp.callbacks.LearningCurves.on_run_end", interrupt)
     cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
     with pytest.raises(Interrupted):
         train(cfg)
@@ -225,7 +225,7 @@ def interrupted(runs: Path, run_here: Run, sigterm_at: Ask) -> Path:
         sigterm_at(15)
         done = run_here("hydra.run.dir=a", "steps_per_execution=2")
         assert done.returncode == 143
-        assert done.stderr == "interrupted after step 16; go on with: python train.py resume=a\n"
+        assert done.stderr == "interrupted after step 16; resume with: python train.py resume=a\n"
         shutil.move("a", runs)
     shutil.copytree(runs / "a", "a")
     return Path("a")
@@ -367,7 +367,7 @@ def test_previous_checkpoint_replaces_a_damaged_one(
     harm(interrupted / "checkpoints/last.ckpt")
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
-    assert ("last.ckpt: refused, since it is damaged" in done.stdout) == (harm is not Path.unlink)
+    assert ("last.ckpt: refused: damaged" in done.stdout) == (harm is not Path.unlink)
     assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
     assert differences(outcome(whole), outcome(interrupted)) == []
 
@@ -377,7 +377,7 @@ def test_run_with_damaged_checkpoints_is_refused_and_unchanged(interrupted: Path
         damage(interrupted / "checkpoints" / name)
     done = run_as_typed("resume=a")
     assert done.returncode == 1
-    assert "nothing to resume from; a new run can begin with ckpt_path=" in done.stderr
+    assert "no checkpoint to resume from. Start a new run with ckpt_path=" in done.stderr
     assert (interrupted / "checkpoints/best.ckpt").is_file()
 
 
@@ -386,7 +386,7 @@ def test_truncated_event_file_is_reported(interrupted: Path, run_as_typed: Run) 
     cut(events)
     done = run_as_typed("resume=a")
     assert done.returncode == 0
-    assert f"{events.name}: cut short or gone; the charts lack what it held, the training does not" in done.stdout
+    assert f"{events.name}: truncated or missing. Its curves are lost; training is not affected" in done.stdout
 
 
 def test_second_signal_ends_the_process(compose_small: Compose) -> None:
@@ -395,7 +395,7 @@ def test_second_signal_ends_the_process(compose_small: Compose) -> None:
         "import os, signal\n"
         "from fashion_mlp.runtime.signals import GracefulStop\n"
         "stop = GracefulStop()\n"
-        "with stop.listening():\n"
+        "with stop.install():\n"
         "    stop.is_deferred = True\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('still here', flush=True)\n"
@@ -427,7 +427,7 @@ def test_new_run_starts_from_the_weights_of_another(run_here: Run) -> None:
     weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
     done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
-    assert "from      a/checkpoints/last.ckpt, its weights only" in done.stdout
+    assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
     assert "epoch 1/1" in done.stdout
     old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
     assert differences(old, new) == []  # such a rate changes nothing
@@ -526,13 +526,13 @@ def test_checkpoint_of_another_configuration_is_refused(run_here: Run) -> None:
     for overrides, message in (
         (
             ["model.hidden_sizes=[16]", longer],
-            "holds another network (layers.0.weight is (32, 784), here (16, 784)); set",
+            "another network (layers.0.weight is (32, 784) in the file, (16, 784) in the model). Set",
         ),
-        (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "holds another network"),
+        (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
-        (["trainer.max_epochs=1"], "has trained 1 epochs already; set trainer.max_epochs above that"),
+        (["trainer.max_epochs=1"], "trained for 1 epochs already. Set trainer.max_epochs above that"),
     ):
         done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
         assert done.returncode == 1
@@ -570,7 +570,7 @@ def test_full_disk_keeps_the_previous_state(
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"error: .*a/checkpoints/best.ckpt: File too large; raise the limit on the size of files; go on with: "
+        r"error: .*a/checkpoints/best.ckpt: File too large; resume with: "
         r"python train.py resume=a\n",
         done.stderr,
     )

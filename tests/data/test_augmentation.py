@@ -5,9 +5,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from fashion_mlp.build import build
 from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule, build_datamodule
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import build
 from tests.conftest import Compose
 
 SHAPES = [(1, 28, 28), (3, 7, 12), (3, 12, 7)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fashion_mlp.data.download import DataFile, download_and_verify
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from tests.data.conftest import Site
 
@@ -155,7 +155,7 @@ def test_two_processes_at_once_both_succeed_and_fetch_once(tmp_path: Path, site:
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"old")
-    with pytest.raises(RuntimeError), replacing(tmp_path / "kept") as file:  # noqa: PT012
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "kept") as file:  # noqa: PT012
         file.write(b"new")
         raise RuntimeError
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("kept", b"old")]

@@ -1,4 +1,4 @@
-"""A checkpoint, trained once, and pictures to try it on."""
+"""A checkpoint, trained once, and images to try it on."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,17 +11,15 @@ from PIL import Image, ImageOps
 
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import test_data
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.inference.test_data import load_test_data
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
-
-test_data.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep temporary folders here: Gradio makes the first one of a process anew for each page that is built."""
+    """Put temporary directories here: Gradio creates the first one of a process again for each page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
         yield
@@ -43,7 +41,7 @@ def classifier(checkpoint: Path) -> Classifier:
 
 @pytest.fixture(scope="session")
 def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
-    return test_data(classifier, [f"data.root={data_root}"])
+    return load_test_data(classifier, [f"data.root={data_root}"])
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +54,14 @@ def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def pictures(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the boot as it is, as a photograph on white, and with transparency."""
-    folder = tmp_path_factory.mktemp("pictures")
-    ankle_boot.save(folder / "boot.jpg", quality=95)
+def image_dir(ankle_boot: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the boot as it is, as a photograph on white, and with transparency."""
+    directory = tmp_path_factory.mktemp("image_dir")
+    ankle_boot.save(directory / "boot.jpg", quality=95)
     photograph = ImageOps.expand(ImageOps.invert(ankle_boot).resize((280, 280)), (40, 90), fill=255)
-    photograph.save(folder / "photograph.jpg")
-    photograph.convert("RGBA").rotate(10).save(folder / "turned.png")
-    return folder
+    photograph.save(directory / "photograph.jpg")
+    photograph.convert("RGBA").rotate(10).save(directory / "turned.png")
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the demo's server refuses, in process: routes, hosts, other sites, large bodies, many pictures at a time."""
+"""Limits of the demo's server, in this process: routes, hosts, origins, sizes of bodies, concurrent uploads."""
 
 import asyncio
 import tempfile
@@ -14,10 +14,12 @@ import pytest
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answers import MAX_BYTES
 
 httpx = pytest.importorskip("httpx", reason="needs the extra [demo]")
-pytest.importorskip("uvicorn", reason="needs the extra [demo]")
+pytest.importorskip("gradio", reason="needs the extra [demo]")
+
+from fashion_mlp.demo import server  # noqa: E402
+from fashion_mlp.demo.page import MAX_BYTES  # noqa: E402
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Send = Callable[..., Any]
@@ -25,15 +27,13 @@ Send = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def app(classifier: Classifier, data: ImageDataModule) -> Iterator[Any]:
-    from fashion_mlp.demo.server import server
-
-    with server({"first": classifier}, {"first": data}, {"localhost", "127.0.0.1", "[::1]", "demo.example"}) as web:
+    with server.make_server({"first": classifier}, data, ["localhost", "127.0.0.1", "[::1]", "demo.example"]) as web:
         yield web.config.app
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Return a function that runs a coroutine, in the one event loop that a server has."""
+    """Return a function that runs a coroutine, in one event loop as in a server."""
     with closing(asyncio.new_event_loop()) as loop:
         yield loop.run_until_complete
 
@@ -55,11 +55,11 @@ def send(app: Any, run: Run) -> Send:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_stored() -> Iterator[None]:
-    """Check that a test leaves no file in the folder for temporary files, of which Gradio's is a part."""
-    folder = Path(tempfile.gettempdir())
-    before = sorted(folder.rglob("*"))
+    """Check that a test leaves no temporary file, in Gradio's directory or elsewhere."""
+    directory = Path(tempfile.gettempdir())
+    before = sorted(directory.rglob("*"))
     yield
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(directory.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -138,19 +138,17 @@ def test_the_host_header_must_name_this_server(send: Send, host: str, status: in
 
 
 def test_a_wildcard_address_accepts_any_host(classifier: Classifier, run: Run) -> None:
-    from fashion_mlp.demo.server import accepted_hosts, server
-
-    assert accepted_hosts("0.0.0.0", "0.0.0.0") is None
-    assert accepted_hosts("::", "::") is None
-    assert accepted_hosts("MyHost", "192.0.2.1") == {"localhost", "127.0.0.1", "[::1]", "myhost", "192.0.2.1"}
-    assert accepted_hosts("fe80::1", "fe80::1") == {"localhost", "127.0.0.1", "[::1]", "[fe80::1]"}
+    assert server.accepted_hosts("0.0.0.0", "0.0.0.0") == ["*"]
+    assert server.accepted_hosts("::", "::") == ["*"]
+    assert server.accepted_hosts("MyHost", "192.0.2.1") == ["localhost", "127.0.0.1", "[::1]", "MyHost", "192.0.2.1"]
+    assert set(server.accepted_hosts("fe80::1", "fe80::1")) == {"localhost", "127.0.0.1", "[::1]", "[fe80::1]"}
 
     async def status(app: Any) -> int:
         async with client(app) as session:
             code: int = (await session.get("/theme.css", headers={"Host": "any.example"})).status_code
             return code
 
-    with server({"first": classifier}, {}, None) as web:
+    with server.make_server({"first": classifier}, None, ["*"]) as web:
         assert run(status(web.config.app)) == 200
 
 
@@ -193,13 +191,11 @@ def test_a_body_has_a_limit(send: Send, path: str, size: int, status: int, *, is
     assert answer.status_code == (404 if is_closed_unread else status)
 
 
-def test_pictures_are_decoded_one_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fashion_mlp.demo import application
-
+def test_uploads_are_decoded_one_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     lock, most = threading.Lock(), 0
     running: list[bytes] = []
 
-    def render_file(content: bytes, classifiers: object) -> list[str]:
+    def classify_upload(content: bytes, classifiers: object) -> list[str]:
         nonlocal most
         with lock:
             running.append(content)
@@ -214,14 +210,12 @@ def test_pictures_are_decoded_one_at_a_time(app: Any, run: Run, monkeypatch: pyt
             posts = [session.post("/answer", content=str(number)) for number in range(8)]
             return [response.json() for response in await asyncio.gather(*posts)]
 
-    monkeypatch.setattr(application, "render_file", render_file)
+    monkeypatch.setattr(server, "classify_upload", classify_upload)
     assert run(answers()) == [[str(number)] for number in range(8)]
     assert most == 1
 
 
-def test_few_pictures_are_in_memory_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fashion_mlp.demo import application
-
+def test_few_uploads_are_in_memory_at_a_time(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, most = 0, 0
 
     async def content() -> AsyncIterator[bytes]:
@@ -231,7 +225,7 @@ def test_few_pictures_are_in_memory_at_a_time(app: Any, run: Run, monkeypatch: p
         await asyncio.sleep(0.02)
         yield b"x"
 
-    def render_file(content: bytes, classifiers: object) -> list[str]:
+    def classify_upload(content: bytes, classifiers: object) -> list[str]:
         nonlocal reading
         reading -= 1
         return []
@@ -240,23 +234,21 @@ def test_few_pictures_are_in_memory_at_a_time(app: Any, run: Run, monkeypatch: p
         async with client(app) as session:
             await asyncio.gather(*(session.post("/answer", content=content()) for _ in range(12)))
 
-    monkeypatch.setattr(application, "render_file", render_file)
+    monkeypatch.setattr(server, "classify_upload", classify_upload)
     run(answers())
-    assert (reading, most) == (0, application.MAX_UPLOADS)
+    assert (reading, most) == (0, server.MAX_UPLOADS)
 
 
-def test_a_picture_that_never_arrives_makes_room(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fashion_mlp.demo import application
-
+def test_an_upload_that_stalls_times_out(app: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def content(pause: Callable[[], Any]) -> AsyncIterator[bytes]:
         yield b"x"
         await pause()
 
     async def statuses() -> list[int]:
         async with client(app) as session:
-            stuck = [content(asyncio.Event().wait) for _ in range(application.MAX_UPLOADS)]
+            stuck = [content(asyncio.Event().wait) for _ in range(server.MAX_UPLOADS)]
             posts = [session.post("/answer", content=body) for body in [*stuck, content(partial(asyncio.sleep, 0))]]
             return [response.status_code for response in await asyncio.gather(*posts)]
 
-    monkeypatch.setattr(application, "UPLOAD_SECONDS", 0.1)
-    assert run(statuses()) == [408] * application.MAX_UPLOADS + [200]
+    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.1)
+    assert run(statuses()) == [408] * server.MAX_UPLOADS + [200]

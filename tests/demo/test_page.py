@@ -1,8 +1,7 @@
-"""The page, served: over HTTP, and in a real browser where there is one."""
+"""The page, over HTTP, and in a browser if there is one."""
 
 import json
 import logging.handlers
-import re
 import shutil
 import socket
 import tempfile
@@ -11,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from html import unescape
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,9 @@ from PIL import Image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answers import answer_file
+from fashion_mlp.inference.predict import load_image
 from tests.demo.conftest import png
+from tests.demo.test_cards import bars
 
 pytest.importorskip("gradio", reason="needs the extra [demo]")
 
@@ -31,11 +30,11 @@ pytest.importorskip("gradio", reason="needs the extra [demo]")
 @pytest.fixture(scope="module")
 def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
     """Return the address of a page with a classifier and its test images, and one without."""
-    from fashion_mlp.demo.server import listen, server
+    from fashion_mlp.demo.server import listen, make_server
 
     with (
         listen("127.0.0.1", None) as listener,
-        server({"first": classifier, "second": classifier}, {"first": data}, {"127.0.0.1"}) as web,
+        make_server({"first": classifier, "second": classifier}, data, ["127.0.0.1"]) as web,
     ):
         serving = threading.Thread(target=web.run, args=([listener],))
         serving.start()
@@ -68,26 +67,22 @@ def ask(address: str) -> Callable[[bytes], list[str]]:
     return asked
 
 
-def bars(card: str) -> list[tuple[str, str]]:
-    """Return the classes and probabilities that a card shows, from top to bottom."""
-    return [(unescape(name), text) for name, text in re.findall(r'"row">(.*?)</th>.*?</td><td>(.*?)</td></tr>', card)]
-
-
 def stored() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).rglob("*"))
 
 
 def test_each_classifier_answers_and_nothing_is_kept(
-    ask: Callable[[bytes], list[str]], classifier: Classifier, pictures: Path, text_file: Path
+    ask: Callable[[bytes], list[str]], classifier: Classifier, image_dir: Path, text_file: Path
 ) -> None:
     before = stored()
-    for path in pictures.iterdir():
+    for path in image_dir.iterdir():
         message, *cards = ask(path.read_bytes())
-        expected = sorted(answer_file(path.read_bytes(), classifier).probabilities.items(), key=lambda entry: -entry[1])
+        probabilities = classifier.predict(load_image(path, classifier).unsqueeze(0)).probabilities[0].tolist()
+        expected = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
         assert message == '<p role="status"></p>'
         assert len(cards) == 2
         for card in cards:
-            assert bars(card) == [(name, f"{probability:.1%}") for name, probability in expected]
+            assert bars(card) == [(name, f"{probability:.1%}") for probability, name in expected]
     message, *cards = ask(text_file.read_bytes())
     assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).</p>'
     assert [bars(card) for card in cards] == [[], []]
@@ -95,7 +90,7 @@ def test_each_classifier_answers_and_nothing_is_kept(
 
 
 @pytest.mark.parametrize(("path", "status"), [("/answer", None), ("/gradio_api/process_recording", b"404")])
-def test_a_sender_that_leaves_is_no_error(address: str, path: str, status: bytes | None) -> None:
+def test_an_aborted_upload_is_not_an_error(address: str, path: str, status: bytes | None) -> None:
     before = stored()
     host = urlsplit(address).netloc
     with socket.create_connection(("127.0.0.1", int(host.split(":")[1]))) as connection:
@@ -105,7 +100,7 @@ def test_a_sender_that_leaves_is_no_error(address: str, path: str, status: bytes
     assert stored() == before
 
 
-def test_many_at_once_get_their_own_answers(
+def test_concurrent_uploads_get_their_own_results(
     ask: Callable[[bytes], list[str]], classifier: Classifier, data: ImageDataModule
 ) -> None:
     contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
@@ -117,7 +112,7 @@ def test_many_at_once_get_their_own_answers(
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """Return Chromium, driven from here, which logs what it asks the network for."""
+    """Return Chromium, which logs its network requests."""
     driver = shutil.which("chromedriver")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not (driver and chromium):
@@ -146,12 +141,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_file: Path) -> None:
+def test_the_page_in_a_browser(browser: Any, address: str, image_dir: Path, text_file: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
-    def format_value(selector: str, text: str) -> None:
+    def wait_for_text(selector: str, text: str) -> None:
         """Wait until the first element that a selector finds shows a text."""
         WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
             lambda _: browser.find_element(By.CSS_SELECTOR, selector).text == text
@@ -160,29 +155,27 @@ def test_the_page_in_a_browser(browser: Any, address: str, pictures: Path, text_
     browser.get(address)
     WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
     upload = browser.find_element(By.CSS_SELECTOR, "input[type=file]")
-    upload.send_keys(str(pictures / "boot.jpg"))
-    format_value(".card h2", "Ankle boot")
-    format_value(".card tr:first-child th", "Ankle boot")
+    upload.send_keys(str(image_dir / "boot.jpg"))
+    wait_for_text(".card h2", "Ankle boot")
+    wait_for_text(".card tr:first-child th", "Ankle boot")
     upload.send_keys(str(text_file))
-    format_value("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
+    wait_for_text("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
-    upload.send_keys(str(pictures / "boot.jpg"))
-    format_value(".card h2", "Ankle boot")
+    upload.send_keys(str(image_dir / "boot.jpg"))
+    wait_for_text(".card h2", "Ankle boot")
     assert not browser.find_elements(By.CSS_SELECTOR, "#message [role=alert]")
 
-    # By keyboard: to the tab with the test images, and to one of them by its number.
+    # By keyboard: to the tab with the test images, and to one of them.
     tab = browser.find_element(By.XPATH, "//button[@role='tab'][normalize-space()='Test images']")
     tab.send_keys(Keys.ENTER)
-    number = browser.find_element(By.CSS_SELECTOR, "input[type=number]")
-    WebDriverWait(browser, 30).until(lambda _: number.is_displayed())
-    number.send_keys(Keys.BACKSPACE, "7", Keys.ENTER)
+    image = browser.find_elements(By.CSS_SELECTOR, ".gallery-item button")[7]
+    WebDriverWait(browser, 30).until(lambda _: image.is_displayed())
+    image.send_keys(Keys.ENTER)
     WebDriverWait(browser, 30, ignored_exceptions=[Exception]).until(
-        lambda _: browser.find_element(By.CSS_SELECTOR, "#message p").text.startswith(
-            "Picked from the test images: 7: "
-        )
+        lambda _: browser.find_element(By.CSS_SELECTOR, "#message p").text.startswith("Test image 7: ")
     )
     width = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert width[0] <= width[1], "it is wider than the window"
+    assert width[0] <= width[1], "the page is wider than the window"
 
     entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]

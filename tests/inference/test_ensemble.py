@@ -1,4 +1,4 @@
-"""Checkpoints that make an ensemble, and those that do not."""
+"""Ensembles of checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def save(tmp_path: Path) -> Save:
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_one_classifier_answers_for_all(save: Save, tta: bool) -> None:
+def test_an_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
     members = load_members([save("a"), save("b")], tta=tta)
     images = torch.randint(0, 256, (5, 1, 4, 6), dtype=torch.uint8)
     alone = [member.predict(images).probabilities for member in members]
@@ -49,14 +49,12 @@ def test_one_classifier_answers_for_all(save: Save, tta: bool) -> None:
     assert torch.allclose(alone[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 
-def test_the_views_are_those_of_the_training(save: Save) -> None:
+def test_tta_uses_the_augmentation_of_the_training(save: Save) -> None:
     shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
     (member,) = load_members([shifted], tta=True)
     assert isinstance(member.model, TTA)
     assert (member.model.flip, member.model.shift, member.model.num_views) == (False, True, 5)
-    with pytest.raises(
-        UserError, match=r"b.ckpt: was trained on images neither mirrored nor shifted, and would lose by --tta"
-    ):
+    with pytest.raises(UserError, match=r"b.ckpt: trained on images neither flipped nor shifted, so --tta would lower"):
         load_members([shifted, plain], tta=True)
 
 
@@ -69,23 +67,23 @@ def test_the_views_are_those_of_the_training(save: Save) -> None:
         ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data set"),  # type: ignore[operator]
     ],
 )
-def test_checkpoints_that_answer_another_question_are_refused(save: Save, changes: dict[str, Any], what: str) -> None:
+def test_checkpoints_of_other_data_are_refused(save: Save, changes: dict[str, Any], what: str) -> None:
     paths = [save("a"), save("b"), save("c", **changes)]
     with pytest.raises(UserError, match=rf"c\.ckpt: its {what} differs from that of .*a\.ckpt"):
         load_members(paths)
 
 
-def test_how_validation_images_were_held_out_may_differ(save: Save) -> None:
+def test_the_size_of_the_validation_split_may_differ(save: Save) -> None:
     data = METADATA["data"] | {"arguments": {"seed": 0, "val_size": 0}}  # type: ignore[operator]
     assert len(load_members([save("a"), save("b", data=data)])) == 2
 
 
-def test_the_readers_own_images_may_be_split_as_one_likes_if_those_to_test_on_are_apart(save: Save) -> None:
+def test_the_split_of_custom_images_may_differ_if_the_test_images_are_separate(save: Save) -> None:
     def saved(name: str, **arguments: Any) -> Path:
         return save(name, data={"name": "images", "option": "image_folder", "arguments": arguments})
 
     first = saved("a", img_dir="own/train", test_img_dir="own/test", split_seed=0, test_size=0.2)
-    second = saved("b", img_dir="./own/train", test_img_dir="own//test", split_seed=1, test_size=0.3)
+    second = saved("b", img_dir="own/train", test_img_dir="own/test", split_seed=1, test_size=0.3)
     assert len(load_members([first, second])) == 2
     first, second = (
         saved(name, img_dir="own", test_img_dir=None, split_seed=seed) for name, seed in (("c", 0), ("d", 1))

@@ -1,73 +1,73 @@
-"""The figures that describe an outcome, against ones worked out by hand."""
+"""Metrics against values that were computed by hand."""
 
 import pytest
 import torch
 
 from fashion_mlp.inference.evaluate import (
     EvalOutput,
-    averaged,
+    average,
+    compute_metrics,
     confusion_matrix,
     most_confident_mistakes,
     reliability,
-    summarize,
 )
 
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
 PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05], [0.2, 0.3, 0.5]])
-OUTCOME = EvalOutput(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
+OUTPUT = EvalOutput(PROBABILITIES.log(), torch.tensor([0, 1, 0, 1]))
 
 
 def test_the_summary() -> None:
-    summary = summarize(OUTCOME, NAMES)
-    assert (summary["accuracy"], summary["accuracy_standard_error"], summary["images"]) == (0.5, 0.25, 4)
+    metrics = compute_metrics(OUTPUT, NAMES)
+    assert (metrics["accuracy"], metrics["accuracy_standard_error"], metrics["images"]) == (0.5, 0.25, 4)
     truths = torch.tensor([0.8, 0.6, 0.05, 0.3])
-    assert summary["loss"] == pytest.approx(-truths.log().mean().item())
-    assert summary["classes"]["hat"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "images": 2}
-    assert summary["classes"]["sock"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2}
-    assert summary["classes"]["glove"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0}
-    assert summary["confusions"] == [
+    assert metrics["loss"] == pytest.approx(-truths.log().mean().item())
+    assert metrics["classes"]["hat"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "images": 2}
+    assert metrics["classes"]["sock"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2}
+    assert metrics["classes"]["glove"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0}
+    assert metrics["confusions"] == [
         {"true": "hat", "predicted": "sock", "count": 1},
         {"true": "sock", "predicted": "glove", "count": 1},
     ]
-    # Four answers in four bins: the mean of |right - confidence|.
-    assert summary["calibration_error"] == pytest.approx((0.2 + 0.4 + 0.9 + 0.5) / 4)
+    # Four images in four bins: the mean of |accuracy - confidence|.
+    assert metrics["calibration_error"] == pytest.approx((0.2 + 0.4 + 0.9 + 0.5) / 4)
 
 
-def test_an_ensemble_is_measured_by_its_mean_probabilities() -> None:
+def test_metrics_of_an_ensemble_use_mean_probabilities() -> None:
     others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
-    # Each member's logits have a constant of their own, which means nothing.
-    outcome = averaged([OUTCOME, EvalOutput(others.log() - 7, OUTCOME.labels)])
-    summary = summarize(outcome, NAMES)
-    assert summary["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
+    # A constant that is added to all logits does not matter.
+    output = average([OUTPUT, EvalOutput(others.log() - 7, OUTPUT.labels)])
+    metrics = compute_metrics(output, NAMES)
+    assert metrics["accuracy"] == 0.75  # the third stays wrong: 0.5 for the sock, 0.45 for the hat
     truths = torch.tensor([0.7, 0.5, 0.45, 0.5])
-    assert summary["loss"] == pytest.approx(-truths.log().mean().item())
+    assert metrics["loss"] == pytest.approx(-truths.log().mean().item())
     # In two bins, of 0.7 alone and of 0.5 three times, two of which are right.
-    assert summary["calibration_error"] == pytest.approx((0.3 + abs(2 - 1.5)) / 4, abs=1e-6)
+    assert metrics["calibration_error"] == pytest.approx((0.3 + abs(2 - 1.5)) / 4, abs=1e-6)
 
 
-def test_the_confusion_matrix_has_true_classes_by_row() -> None:
-    assert confusion_matrix(OUTCOME, 3).tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+def test_rows_of_a_confusion_matrix_are_true_classes() -> None:
+    assert confusion_matrix(OUTPUT, 3).tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 
-def test_the_worst_mistakes_come_first_and_only_mistakes_come() -> None:
-    assert most_confident_mistakes(OUTCOME, 10).tolist() == [2, 3]
-    assert most_confident_mistakes(OUTCOME, 1).tolist() == [2]
-    right = EvalOutput(OUTCOME.logits, PROBABILITIES.argmax(1))
+def test_most_confident_mistakes_are_sorted() -> None:
+    assert most_confident_mistakes(OUTPUT, 10).tolist() == [2, 3]
+    assert most_confident_mistakes(OUTPUT, 1).tolist() == [2]
+    right = EvalOutput(OUTPUT.logits, PROBABILITIES.argmax(1))
     assert most_confident_mistakes(right, 3).tolist() == []
 
 
-def test_the_bins_of_reliability_give_the_calibration_error() -> None:
+def test_calibration_error_follows_from_the_bins() -> None:
     torch.manual_seed(0)
-    outcome = EvalOutput(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
-    confidence, accuracy, counts = reliability(outcome)
+    output = EvalOutput(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
+    confidence, accuracy, counts = reliability(output)
     assert int(counts.sum()) == 500
     filled = counts > 0
     error = float(((confidence - accuracy).abs() * counts)[filled].sum() / 500)
-    assert error == pytest.approx(summarize(outcome, tuple("abcd"))["calibration_error"], abs=1e-5)
+    assert error == pytest.approx(compute_metrics(output, tuple("abcd"))["calibration_error"], abs=1e-5)
 
 
-def test_an_answer_stands_in_the_bin_of_its_confidence() -> None:
+def test_bins_of_reliability_are_equally_wide() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.91, 0.09], [0.3, 0.7]])
     confidence, accuracy, counts = reliability(EvalOutput(probabilities.log(), torch.tensor([0, 1, 1])))
     assert counts.nonzero().flatten().tolist() == [10, 13]

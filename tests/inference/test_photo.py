@@ -1,4 +1,4 @@
-"""A photograph becomes what the dataset would hold of it."""
+"""Photographs in the form of Fashion-MNIST."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from fashion_mlp.inference.photo import as_fashion_mnist
 
 
 def garment(height: int = 28, width: int = 16) -> Tensor:
-    """A grey shape with a lighter belt, light on black, composed as the dataset composes."""
+    """Return a grey shape with a lighter belt, light on black, placed as in the dataset."""
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     top, left = (28 - height + 1) // 2, (28 - width + 1) // 2
     image[:, top : top + height, left : left + width] = 120
@@ -34,7 +34,7 @@ def difference(first: Tensor, second: Tensor) -> float:
     return float((first.float() - second.float()).abs().mean())
 
 
-def test_what_is_in_the_datasets_form_stays_as_it_is() -> None:
+def test_images_of_the_dataset_are_unchanged() -> None:
     for image in torch.from_numpy(draw_garments(20, seed=0)[0]):
         assert torch.equal(as_fashion_mnist(image.unsqueeze(0)), image.unsqueeze(0))
 
@@ -42,7 +42,7 @@ def test_what_is_in_the_datasets_form_stays_as_it_is() -> None:
 @pytest.mark.parametrize("black_on_white", [False, True])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(28, 16), (28, 17), (15, 28), (12, 28)])
-def test_an_enlargement_comes_back(black_on_white: bool, kind: str, size: tuple[int, int]) -> None:
+def test_an_enlarged_image_is_restored(black_on_white: bool, kind: str, size: tuple[int, int]) -> None:
     image = garment(*size)
     back = as_fashion_mnist(enlarged(image, 400, black_on_white=black_on_white, kind=kind))
     assert (back.shape, back.dtype) == ((1, 28, 28), torch.uint8)
@@ -51,7 +51,7 @@ def test_an_enlargement_comes_back(black_on_white: bool, kind: str, size: tuple[
 
 
 @pytest.mark.parametrize("place", [(0, 0), (300, 10), (200, 200)])
-def test_the_place_in_the_photograph_does_not_matter(place: tuple[int, int]) -> None:
+def test_position_in_the_photograph_does_not_matter(place: tuple[int, int]) -> None:
     image = garment()
     photograph = torch.full((1, 900, 700), 240, dtype=torch.uint8)
     enlargement = enlarged(image, 400, black_on_white=True, kind="PNG")
@@ -73,14 +73,14 @@ def test_a_wide_object_fills_the_width_and_is_centred() -> None:
 
 @pytest.mark.parametrize("shape", [(28, 28), (1, 1), (3, 1000), (700, 500)])
 @pytest.mark.parametrize("level", [0, 40, 128, 255])
-def test_a_picture_of_nothing_is_black(shape: tuple[int, int], level: int) -> None:
+def test_an_empty_photograph_becomes_black(shape: tuple[int, int], level: int) -> None:
     back = as_fashion_mnist(torch.full((1, *shape), level, dtype=torch.uint8))
     assert back.shape == (1, 28, 28)
     assert back.max() <= (level if shape == (28, 28) and level < 64 else 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_noise_of_any_size_gives_a_picture(seed: int) -> None:
+def test_noise_of_any_size_is_accepted(seed: int) -> None:
     height, width = np.random.default_rng(seed).integers(1, 90, 2).tolist()
     noise = torch.randint(0, 256, (1, height, width), dtype=torch.uint8)
     assert as_fashion_mnist(noise).shape == (1, 28, 28)

@@ -1,4 +1,4 @@
-"""Nothing that a file or a name holds reaches the terminal as a control sequence."""
+"""Control characters of files and names do not reach the terminal; library messages are filtered."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ RED = "\x1b[31m"
 SHOWN = "\\u001b[31m"
 
 
-def test_control_characters_are_escaped_and_all_else_stays() -> None:
+def test_only_control_characters_are_escaped() -> None:
     assert printable(f"{RED}\x07\r\x7f\x9b\udcff") == f"{SHOWN}\\u0007\\u000d\\u007f\\u009b\\udcff"
     for text in ("two\nlines\tand a tab", "\u00e9\u00a0\u3000\u200d\U0001f45f", "back\\slash"):
         assert printable(text) == text
@@ -29,7 +29,7 @@ def test_control_characters_are_escaped_and_all_else_stays() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Return a checkpoint of a class and a data set with control characters in their names, and weights of NaN."""
+    """Return a checkpoint with control characters in the names of a class and of the dataset, and weights of NaN."""
     data = {"name": f"mine{RED}", "option": "synthetic", "arguments": {}}
     path = saved(tmp_path / "x.ckpt", class_names=[f"hat{RED}", "sock"], data=data, model__image_shape=[1, 28, 28])
     content = torch.load(path, weights_only=True)
@@ -38,7 +38,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_commands_print_none(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_commands_escape_control_characters(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     Image.new("L", (28, 28)).save(tmp_path / f"good{RED}.png")
     (tmp_path / f"bad{RED}.png").write_text("no picture")
     (tmp_path / "undecodable\udcff.png").write_bytes((tmp_path / f"good{RED}.png").read_bytes())
@@ -49,11 +51,11 @@ def test_commands_print_none(checkpoint: Path, tmp_path: Path, capfd: pytest.Cap
     assert "undecodable\\udcff.png" in out
     assert f"bad{SHOWN}.png is no picture" in err
     for arguments in (["predict", str(checkpoint), f"gone{RED}"], ["bench", f"--{RED}"]):
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as caught:
             main(arguments)
-        told = f"{ended.value.code}{capfd.readouterr().err}"
-        assert SHOWN in told
-        assert RED not in told
+        message = f"{caught.value.code}{capfd.readouterr().err}"
+        assert SHOWN in message
+        assert RED not in message
 
 
 def reject(name: str) -> Any:
@@ -69,11 +71,11 @@ def test_json_has_no_nan(checkpoint: Path, tmp_path: Path, capfd: pytest.Capture
     assert answer["image"].endswith("\x7f.png")
 
 
-def test_a_run_prints_none_and_logs_none(run_as_typed: Run, tmp_path: Path) -> None:
+def test_a_run_escapes_control_characters_on_the_terminal_and_in_its_log(run_as_typed: Run, tmp_path: Path) -> None:
     for number in range(8):
-        folder = tmp_path / f"images{RED}" / f"class{number % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (28, 28), 20 * number).save(folder / f"{number}.png")
+        directory = tmp_path / f"images{RED}" / f"class{number % 2}"
+        directory.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 20 * number).save(directory / f"{number}.png")
     done = run_as_typed(
         "data=image_folder",
         f"data.img_dir='images{RED}'",
@@ -91,7 +93,7 @@ def test_a_run_prints_none_and_logs_none(run_as_typed: Run, tmp_path: Path) -> N
         assert RED not in text
 
 
-def test_a_warning_of_lightning_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_lightning_warning_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler(sys.stdout)
     logging.root.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""Several processes train one network: started by Lightning, torchrun or SLURM they do what one process does."""
+"""Distributed runs, started by Lightning, torchrun or SLURM, give the results of a single process."""
 
 import json
 import os
@@ -24,29 +24,29 @@ from tests.conftest import ROOT, SMALL, Compose, check
 TRAIN = str(ROOT / "train.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 QUICK = ("logger=none",)
+# Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches.
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
-"""Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches."""
-AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, parts: [val, test]}"
+AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, splits: [val, test]}"
 RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_STEP_ID"}
 RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 
 
-class EvalOutput(NamedTuple):
-    folder: Path
+class Result(NamedTuple):
+    directory: Path
     done: list["subprocess.CompletedProcess[str]"]
 
 
-def started(
-    folder: Path, data_root: Path, command: tuple[str, ...], *overrides: str, **variables: str
+def start(
+    directory: Path, data_root: Path, command: tuple[str, ...], *overrides: str, **variables: str
 ) -> "subprocess.Popen[str]":
-    folder.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in RANKS} | variables
     arguments = [*command, TRAIN, *SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(arguments, cwd=directory, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def finished(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -58,11 +58,11 @@ def free_port() -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, EvalOutput]:
-    """Return what came of two processes, half a minibatch each, in each way to start them."""
-    folder = tmp_path_factory.mktemp("processes")
+def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Result]:
+    """Return the result of two processes with half a minibatch each, for each way to start them."""
+    directory = tmp_path_factory.mktemp("processes")
     torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
-    slurm = {  # the variables that Lightning reads, without a SLURM
+    slurm = {  # the variables that Lightning reads; SLURM is not needed
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": free_port(),
         "SLURM_JOB_ID": "1",
@@ -73,19 +73,19 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
         "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_STEP_ID": "0",
     }
-    # Which of torchrun's own two processes ends first is chance, and the other tells of it: in C++ or in Python.
+    # The torchrun process that ends last prints, in C++ or in Python, that the other has ended.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
     here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
     nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
     runs = {
-        "lightning": [started(folder / "lightning", data_root, (sys.executable,), *here, "callbacks=default")],
+        "lightning": [start(directory / "lightning", data_root, (sys.executable,), *here, "callbacks=default")],
         "torchrun": [
-            started(folder / "torchrun", data_root, (*torchrun, f"--node-rank={rank}"), *nodes, **quiet)
+            start(directory / "torchrun", data_root, (*torchrun, f"--node-rank={rank}"), *nodes, **quiet)
             for rank in (0, 1)
         ],
         "srun": [
-            started(
-                folder / "srun",
+            start(
+                directory / "srun",
                 data_root,
                 (sys.executable,),
                 *here,
@@ -96,10 +96,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
             )
             for rank in (0, 1)
         ],
-        # In an allocation, which srun has not entered: Lightning starts the processes.
+        # In an allocation without srun, Lightning starts the processes.
         "allocation": [
-            started(
-                folder / "allocation",
+            start(
+                directory / "allocation",
                 data_root,
                 (sys.executable,),
                 *here,
@@ -110,17 +110,15 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[
             )
         ],
     }
-    return {name: EvalOutput(folder / name, [finished(process) for process in run]) for name, run in runs.items()}
+    return {name: Result(directory / name, [finish(process) for process in run]) for name, run in runs.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
-def test_two_processes_come_to_what_one_comes_to(
-    outcomes: dict[str, EvalOutput], compose_small: Compose, program: str
-) -> None:
+def test_two_processes_give_the_result_of_one(results: dict[str, Result], compose_small: Compose, program: str) -> None:
     cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
     train(cfg)
-    (run_dir,) = outcomes[program].folder.glob("runs/*/*")
+    (run_dir,) = results[program].directory.glob("runs/*/*")
     one, two = (torch.load(Path(path, "checkpoints/last.ckpt"), weights_only=True) for path in (cfg.run_dir, run_dir))
     assert (two["epoch"], two["global_step"]) == (one["epoch"], one["global_step"]) == (1, 20)
     for name, weight in one["state_dict"].items():
@@ -137,24 +135,24 @@ def test_two_processes_come_to_what_one_comes_to(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
-def test_only_the_first_process_speaks_and_writes(outcomes: dict[str, EvalOutput], program: str) -> None:
-    folder, (first, *others) = outcomes[program]
+def test_only_rank_zero_prints_and_writes(results: dict[str, Result], program: str) -> None:
+    directory, (first, *others) = results[program]
     for done in (first, *others):
         assert (done.returncode, done.stderr) == (0, "")
-    assert len(first.stdout.splitlines()) == (14 if program == "lightning" else 13)  # the last tells of its charts
+    assert len(first.stdout.splitlines()) == (14 if program == "lightning" else 13)  # one more for TensorBoard
     assert "2 x batches of 25" in first.stdout
     assert [done.stdout for done in others] == [""] * len(others)
-    assert [path.name for path in folder.iterdir()] == ["runs"]
-    (run_dir,) = folder.glob("runs/*/*")
+    assert [path.name for path in directory.iterdir()] == ["runs"]
+    (run_dir,) = directory.glob("runs/*/*")
     names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
-    pictures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
-    shown = {"hparams.yaml"} | pictures if program == "lightning" else set()
-    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | shown
+    figures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
+    charts = {"hparams.yaml"} | figures if program == "lightning" else set()
+    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | charts
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root: Path) -> None:
-    done = finished(started(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
+def test_a_mistake_ends_all_processes_and_is_reported_once(tmp_path: Path, data_root: Path) -> None:
+    done = finish(start(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(":")[1] for line in lines] == [" optimizer.lrr=3", " trainer.devices=1 trainer.num_nodes=1"]
@@ -164,7 +162,7 @@ def test_a_mistake_ends_all_processes_and_is_told_once(tmp_path: Path, data_root
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Return a monkeypatch with an environment in which nobody has started several processes."""
+    """Return a monkeypatch whose environment names no launcher."""
     for name in RANKS:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -185,7 +183,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     ],
     ids=str,
 )
-def test_one_process_of_all_machines_is_the_first(
+def test_one_process_of_all_machines_is_rank_zero(
     environment: pytest.MonkeyPatch, variables: dict[str, str], first: bool
 ) -> None:
     for name, value in variables.items():
@@ -193,29 +191,29 @@ def test_one_process_of_all_machines_is_the_first(
     assert ranks.is_rank_zero() == first
 
 
-def told(*argv: str) -> str:
-    with pytest.raises(UserError) as error:
+def error(*argv: str) -> str:
+    with pytest.raises(UserError) as caught:
         check(argv)
-    return str(error.value)
+    return str(caught.value)
 
 
-def test_the_processes_that_were_started_are_those_of_the_configuration(environment: pytest.MonkeyPatch) -> None:
+def test_the_launcher_must_start_the_configured_processes(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SLURM_NTASKS", "8")
     environment.setenv("SLURM_NNODES", "2")
     environment.setenv("SLURM_JOB_NAME", "train")
-    check([])  # in an allocation, which srun has not entered
+    check([])  # in an allocation without srun
     environment.setenv("SLURM_STEP_ID", "0")
-    assert "srun has started 4 x 2 processes. Type trainer=ddp trainer.devices=4 trainer.num_nodes=2" in told()
+    assert "srun has started 4 x 2 processes. Type trainer=ddp trainer.devices=4 trainer.num_nodes=2" in error()
     check(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"])
     check(["trainer=ddp", "trainer.devices=[0,1,2,3]", "trainer.num_nodes=2"])
     environment.setenv("SLURM_JOB_NAME", "interactive")
     check([])
-    assert "trainer.num_nodes=2: started on one only. Use torchrun or srun" in told("trainer.num_nodes=2")
+    assert "trainer.num_nodes=2: started on one only. Use torchrun or srun" in error("trainer.num_nodes=2")
     environment.setenv("NODE_RANK", "0")
     check(["trainer.num_nodes=2"])
 
 
-def test_a_command_line_without_a_folder_is_one_that_hydra_can_read() -> None:
+def test_hydra_can_read_the_command_line_of_other_ranks() -> None:
     added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
     ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
     assert without_outputs(["seed=1", "--config-dir", "mine", *added]) == [
@@ -224,16 +222,16 @@ def test_a_command_line_without_a_folder_is_one_that_hydra_can_read() -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_another_process_tells_its_mistake_only_if_the_run_goes_on(
+def test_another_rank_reports_an_error_only_if_the_run_continues(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wanted: bool
 ) -> None:
     environment.setenv("LOCAL_RANK", "1")
     environment.setattr(ranks, "GRACE", 0.01)
     if not wanted:
         environment.setattr(ranks, "PARENT", -1)
-    with pytest.raises(SystemExit) as ended, exit_on_user_error():
+    with pytest.raises(SystemExit) as caught, exit_on_user_error():
         raise UserError("optimizer.lr=0")
-    assert ended.value.code == ("error: optimizer.lr=0" if wanted else 1)
+    assert caught.value.code == ("error: optimizer.lr=0" if wanted else 1)
     with pytest.raises(SystemExit), exit_on_user_error():
         raise ConnectionError("closed by the first process")
     assert ("closed by the first process" in capsys.readouterr().err) == wanted
@@ -245,8 +243,8 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") 
         time.sleep(0.02)
 
 
-def test_a_process_ends_with_the_one_that_has_started_it() -> None:
-    """It holds the pipe as well, whose end comes when both have ended."""
+def test_a_process_ends_with_its_launcher() -> None:
+    """Both processes hold the pipe, so it is closed when both have ended."""
     second = "from fashion_mlp.runtime.ranks import end_with_launcher as e; e(); print('ready', flush=True); input()"
     first = (
         "import os, subprocess, sys\n"
@@ -266,33 +264,33 @@ def test_a_process_ends_with_the_one_that_has_started_it() -> None:
 
 
 @pytest.mark.slow
-def test_no_process_waits_for_a_first_one_that_was_killed(tmp_path: Path, data_root: Path) -> None:
-    process = started(tmp_path, data_root, (sys.executable,), "trainer.accelerator=cpu", *QUICK)
+def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path) -> None:
+    process = start(tmp_path, data_root, (sys.executable,), "trainer.accelerator=cpu", *QUICK)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
         process.kill()
         pytest.skip("this system does not list the children of a process")
     wait_for(children.read_text, process)
     process.kill()
-    assert finished(process).stderr == ""  # comes when all who could write to it have ended
+    assert finish(process).stderr == ""  # read until all processes that hold the pipe have ended
 
 
 @pytest.mark.slow
-def test_a_run_that_waits_for_another_machine_can_be_ended(tmp_path: Path, data_root: Path) -> None:
+def test_sigterm_ends_a_run_that_waits_for_another_machine(tmp_path: Path, data_root: Path) -> None:
     there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    process = started(tmp_path, data_root, (sys.executable,), *overrides, *QUICK, **there)
+    process = start(tmp_path, data_root, (sys.executable,), *overrides, *QUICK, **there)
     with socket.socket() as probe:
         wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
     process.terminate()
-    done = finished(process)
+    done = finish(process)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
-def test_signals_end_a_process_that_waits_for_others() -> None:
+def test_default_handlers_can_be_used_while_processes_connect() -> None:
     stop = GracefulStop()
     before = signal.getsignal(signal.SIGTERM)
-    with stop.listening():
+    with stop.install():
         stop.use_default_handlers()
         assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
         stop.reinstall()

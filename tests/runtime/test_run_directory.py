@@ -1,4 +1,4 @@
-"""The directory of a run: what a run writes there, what it removes, and what it leaves alone."""
+"""The directory of a run: files that it writes, removes and keeps."""
 
 import json
 import subprocess
@@ -15,13 +15,15 @@ from tests.kill_and_resume import differences, outcome
 
 __all__ = ["sigterm_at"]
 
+# Refused after the directory of the run was created.
 BROKEN = "+callbacks.mine._target_=nowhere.Mine"
-"""Refused while the run is built, after its directory was created."""
 
 
-def contents(folder: Path) -> dict[str, str]:
+def contents(directory: Path) -> dict[str, str]:
     """Return the text of each file, and an empty string for each directory."""
-    return {str(path.relative_to(folder)): path.read_text() if path.is_file() else "" for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(directory)): path.read_text() if path.is_file() else "" for path in directory.rglob("*")
+    }
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def test_a_run_that_does_not_start_removes_only_what_it_wrote(run_here: Run, tmp
 def test_a_cleanup_that_fails_does_not_hide_the_reason(
     run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it does where a parent directory is a mount point."""
+    """For example, a parent directory can be a mount point."""
 
     def busy(path: Path) -> None:
         raise OSError(16, "Device or resource busy", str(path))
@@ -66,7 +68,7 @@ def test_a_cleanup_that_fails_does_not_hide_the_reason(
 
 
 @pytest.mark.parametrize("of_the_run", [".hydra/overrides.yaml", "checkpoints/last.ckpt"])
-def test_the_directory_of_another_run_stays_untouched(run_here: Run, tmp_path: Path, of_the_run: str) -> None:
+def test_the_directory_of_another_run_is_not_changed(run_here: Run, tmp_path: Path, of_the_run: str) -> None:
     (tmp_path / "a" / of_the_run).parent.mkdir(parents=True)
     (tmp_path / "a" / of_the_run).write_text("of another run")
     done = run_here("hydra.run.dir=a")
@@ -78,14 +80,14 @@ def test_the_directory_of_another_run_stays_untouched(run_here: Run, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "curves.png"])
-def test_a_run_overwrites_no_file_that_it_finds(run_here: Run, tmp_path: Path, name: str) -> None:
+def test_a_run_overwrites_no_file(run_here: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("of the user")
     done = run_here("hydra.run.dir=.")
     assert done.stderr == f"error: hydra.run.dir=.: a run would overwrite {name}. Choose another\n"
     assert contents(tmp_path) == {name: "of the user"}
 
 
-def test_a_directory_that_another_process_is_creating_stays_untouched(run_here: Run, tmp_path: Path) -> None:
+def test_a_directory_in_use_is_not_changed(run_here: Run, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with locked(tmp_path / "a"):
         done = run_here("hydra.run.dir=a")
@@ -128,7 +130,7 @@ def test_a_run_may_change_into_its_directory(run_here: Run, run_as_typed: Run, t
 def test_a_run_behind_a_symbolic_link_is_complete(
     run_here: Run, run_as_typed: Run, tmp_path: Path, sigterm_at: Ask
 ) -> None:
-    """The first of four epochs is the best, and stays it when the run is resumed through the link."""
+    """The first of four epochs is the best one, also when the run is resumed through the link."""
     rate = "optimizer.lr=0.5", "trainer.max_epochs=4"
     assert run_here("hydra.run.dir=whole", *rate).returncode == 0
     (tmp_path / "disk").mkdir()
@@ -151,7 +153,7 @@ def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_here: Run, tmp_pat
     assert json.loads((tmp_path / run_dir / "metrics.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
-def test_a_checkpoint_outside_of_the_run_is_named_by_its_whole_path(run_here: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_here: Run, tmp_path: Path) -> None:
     done = run_here("callbacks.best_checkpoint.dirpath=elsewhere", "trainer.max_epochs=1", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads((tmp_path / "a/metrics.json").read_text())["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"

@@ -1,4 +1,4 @@
-"""Ctrl-C as a user types it, and a reader of the output that ends: one line that says how to resume, no traceback."""
+"""Ctrl-C on a terminal and a closed stdout: one line with the command to resume, no traceback."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ def run_in_terminal(command: list[str], cwd: Path, *, interrupt_at: str = "") ->
     while True:
         try:
             part = os.read(controller, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
+        except OSError:  # on Linux, the other end is closed
             break
         output += part
         if interrupt_at and re.search(interrupt_at.encode(), output):
@@ -46,7 +46,7 @@ def run_in_terminal(command: list[str], cwd: Path, *, interrupt_at: str = "") ->
 
 
 @pytest.mark.slow
-def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None:
+def test_output_on_a_terminal_has_a_progress_bar(tmp_path: Path, data_root: Path) -> None:
     drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
     status, text = run_in_terminal([*TRAIN, *SMALL, f"data.root={data_root}", *drawn], tmp_path)
     assert status == 0
@@ -57,8 +57,8 @@ def test_output_on_a_terminal_has_a_bar(tmp_path: Path, data_root: Path) -> None
     assert "Warning" not in text
 
 
-RUN = r"interrupted after step \d+; go on with: python train.py resume=a"
-SWEEP = "the sweep was interrupted; resume it with: python train.py resume_sweep=s"
+RUN = r"interrupted after step \d+; resume with: python train.py resume=a"
+SWEEP = "the sweep was interrupted; resume with: python train.py resume_sweep=s"
 
 
 @pytest.mark.slow
@@ -69,11 +69,11 @@ SWEEP = "the sweep was interrupted; resume it with: python train.py resume_sweep
         (["hydra.run.dir=a", "data.num_workers=2"], "epoch 1/1000   train", RUN),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/1000   train", rf"interrupted after step \d+\r\n{SWEEP}"),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "sweep     s\r\n", SWEEP),  # while Hydra composes the first job
-        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", r"interrupted; go on with: python train.py .*=s"),
+        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", r"interrupted; resume with: python train.py .*=s"),
     ],
     ids=["run", "workers", "sweep", "sweep that starts", "search"],
 )
-def test_ctrl_c_prints_one_command_on_a_line_of_its_own(
+def test_ctrl_c_prints_the_command_to_resume_on_one_line(
     tmp_path: Path, data_root: Path, arguments: list[str], moment: str, message: str
 ) -> None:
     if "sweep=optuna" in arguments:
@@ -89,7 +89,7 @@ def test_ctrl_c_prints_one_command_on_a_line_of_its_own(
     assert text[text.index("^C") :].count("python train.py") == 1
 
 
-def test_the_handler_of_ctrl_c_calls_hooks_and_raises_nothing() -> None:
+def test_the_sigint_handler_calls_exit_hooks_and_raises_nothing() -> None:
     code = (
         "import os, signal\n"
         "from fashion_mlp.runtime.signals import EXIT_HOOKS, exit_on_signal\n"
@@ -108,14 +108,18 @@ def test_the_handler_of_ctrl_c_calls_hooks_and_raises_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "read_until", "message"),
     [
-        (["hydra.run.dir=a"], "epoch 2/", "the reader of the output has ended; go on with: python train.py resume=a\n"),
+        (
+            ["hydra.run.dir=a"],
+            "epoch 2/",
+            "the reader of the output has ended; resume with: python train.py resume=a\n",
+        ),
         (["hydra.run.dir=a"], "", "the reader of the output has ended\n"),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/", f"the reader of the output has ended\n{SWEEP}\n"),
         (["--help"], "", ""),
     ],
     ids=["run", "run that starts", "sweep", "help"],
 )
-def test_a_closed_output_ends_the_process(
+def test_a_closed_stdout_ends_the_process(
     tmp_path: Path, data_root: Path, arguments: list[str], read_until: str, message: str
 ) -> None:
     flags = [argument for argument in arguments if "=" not in argument]

@@ -1,4 +1,4 @@
-"""Workers with too little shared memory: fewer of them, or smaller batches, never an endless wait."""
+"""With too little shared memory, a run uses fewer workers or smaller batches, and does not wait forever."""
 
 import subprocess
 import sys
@@ -15,24 +15,24 @@ CAN_MOUNT = (
 )
 
 
-def test_only_as_many_workers_are_used_as_shared_memory_holds_batches_for(
+def test_the_number_of_workers_is_limited_by_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers, "largest_batch", lambda count, processes: 600 // (count * processes))
-    assert workers.workers_that_fit(2, 300) == 2
+    monkeypatch.setattr(workers, "max_batch_bytes", lambda count, processes: 600 // (count * processes))
+    assert workers.limit_num_workers(2, 300) == 2
     assert not caplog.text
-    assert [workers.workers_that_fit(3, size) for size in (201, 301, 601)] == [2, 1, 0]
-    assert workers.workers_that_fit(2, 300, processes=2) == 1
+    assert [workers.limit_num_workers(3, size) for size in (201, 301, 601)] == [2, 1, 0]
+    assert workers.limit_num_workers(2, 300, processes=2) == 1
     assert "data.num_workers=3: only 2 are used" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path / "missing")
-    assert workers.workers_that_fit(2, 10**15) == 2
+    assert workers.limit_num_workers(2, 10**15) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the permission to mount a file system")
 @pytest.mark.parametrize("size", ["2m", "100k"])
-def test_a_run_ends_with_little_shared_memory(tmp_path: Path, size: str) -> None:
+def test_a_run_with_little_shared_memory_ends(tmp_path: Path, size: str) -> None:
     run = f"{sys.executable} {ROOT / 'train.py'} data=synthetic data.train_size=6000 data.num_workers=2 callbacks=lean"
     command = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && {run} trainer.max_epochs=2 logger=none"
     done = subprocess.run(

@@ -1,11 +1,13 @@
-"""A job runs once: what it left decides whether it runs again."""
+"""A job runs unless its directory holds its result. It gets its own GPU if there are several."""
 
 import json
 import math
 from pathlib import Path
+from threading import Thread
 from typing import cast
 
 import pytest
+import torch
 from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
@@ -15,13 +17,13 @@ from fashion_mlp.reporting.summary import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.sweep import job
-from fashion_mlp.sweep.job import run_job
+from fashion_mlp.sweep.job import acquire_gpu, reserve_gpu, run_job
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
 
 
 def hydra_cfg(sweeper: str = "basic") -> HydraConf:
-    """Return what a job is told of itself by Hydra."""
+    """Return Hydra's part of the configuration of a job."""
     content = {
         "overrides": {"task": OVERRIDES},
         "sweep": {"dir": "sweep"},
@@ -43,7 +45,7 @@ def never(cfg: DictConfig) -> float:
     raise AssertionError("ran")
 
 
-def leave(cfg: DictConfig, **metrics: object) -> None:
+def write_result(cfg: DictConfig, **metrics: object) -> None:
     Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, "complete": True, **metrics}))
 
 
@@ -52,12 +54,12 @@ def leave(cfg: DictConfig, **metrics: object) -> None:
     [({"val/acc": 0.75, "train/loss": 2.0}, 0.75), ({"train/loss": 2.0}, 2.0)],
     ids=["val/acc", "train/loss"],
 )
-def test_a_complete_job_is_recalled(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
-    leave(cfg, overrides=OVERRIDES, **metrics)
+def test_a_complete_job_does_not_run_again(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
+    write_result(cfg, overrides=OVERRIDES, **metrics)
     assert run_job(cfg, HYDRA, never) == objective
 
 
-def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictConfig) -> None:
+def test_nan_is_written_as_null_and_read_as_nan(cfg: DictConfig) -> None:
     path = Path(cfg.run_dir, "metrics.json")
     metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
     metrics["complete"] = True
@@ -70,24 +72,24 @@ def test_a_metric_that_is_no_number_is_written_as_null_and_comes_back(cfg: DictC
 
 
 def test_the_result_of_another_job_is_refused(cfg: DictConfig) -> None:
-    leave(cfg, overrides=["optimizer=adam", "seed=1"], **{"val/acc": 0.75})
+    write_result(cfg, overrides=["optimizer=adam", "seed=1"], **{"val/acc": 0.75})
     with pytest.raises(SystemExit, match=r"^error: .*3: holds the result of another job"):
         run_job(cfg, HYDRA, never)
     assert not Path(cfg.run_dir, "error.json").exists()
 
 
-def test_a_job_that_starts_over_removes_its_own_state_only(cfg: DictConfig) -> None:
-    folder = Path(cfg.run_dir)
-    (folder / "checkpoints").mkdir()
-    (folder / "metrics.json").write_text('{"val/acc": 0.')  # truncated
+def test_an_interrupted_job_starts_over_and_removes_only_its_own_state(cfg: DictConfig) -> None:
+    directory = Path(cfg.run_dir)
+    (directory / "checkpoints").mkdir()
+    (directory / "metrics.json").write_text('{"val/acc": 0.')  # truncated
     own = {"error.json", "checkpoints/last.ckpt", "checkpoints/previous.ckpt"}
     others = {"train.log", "holiday.png", "checkpoints/other_project.pt", "events.out.tfevents.1"}
     for name in own | others:
-        (folder / name).write_text("before\n")
+        (directory / name).write_text("before\n")
 
     def run(cfg: DictConfig) -> float:
-        assert all((folder / name).read_text() == "before\n" for name in others)
-        assert not any((folder / name).exists() for name in own)
+        assert all((directory / name).read_text() == "before\n" for name in others)
+        assert not any((directory / name).exists() for name in own)
         return 0.5
 
     assert run_job(cfg, HYDRA, run) == 0.5
@@ -99,12 +101,12 @@ def test_a_job_that_starts_over_removes_its_own_state_only(cfg: DictConfig) -> N
         (UserError("data.root: gone", "seed: none"), "data.root: gone error: seed: none"),
         (RuntimeError("out of memory\n  in the kernel"), "RuntimeError: out of memory in the kernel"),
     ],
-    ids=["the user's", "another"],
+    ids=["user", "other"],
 )
 def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error: Exception, line: str) -> None:
     def run(cfg: DictConfig) -> float:
         Path(cfg.run_dir, ".lock").unlink()
-        Path(cfg.run_dir).rmdir()  # as a run does that fails while it is built
+        Path(cfg.run_dir).rmdir()  # as a run does that fails before it starts
         raise error
 
     assert math.isnan(run_job(cfg, HYDRA, run))
@@ -113,7 +115,7 @@ def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error
     assert record.overrides == {"optimizer": "sgd", "seed": "1"}
 
 
-def test_a_search_finds_out_why_a_job_failed(cfg: DictConfig) -> None:
+def test_a_search_reads_why_a_job_failed(cfg: DictConfig) -> None:
     assert math.isnan(run_job(cfg, hydra_cfg("fashion_mlp"), never))
     assert read_error(Path(cfg.run_dir)) == "AssertionError: ran"
     assert read_error(Path(cfg.run_dir).parent) == "its process ended"
@@ -128,7 +130,7 @@ def test_a_job_that_another_process_runs_is_left_alone(cfg: DictConfig) -> None:
     assert (Path(cfg.run_dir) / "checkpoints").exists()
 
 
-def test_the_lines_of_a_worker_begin_with_its_job(
+def test_the_lines_of_a_worker_start_with_its_job(
     cfg: DictConfig,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -137,6 +139,59 @@ def test_the_lines_of_a_worker_begin_with_its_job(
     caplog.set_level("INFO")
     monkeypatch.setattr(job, "parent_process", object)
     monkeypatch.setattr("logging.root.handlers", [ConsoleHandler()])
-    leave(cfg, overrides=OVERRIDES, **{"val/acc": 0.75})
+    write_result(cfg, overrides=OVERRIDES, **{"val/acc": 0.75})
     run_job(cfg, HYDRA, never)
     assert capsys.readouterr().out == "#3  done already: val/acc 0.7500\n"
+
+
+def gpu_config(**trainer: object) -> DictConfig:
+    return OmegaConf.create({"trainer": {"accelerator": "auto", "devices": 1, **trainer}})
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(job, "parent_process", object)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_parallel_jobs_have_a_gpu_each(tmp_path: Path) -> None:
+    first, second, third = gpu_config(), gpu_config(), gpu_config()
+    with reserve_gpu(second, tmp_path):
+        with reserve_gpu(first, tmp_path):
+            assert sorted([*first.trainer.devices, *second.trainer.devices]) == [0, 1]
+        with reserve_gpu(third, tmp_path):  # the GPU that the first one has released
+            assert third.trainer.devices == first.trainer.devices
+
+
+def test_a_job_waits_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "POLL_SECONDS", 0.01)
+    acquired: list[int] = []
+
+    def wait() -> None:
+        index, gpu = acquire_gpu(tmp_path, 1)
+        with gpu:
+            acquired.append(index)
+
+    waiting = Thread(target=wait)
+    with acquire_gpu(tmp_path, 1)[1]:
+        waiting.start()
+        waiting.join(0.05)
+        assert acquired == []
+    waiting.join(10)
+    assert acquired == [0]
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("trainer", [{"accelerator": "cpu"}, {"devices": 2}, {"devices": [1]}], ids=str)
+def test_configured_devices_are_kept(tmp_path: Path, trainer: dict[str, object]) -> None:
+    cfg = gpu_config(**trainer)
+    with reserve_gpu(cfg, tmp_path):
+        assert cfg == gpu_config(**trainer)
+
+
+def test_sequential_jobs_use_the_first_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cfg = gpu_config()
+    with reserve_gpu(cfg, tmp_path):
+        assert cfg.trainer.devices == 1

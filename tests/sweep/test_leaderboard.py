@@ -1,4 +1,4 @@
-"""Ranks, means over seeds, and what the table and the file say."""
+"""Ranks, means over seeds, and the content of the table and the file."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fashion_mlp.config.records import JobRecord
-from fashion_mlp.sweep.leaderboard import WIDTH, table, write_csv
+from fashion_mlp.sweep.leaderboard import WIDTH, format_table, write_csv
 
 
 def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobRecord:
@@ -35,27 +35,27 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_jobs_are_ranked_by_validation_and_not_by_test_accuracy() -> None:
     jobs = [job(0, "data.batch_size=64 optimizer.lr=0.1", 0.5), job(1, "data.batch_size=64 optimizer.lr=0.2", 0.75)]
-    assert table(jobs).splitlines() == [
+    assert format_table(jobs).splitlines() == [
         "2 jobs, ranked by val/acc (higher is better)",
-        "rank  lr   val/acc  test/acc  seconds  job",
-        "   1  0.2   0.7500    0.2500      2.0    1",
-        "   2  0.1   0.5000    0.5000      2.0    0",
+        "rank   lr  val/acc  test/acc  seconds  seeds  best job",
+        "   1  0.2   0.7500    0.2500      2.0      1         1",
+        "   2  0.1   0.5000    0.5000      2.0      1         0",
     ]
 
 
 def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
     seeds = [job(seed, f"optimizer=adam seed={seed}", 0.7 + 0.1 * seed) for seed in range(3)]
     other = job(3, "optimizer=sgd seed=0", 0.79)
-    assert table([other, *seeds]).splitlines()[1:] == [
+    assert format_table([other, *seeds]).splitlines()[1:] == [
         "rank  optimizer          val/acc         test/acc  seconds  seeds  best job",
-        "   1  adam       0.8000 ± 0.1000  0.2000 ± 0.1000      2.0      3         2",
-        "   2  sgd                 0.7900           0.2100      2.0      1         3",
+        "   1       adam  0.8000 ± 0.1000  0.2000 ± 0.1000      2.0      3         2",
+        "   2        sgd           0.7900           0.2100      2.0      1         3",
     ]
 
 
 def test_a_failed_job_is_a_row_of_one_line_within_the_width() -> None:
     failed = job(1, "optimizer.lr=1e30", error="the loss became nan: " + "lower it " * 30)
-    line = table([job(0, "optimizer.lr=0.1"), failed]).splitlines()[-1]
+    line = format_table([job(0, "optimizer.lr=0.1"), failed]).splitlines()[-1]
     assert line.startswith("   -  1e30  job 1 failed: the loss became nan: lower it")
     assert len(line) == WIDTH
     assert line.endswith("...")
@@ -63,64 +63,61 @@ def test_a_failed_job_is_a_row_of_one_line_within_the_width() -> None:
 
 def test_all_jobs_may_have_failed(tmp_path: Path) -> None:
     failed = [job(number, f"seed={number}", error="no disk") for number in range(2)]
-    assert table(failed).splitlines()[1:] == ["rank", "   -  job 0 failed: no disk", "   -  job 1 failed: no disk"]
+    assert format_table(failed).splitlines()[2:] == ["   -  job 0 failed: no disk", "   -  job 1 failed: no disk"]
     write_csv(tmp_path / "x.csv", failed)
     assert [row["error"] for row in rows_of(tmp_path / "x.csv")] == ["no disk", "no disk"]
 
 
-def test_without_validation_the_lower_training_loss_is_better_and_the_table_says_so() -> None:
+def test_without_validation_jobs_are_ranked_by_training_loss() -> None:
     jobs = [without_validation(0, "optimizer.lr=0.1", 0.9), without_validation(1, "optimizer.lr=0.2", 0.3)]
-    title, header, *rows = table(jobs).splitlines()
-    assert title == "2 jobs, ranked by train/loss (lower is better) where there is no validation split"
+    title, header, *rows = format_table(jobs).splitlines()
+    assert title == "2 jobs, ranked by train/loss (lower is better)"
     assert "train/loss" in header
     assert [row.split()[-1] for row in rows] == ["1", "0"]
 
 
 def test_an_accuracy_and_a_loss_are_not_compared() -> None:
     jobs = [without_validation(0, "data.val_size=0", 0.1), job(1, "data.val_size=100", 0.2)]
-    title, header, *rows = table(jobs).splitlines()
-    assert "by val/acc" in title
-    assert "then by train/loss (lower is better)" in title
-    assert "objective" in header
+    title, header, *rows = format_table(jobs).splitlines()
+    assert title == "2 jobs, ranked by val/acc (higher is better), then by train/loss (lower is better)"
+    assert "val/acc or train/loss" in header
     assert [row.split()[-1] for row in rows] == ["1", "0"]
 
 
-def test_a_loss_that_is_no_number_is_the_worst() -> None:
+def test_nan_is_the_worst_loss() -> None:
     jobs = [without_validation(number, f"seed={number}", loss) for number, loss in enumerate((float("nan"), 9.0))]
     different = [JobRecord(each.folder, each.name, {"a": each.name}, each.metrics) for each in jobs]
-    assert [row.split()[-1] for row in table(different).splitlines()[2:]] == ["1", "0"]
+    assert [row.split()[-1] for row in format_table(different).splitlines()[2:]] == ["1", "0"]
 
 
-def test_a_search_reads_no_test_images_and_comes_up_with_long_numbers(tmp_path: Path) -> None:
-    values = ("0.0012345678901", "0.1", "some_long_name")
+def test_metrics_may_be_missing_and_long_values_are_truncated(tmp_path: Path) -> None:
+    values = ("0.1", "a_name_of_more_than_24_letters")
     jobs = [
         JobRecord(Path(value), str(number), {"lr": value}, {"val/acc": 0.5, "seconds": 2.0})
         for number, value in enumerate(values)
     ]
-    assert [line.split() for line in table(jobs).splitlines()[1:]] == [
-        ["rank", "lr", "val/acc", "seconds", "job"],
-        ["1", "0.001235", "0.5000", "2.0", "0"],
-        ["2", "0.1", "0.5000", "2.0", "1"],
-        ["3", "some_long_name", "0.5000", "2.0", "2"],
+    assert [line.split()[1:4] for line in format_table(jobs).splitlines()[2:]] == [
+        ["0.1", "0.5000", "-"],
+        ["a_name_of_more_than_2...", "0.5000", "-"],
     ]
     write_csv(tmp_path / "x.csv", jobs)
     assert [(row["lr"], row["test/acc"]) for row in rows_of(tmp_path / "x.csv")] == [(value, "") for value in values]
 
 
-def test_keys_of_the_same_name_are_told_apart() -> None:
+def test_keys_with_the_same_last_part_are_shown_whole() -> None:
     jobs = [job(0, "optimizer.momentum=0 other.momentum=1"), job(1, "optimizer.momentum=1 other.momentum=0")]
-    assert table(jobs).splitlines()[1].split()[1:3] == ["optimizer.momentum", "other.momentum"]
+    assert format_table(jobs).splitlines()[1].split()[1:3] == ["optimizer.momentum", "other.momentum"]
 
 
-def test_a_long_table_is_cut_and_the_file_is_not(tmp_path: Path) -> None:
+def test_a_long_table_is_truncated_and_the_file_is_not(tmp_path: Path) -> None:
     jobs = [job(number, f"optimizer.lr={number + 1}", number / 100) for number in range(30)]
-    assert table(jobs).splitlines()[-1] == "and 10 more"
-    assert len(table(jobs).splitlines()) == 2 + 20 + 1
+    assert format_table(jobs).splitlines()[-1] == "and 10 more in leaderboard.csv"
+    assert len(format_table(jobs).splitlines()) == 2 + 20 + 1
     write_csv(tmp_path / "x.csv", jobs)
     assert len(rows_of(tmp_path / "x.csv")) == 30
 
 
-def test_the_file_has_every_job_with_all_that_was_measured(tmp_path: Path) -> None:
+def test_the_file_has_each_job_with_its_metrics(tmp_path: Path) -> None:
     jobs = [
         job(0, "optimizer=sgd seed=0", 0.5),
         job(1, "optimizer=adam seed=0", 0.625),
@@ -138,12 +135,7 @@ def test_the_file_has_every_job_with_all_that_was_measured(tmp_path: Path) -> No
     best, failed = rows[0], rows[-1]
     assert (best["objective"], best["value"], float(best["mean"])) == ("val/acc", "0.75", 0.6875)
     assert float(best["standard_deviation"]) == pytest.approx(0.0884, abs=1e-4)
-    assert (best["test/acc"], best["seconds"], best["epochs"], best["folder"]) == (
-        "0.25",
-        "2.0",
-        "5",
-        "2",
-    )
+    assert (best["test/acc"], best["seconds"], best["epochs"], best["directory"]) == ("0.25", "2.0", "5", "2")
     assert (best["optimizer"], best["seed"]) == ("adam", "1")
     assert (failed["optimizer"], failed["seed"], failed["error"]) == ("sgd", "1", "out of memory, it says")
     assert failed["value"] == failed["test/acc"] == ""

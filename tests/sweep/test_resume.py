@@ -1,4 +1,4 @@
-"""The command line that goes on with a sweep."""
+"""The command line that resumes a sweep."""
 
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,28 @@ from fashion_mlp.config.resume import check_same_sweep, expand_resume
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import check
 
-HYDRAS_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]
+HYDRA_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]
 
 
-def begun(folder: Path, *task: str, **hydra: Any) -> Path:
-    """Write what Hydra writes when a sweep begins."""
+def record_sweep(directory: Path, *task: str, **hydra: Any) -> Path:
+    """Write the record that Hydra writes when a sweep starts."""
     record = {
-        "overrides": {"task": list(task), "hydra": HYDRAS_OVERRIDES},
+        "overrides": {"task": list(task), "hydra": HYDRA_OVERRIDES},
         "runtime": {"config_sources": [{"provider": "main", "path": "conf"}]},
         "job": {"config_name": "train"},
         "sweeper": {"params": None},
         "sweep": {"subdir": "${hydra.job.num}"},
         **hydra,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "multirun.yaml").write_text(yaml.safe_dump({"seed": 42, "hydra": record}))
-    return folder
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "multirun.yaml").write_text(yaml.safe_dump({"seed": 42, "hydra": record}))
+    return directory
 
 
 def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "a sweep's", "optimizer=sgd,adam", "seed=range(2)")
-    quoted = str(folder).replace("'", "\\'")
-    command = expand_resume([f"resume_sweep={folder}", "hydra.launcher.n_jobs=2"])
+    directory = record_sweep(tmp_path / "a sweep's", "optimizer=sgd,adam", "seed=range(2)")
+    quoted = str(directory).replace("'", "\\'")
+    command = expand_resume([f"resume_sweep={directory}", "hydra.launcher.n_jobs=2"])
     assert command == [
         "--multirun",
         "hydra/launcher=joblib",
@@ -45,31 +45,31 @@ def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
     ]
 
 
-def test_another_launcher_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "sweep", "seed=0,1")
-    command = expand_resume([f"resume_sweep={folder}", "hydra/launcher=basic"])
-    assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir='{folder}'", "hydra/launcher=basic"]
+def test_another_launcher_replaces_the_first(tmp_path: Path) -> None:
+    directory = record_sweep(tmp_path / "sweep", "seed=0,1")
+    command = expand_resume([f"resume_sweep={directory}", "hydra/launcher=basic"])
+    assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir='{directory}'", "hydra/launcher=basic"]
 
 
-def test_folders_and_names_of_configurations_are_restored(tmp_path: Path) -> None:
+def test_config_dirs_and_names_are_restored(tmp_path: Path) -> None:
     sources = [{"provider": "command-line", "path": "/elsewhere"}]
-    folder = begun(tmp_path / "sweep", runtime={"config_sources": sources}, job={"config_name": "mine"})
-    command = expand_resume(["-m", f"resume_sweep={folder}"])
+    directory = record_sweep(tmp_path / "sweep", runtime={"config_sources": sources}, job={"config_name": "mine"})
+    command = expand_resume(["-m", f"resume_sweep={directory}"])
     assert command[1:5] == ["--config-name", "mine", "--config-dir", "/elsewhere"]
 
 
 @pytest.mark.parametrize("typed", ["", "seed=1", "-m seed=1,2", "resume_sweep=null", "--cfg job resume_sweep=x"])
-def test_other_command_lines_stay_as_they_are(typed: str) -> None:
+def test_other_command_lines_are_unchanged(typed: str) -> None:
     assert expand_resume(typed.split()) == typed.split()
 
 
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
-    begun(tmp_path / "sweep", "seed=0,1")
+def test_mistakes_are_reported_in_one_line(tmp_path: Path) -> None:
+    record_sweep(tmp_path / "sweep", "seed=0,1")
     (tmp_path / "none").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "multirun.yaml").write_text("{")
-    begun(tmp_path / "other", overrides={"task": [1]})
-    begun(tmp_path / "deep")
+    record_sweep(tmp_path / "other", overrides={"task": [1]})
+    record_sweep(tmp_path / "deep")
     (tmp_path / "deep" / "multirun.yaml").write_text("[" * 10_000)
     mistakes = {
         f"resume_sweep={tmp_path}/gone": "no such directory",
@@ -81,23 +81,23 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
         "resume_swep=x": "resume_swep=x: no such key; did you mean resume_sweep?",
     }
     for typed, message in mistakes.items():
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             check(expand_resume(typed.split()))
-        assert message in str(told.value)
-        assert len(str(told.value).splitlines()) == 1
+        assert message in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_restored_command_is_checked_too(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "sweep", overrides={"task": ["optimizer.lr=1,-1"], "hydra": []})
+    directory = record_sweep(tmp_path / "sweep", overrides={"task": ["optimizer.lr=1,-1"], "hydra": []})
     with pytest.raises(UserError, match=r"optimizer.lr=-1: invalid value. Expected a number greater than 0"):
-        check(expand_resume([f"resume_sweep={folder}"]))
+        check(expand_resume([f"resume_sweep={directory}"]))
 
 
-def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "sweep", "seed=0,1")
-    now = yaml.safe_load((folder / "multirun.yaml").read_text())["hydra"]
-    done = JobRecord(folder / "0", "0", {"seed": "0"}, {"val/acc": 0.5})
-    check_same_sweep(folder, OmegaConf.create({"hydra": now}), [done])
+def test_the_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
+    directory = record_sweep(tmp_path / "sweep", "seed=0,1")
+    now = yaml.safe_load((directory / "multirun.yaml").read_text())["hydra"]
+    done = JobRecord(directory / "0", "0", {"seed": "0"}, {"val/acc": 0.5})
+    check_same_sweep(directory, OmegaConf.create({"hydra": now}), [done])
     check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}), [])
     for change in (
         {"overrides": {"task": ["seed=1,2"]}},
@@ -107,7 +107,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
         {"sweep": {"subdir": "${hydra.job.override_dirname}"}},
     ):
         with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\). Choose another directory, or resume"):
-            check_same_sweep(folder, OmegaConf.create({"hydra": now | change}), [])
+            check_same_sweep(directory, OmegaConf.create({"hydra": now | change}), [])
     other = JobRecord(tmp_path / "new/1", "1", {"seed": "0", "optimizer": "sgd"}, {"val/acc": 0.5})
     with pytest.raises(UserError, match=r"new: \S*/1 exists and is not of this sweep"):
         check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}), [other])

@@ -1,4 +1,4 @@
-"""Sweeps as their user meets them: the table, the exit status, and going on after an interruption."""
+"""Sweeps from the command line: the table, the exit status, and resumption after an interruption."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import ROOT, SMALL, Run
-from tests.sweep.test_resume import begun as record_sweep
+from tests.sweep.test_resume import record_sweep
 
 QUICK = ("trainer.max_epochs=1", "logger=none")
 
@@ -30,7 +30,7 @@ def finished(sweep: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.json")}
 
 
-def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> None:
+def test_the_table_is_printed_after_the_last_job(run_here: Run, tmp_path: Path) -> None:
     done = run_here("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
@@ -39,7 +39,7 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
     assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "seeds", "best", "job"]
     score = r"0\.\d{4} ± 0\.\d{4}"
     for rank, row in enumerate((first, second), start=1):
-        assert re.fullmatch(rf" +{rank}  (adam|sgd ) +{score}  {score} +\d+\.\d +2 +\d", row)
+        assert re.fullmatch(rf" +{rank} +( sgd|adam) +{score}  {score} +\d+\.\d +2 +\d", row)
     rows = leaderboard(sweep)
     assert sorted(row["job"] for row in rows) == ["0", "1", "2", "3"]
     assert [float(row["mean"]) for row in rows] == sorted((float(row["mean"]) for row in rows), reverse=True)
@@ -47,13 +47,13 @@ def test_the_table_comes_after_the_last_job(run_here: Run, tmp_path: Path) -> No
     assert every.split() == ["all", str(sweep.relative_to(tmp_path) / "leaderboard.csv")]
 
 
-def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Path) -> None:
+def test_a_failed_job_is_a_row_and_the_others_run(run_here: Run, tmp_path: Path) -> None:
     arguments = ["optimizer=sgd", *QUICK]
     done = run_here("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: 3 of 4 jobs failed; to run them again: python train.py resume_sweep={sweep.relative_to(tmp_path)}\n"
+        f"error: 3 of 4 jobs failed. To run them again: python train.py resume_sweep={sweep.relative_to(tmp_path)}\n"
     )
     rows = {row["job"]: row for row in leaderboard(sweep)}
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -62,33 +62,33 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(run_here: Run, tmp_path: Pat
         "1": "failed",
         "2": "failed",
     }
-    assert rows["1"]["error"].startswith("model: Error loading 'nowhere.Net'")  # before its folder was kept
+    assert rows["1"]["error"].startswith("model: Error loading 'nowhere.Net'")  # before it started
     assert rows["2"]["error"].startswith("the loss became")
     assert "Traceback" not in done.stdout
     assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100
 
 
-def test_without_validation_the_table_says_what_it_ranks_by(run_here: Run) -> None:
+def test_without_validation_jobs_are_ranked_by_loss(run_here: Run) -> None:
     done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
-    assert "by train/loss (lower is better) where there is no validation split" in done.stdout
+    assert "by train/loss (lower is better)" in done.stdout
 
 
-def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
+def test_only_missing_jobs_run_again(run_here: Run, run_as_typed: Run, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", *QUICK, f"hydra.sweep.dir={sweep}"]
     assert run_here("-m", *command).returncode == 1
     (sweep / "1" / "metrics.json").unlink()
     before, table = finished(sweep), leaderboard(sweep)
     again = run_as_typed(f"resume_sweep={sweep}")
-    assert again.returncode == 1  # what had failed was tried again, and failed again
-    assert again.stdout.splitlines()[0] == f"sweep     {sweep}: 1 of its jobs is done already"
+    assert again.returncode == 1  # the failed job has failed again
+    assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 jobs done already)"
     assert again.stdout.count("done already: val/acc") == 1
     after = finished(sweep)
     assert sorted(after) == ["0", "1"]
     assert after["0"] == before["0"]
     assert [{**row, "seconds": ""} for row in leaderboard(sweep)] == [{**row, "seconds": ""} for row in table]
 
-    # The same command with the folder of before does the same; another one is refused before it runs.
+    # The same command with the same directory does the same; another one is refused before it runs.
     assert run_here("-m", *command).stdout.count("done already: val/acc") == 2
     other = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
     assert other.returncode == 1
@@ -97,7 +97,7 @@ def test_only_what_is_missing_runs_again(run_here: Run, run_as_typed: Run, tmp_p
     assert finished(sweep) == after
 
 
-def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run, tmp_path: Path) -> None:
+def test_two_sweeps_in_a_directory_are_refused(run_here: Run, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     with FileLock(sweep / ".lock"):
@@ -106,7 +106,7 @@ def test_a_second_sweep_in_the_folder_of_a_running_one_is_refused(run_here: Run,
     assert [path.name for path in sweep.iterdir()] == [".lock"]
 
 
-def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: Run, tmp_path: Path) -> None:
+def test_a_sweep_is_not_mixed_with_single_runs(run_here: Run, tmp_path: Path) -> None:
     assert run_here("hydra.run.dir=all/first", *QUICK).returncode == 0
     done = run_here("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
     assert (done.returncode, done.stdout) == (1, "")
@@ -116,10 +116,10 @@ def test_a_sweep_is_not_mixed_with_the_runs_of_its_folder(run_here: Run, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_in_one_line(tmp_path: Path) -> None:
     pytest.importorskip("joblib", reason="needs the extra [sweep]")
-    folder = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
-    folder.mkdir(parents=True)
+    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    directory.mkdir(parents=True)
     sweep = tmp_path / "sweep"
     roots = f"data.root={tmp_path / 'second'}"
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -127,7 +127,7 @@ def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> Non
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
     pipe = subprocess.PIPE
     with (
-        FileLock(folder / ".lock"),  # for which the jobs wait
+        FileLock(directory / ".lock"),  # the jobs wait for it
         subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process,
     ):
         wait_for(sweep / "1" / ".lock", process)
@@ -136,21 +136,21 @@ def test_a_worker_that_was_killed_is_reported_in_one_line(tmp_path: Path) -> Non
         os.kill(int(workers[0]), signal.SIGKILL)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    line = err.splitlines()[0]  # Python's own tracker of semaphores may add those that the worker has left
+    line = err.splitlines()[0]  # Python's resource tracker may print lines about the semaphores of the worker
     assert line.startswith("error: hydra/launcher=joblib: A worker process managed by the executor was unexpectedly")
-    assert line.endswith(f"; to run what is missing: python train.py resume_sweep={sweep}")
+    assert f"the sweep was interrupted; resume with: python train.py resume_sweep={sweep}" in err.splitlines()
     assert "Traceback" not in out + err
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp_path: Path) -> None:
+def test_a_killed_sweep_is_resumed(run_as_typed: Run, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={data_root},{tmp_path / 'second'}"
     arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
-    # The second job waits for the lock of its data, and is thus killed in the middle however fast the machine is.
-    folder = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
-    folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"):
+    # The second job waits for the lock of its data, so it is killed before it ends, however fast the machine is.
+    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    directory.mkdir(parents=True)
+    with FileLock(directory / ".lock"):
         command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
             wait_for(sweep / "1" / ".lock", process)
@@ -165,12 +165,14 @@ def test_a_sweep_that_was_killed_goes_on(run_as_typed: Run, data_root: Path, tmp
 
 
 @pytest.mark.slow
-def test_jobs_beside_each_other_share_the_cores(
+def test_parallel_jobs_share_the_cores(
     run_train: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joblib = pytest.importorskip("joblib", reason="needs the extra [sweep]")
     monkeypatch.delenv("OMP_NUM_THREADS")
-    done = run_train(*begun(tmp_path / "sweep", data_root), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = run_train(
+        *record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
     metrics = json.loads((tmp_path / "sweep" / "1" / "metrics.json").read_text())
@@ -180,18 +182,18 @@ def test_jobs_beside_each_other_share_the_cores(
 
 
 @pytest.mark.slow
-def test_a_sweep_on_a_cluster_goes_on(run_train: Run, data_root: Path, tmp_path: Path) -> None:
+def test_a_sweep_on_a_cluster_is_resumed(run_train: Run, data_root: Path, tmp_path: Path) -> None:
     """Submitit's local executor stands in for SLURM."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
-    done = run_train(*begun(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
+    done = run_train(*record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{tmp_path}/sweep: 1 of its jobs is done already\n" in done.stdout
+    assert f"{tmp_path}/sweep (1 jobs done already)\n" in done.stdout
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
 
 
-def begun(sweep: Path, data_root: Path) -> list[str]:
-    """Pretend that the first job of two was completed, which spares its imports; return the command line."""
-    values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last of a key counts
+def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
+    """Write the files of a sweep whose first job of two is complete; return its command line."""
+    values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last one of a key wins
     typed = [f"{key}={value}" for key, value in values.items()]
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")
@@ -203,7 +205,7 @@ def begun(sweep: Path, data_root: Path) -> list[str]:
 
 
 def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
-    """Wait until `path` exists, for as long as the process is there that will make it."""
+    """Wait until a process has created `path`."""
     while not path.exists():
         assert process.poll() is None
         time.sleep(0.02)

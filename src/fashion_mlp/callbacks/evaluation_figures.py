@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: the confusion matrix and the most confident mistakes."""
+"""Figures of an evaluation: the confusion matrix and the most confident mistakes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,25 +11,25 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from fashion_mlp.callbacks.final_figures import FinalFigures
+from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
-from fashion_mlp.reporting.loggers import log_picture
-from fashion_mlp.runtime.atomic import replacing
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.reporting.loggers import log_image
+from fashion_mlp.runtime.atomic import atomic_write
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class EvaluationFigures(FinalFigures):
-    """Draw the confusion matrix and the most confident mistakes, for the loggers that take pictures.
+class EvaluationFigures(RunEndCallback):
+    """Log the confusion matrix and the most confident mistakes of validation and test.
 
-    Of the validation every `every_n_epochs` epochs; of the test, also into files. With more than
-    `figures.MAX_MATRIX_CLASSES` classes there is no confusion matrix.
+    Those of the test are also saved as files. There is no confusion matrix of more than `figures.MAX_MATRIX_CLASSES`
+    classes.
 
     Args:
-        folder: where `confusion_matrix.png` and `mistakes.png` of the test are written.
-        every_n_epochs: how often the validation is drawn.
-        count: mistakes shown at most; with several processes, those of the first.
+        folder: directory of `confusion_matrix.png` and `mistakes.png`.
+        every_n_epochs: interval between the figures of the validation.
+        count: largest number of mistakes; with several processes, of rank 0 only.
     """
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 16) -> None:
@@ -37,8 +37,7 @@ class EvaluationFigures(FinalFigures):
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._matrix: Tensor | None = None
-        # Images, logits and labels.
-        self._mistakes: list[Tensor] = []
+        self._mistakes: list[Tensor] = []  # images, logits and labels
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -61,7 +60,7 @@ class EvaluationFigures(FinalFigures):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sum_matrices(trainer)
 
-    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
         self._draw(trainer, classifier, "test", self.folder)
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -71,11 +70,11 @@ class EvaluationFigures(FinalFigures):
         if logits.shape[1] <= figures.MAX_MATRIX_CLASSES:
             matrix = multiclass_confusion_matrix(logits.argmax(1), labels, logits.shape[1])
             self._matrix = matrix if self._matrix is None else self._matrix + matrix
-        parts = [images, logits, labels]
+        tensors = [images, logits, labels]
         if self._mistakes:
-            parts = [torch.cat(pair) for pair in zip(self._mistakes, parts, strict=True)]
-        worst = most_confident_mistakes(EvalOutput(*parts[1:]), self.count)
-        self._mistakes = [part[worst] for part in parts]
+            tensors = [torch.cat(pair) for pair in zip(self._mistakes, tensors, strict=True)]
+        worst = most_confident_mistakes(EvalOutput(*tensors[1:]), self.count)
+        self._mistakes = [tensor[worst] for tensor in tensors]
 
     def _sum_matrices(self, trainer: Trainer) -> None:
         """Sum the confusion matrices of all processes."""
@@ -87,13 +86,13 @@ class EvaluationFigures(FinalFigures):
         if self._matrix is not None:
             drawings["confusion_matrix"] = partial(figures.confusion_matrix, self._matrix.cpu(), names)
         if self._mistakes and len(self._mistakes[0]):
-            images, logits, labels = (part.cpu() for part in self._mistakes)
+            images, logits, labels = (tensor.cpu() for tensor in self._mistakes)
             drawings["mistakes"] = partial(figures.predictions, images, logits.softmax(1), labels, names)
         self._matrix, self._mistakes = None, []
         for name, draw in drawings.items():
             with warn_on_failure(f"{stage}/{name}"):
-                picture = figures.png(draw())
+                png = figures.png(draw())
                 if folder is not None:
-                    with replacing(folder / f"{name}.png") as file:
-                        file.write(picture)
-                log_picture(trainer.loggers, f"{stage}/{name}", picture, trainer.global_step)
+                    with atomic_write(folder / f"{name}.png") as file:
+                        file.write(png)
+                log_image(trainer.loggers, f"{stage}/{name}", png, trainer.global_step)

@@ -1,4 +1,4 @@
-"""The length of the gradient."""
+"""The norm of the gradient."""
 
 from lightning import Callback, LightningModule, Trainer
 from torch.nn.utils import get_total_norm
@@ -6,9 +6,12 @@ from torch.optim import Optimizer
 
 
 class GradientNorm(Callback):
-    """Logs `gradient_norm`, the Euclidean norm over all parameters before clipping, every `every_n_steps` steps.
+    """Log `gradient_norm`, the Euclidean norm over all parameters before clipping.
 
-    Since it looks at each step, a run with it takes one step a call.
+    It needs a hook of each step, so a call of `training_step` runs one step only.
+
+    Args:
+        every_n_steps: interval in optimizer steps.
     """
 
     def __init__(self, every_n_steps: int) -> None:
@@ -24,5 +27,5 @@ class GradientNorm(Callback):
 
 
 def gradient_norm(every_n_steps: int | None) -> GradientNorm | None:
-    """Return the callback, or None where it is switched off: its mere presence costs a run its fast path."""
+    """Return the callback, or None if it is disabled, since its presence disables multi-step execution."""
     return GradientNorm(every_n_steps) if every_n_steps else None

@@ -1,39 +1,42 @@
-"""The curves of a run as a picture, for those who open no TensorBoard."""
+"""The learning curves as a figure."""
 
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 
-from fashion_mlp.callbacks.final_figures import FinalFigures
+from fashion_mlp.callbacks.run_end import RunEndCallback
+from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.reporting import figures
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class LearningCurves(FinalFigures):
+class LearningCurves(RunEndCallback):
     """Save loss and accuracy of training and validation over the epochs.
 
     Args:
-        path: the picture file to write.
+        path: the image file to write.
     """
+
+    state_key = "learning_curves"
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._history: dict[int, dict[str, float]] = {}
-        # The history after training: the checkpoint that is tested restores the history of its own epoch.
+        # The history after training, since the test restores that of its checkpoint.
         self._finished: dict[int, dict[str, float]] = {}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._record(trainer, pl_module)  # an epoch is logged only after its last hook
+        self._record(trainer)  # metrics of an epoch are logged after its last hook
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._record(trainer, pl_module)
+        self._record(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finished = self._history
 
-    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
         if self._finished:
             names = ("train/loss", "val/loss", "train/acc", "val/acc")
             history = {name: [metrics.get(name) for metrics in self._finished.values()] for name in names}
@@ -46,8 +49,7 @@ class LearningCurves(FinalFigures):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._history = state_dict["history"]
 
-    def _record(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
-        metrics = pl_module.epoch_metrics()
+    def _record(self, trainer: Trainer) -> None:
+        metrics = get_progress(trainer).logged_metrics(trainer)
         if "train/loss" in metrics:
-            self._history.setdefault(trainer.current_epoch, metrics)  # recorded already if the run was interrupted
+            self._history.setdefault(trainer.current_epoch, metrics)  # a resumed run has recorded it already

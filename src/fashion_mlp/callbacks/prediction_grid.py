@@ -1,4 +1,4 @@
-"""A picture of the first test images with their predictions, in the run's folder."""
+"""A grid of the first test images with their predictions."""
 
 from pathlib import Path
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from fashion_mlp.callbacks.final_figures import FinalFigures
+from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.reporting import figures
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class PredictionGrid(FinalFigures):
-    """Save the first test images with predicted and true classes.
+class PredictionGrid(RunEndCallback):
+    """Save the first test images with their predicted and true classes.
 
     Args:
-        path: the picture file to write.
-        count: how many images, at most a batch.
+        path: the image file to write.
+        count: number of images, at most those of the first batch.
     """
 
     def __init__(self, path: str, count: int = 16) -> None:
@@ -29,10 +29,10 @@ class PredictionGrid(FinalFigures):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         if batch_idx == 0:
-            images, labels = (part[: self.count].cpu() for part in batch)
+            images, labels = (tensor[: self.count].cpu() for tensor in batch)
             self._predicted = images, outputs[: self.count].float().softmax(1).cpu(), labels
 
-    def save_figures(self, trainer: Trainer, classifier: Classifier) -> None:
+    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
         if self._predicted is not None:
             with warn_on_failure(self.path.name):
                 figures.save(figures.predictions(*self._predicted, classifier.class_names), self.path)

@@ -1,4 +1,4 @@
-"""The progress bar, on a terminal."""
+"""The progress bar on a terminal."""
 
 import sys
 import time
@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 class _Bar(TQDMProgressBar):
-    """Lightning's bar, short enough for 80 columns, which vanishes when its work is done.
+    """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
 
-    It follows the clock and counts nothing: a batch of Lightning's holds one optimizer step or up to 64.
+    It is redrawn by time and shows no counts, since a batch of Lightning contains up to 64 minibatches.
     """
 
     BAR_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
@@ -22,14 +22,14 @@ class _Bar(TQDMProgressBar):
         super().__init__(refresh_rate=1)
         self._interval = 1 / redraws_per_second
         self._drawn = 0.0
-        self._shown: Tqdm | None = None
+        self._current: Tqdm | None = None
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
-        shown = {"loss": "train/loss_step", "val/acc": "val/acc"}
-        return {name: metrics[key] for name, key in shown.items() if key in metrics}
+        keys = {"loss": "train/loss_step", "val/acc": "val/acc"}
+        return {name: metrics[key] for name, key in keys.items() if key in metrics}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
@@ -46,27 +46,27 @@ class _Bar(TQDMProgressBar):
         return self._transient(super().init_train_tqdm())
 
     def init_validation_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)  # too short to be read
+        return Tqdm(disable=True)  # validation is too short for a bar
 
     def init_test_tqdm(self) -> Tqdm:
         return self._transient(super().init_test_tqdm())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._shown is not None:
-            self._shown.close()  # else the error's message would follow it on the same line
+        if self._current is not None:
+            self._current.close()  # otherwise the error message would be on the same line
 
     def _transient(self, bar: Tqdm) -> Tqdm:
         bar.leave = False
-        self._shown = bar
+        self._current = bar
         return bar
 
 
 def progress_bar(refresh_rate: int = 10) -> TQDMProgressBar:
-    """Return a bar for a terminal; none where output is redirected or shared, as by parallel jobs of a sweep.
+    """Return a bar for a terminal; a disabled one if the output is redirected or shared by parallel jobs of a sweep.
 
     Args:
-        refresh_rate: how often in a second it is redrawn at most.
+        refresh_rate: largest number of redraws per second.
     """
     if sys.stdout.isatty() and parent_process() is None:
         return _Bar(refresh_rate)
-    return TQDMProgressBar(refresh_rate=0)  # which shows nothing; without it Lightning would add a bar
+    return TQDMProgressBar(refresh_rate=0)  # disabled; without a callback Lightning would add its own

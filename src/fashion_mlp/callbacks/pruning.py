@@ -1,79 +1,52 @@
-"""A trial of a search ends early when it promises nothing. Needs the extra `sweep`."""
+"""Pruning: a trial of a search that is worse than others ends early. Needs the extra `sweep`."""
 
 import logging
-from functools import partial
 
 from lightning import Callback, LightningModule, Trainer
+from optuna.trial import TrialState
 
 from fashion_mlp.config.monitoring import OBJECTIVES
-from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.optuna.study import ATTEMPT, PRUNED, open_study
+from fashion_mlp.sweep.optuna.study import open_storage, open_trial
 
 log = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
-    """Report the objective to Optuna after each epoch, and end the training when its pruner gives the trial up.
+    """Report the objective to Optuna after each epoch, and end the training when its pruner says so.
 
-    A run that is given up ends like one that has come to its last epoch, with its checkpoint and `metrics.json`.
+    A pruned run ends like one after its last epoch, with its checkpoint and `metrics.json`.
 
     Args:
-        storage: URL of the study's database.
-        study_name: which study there.
+        sweep_dir: the directory of the search, which holds the database.
         number: of the trial.
         pruner: "median", "hyperband" or "none".
     """
 
-    def __init__(self, storage: str, study_name: str, number: int, pruner: str) -> None:
-        self.number = number
-        self._open_study = partial(open_study, storage, study_name, pruner)
+    def __init__(self, sweep_dir: str, number: int, pruner: str) -> None:
+        self.sweep_dir = sweep_dir
+        self.number = int(number)
+        self.pruner = pruner
+        self._is_pruned = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:  # the other processes do not use the database
-            self.find_trial()
+        if trainer.is_global_zero:  # the other ranks do not use the database
+            self._trial = open_trial(open_storage(self.sweep_dir), self.pruner, self.number)
+            # Reported by an interrupted attempt with the same seed. Optuna keeps the first value of an epoch.
+            self._last_epoch = self._trial.study.trials[self.number].last_step or 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self._is_pruned:
             return
-        given_up = trainer.is_global_zero and self._is_given_up(trainer)
-        if trainer.strategy.reduce_boolean_decision(given_up, all=False):
-            trainer.should_stop = True
+        should_prune = trainer.is_global_zero and self._should_prune(trainer)
+        self._is_pruned = trainer.strategy.reduce_boolean_decision(should_prune, all=False)
+        trainer.should_stop |= self._is_pruned
 
-    def find_trial(self) -> None:
-        """Find the trial in its study."""
-        self._study = self._open_study()
-        self._storage = self._study._storage
-        trial = self._study.trials[self.number]
-        self._id, self._attempt = trial._trial_id, trial.user_attrs[ATTEMPT]
-
-    def report(self, epoch: int, value: float) -> None:
-        """Record the objective after an epoch.
-
-        Raises:
-            UserError: the search was killed and was resumed by another process, and this job is left over.
-        """
-        trial = self._storage.get_trial(self._id)
-        if trial.state.is_finished() or trial.user_attrs[ATTEMPT] != self._attempt:
-            raise UserError(f"trial {self.number}: another process has taken it up again")
-        # Unlike `Trial.report`, this replaces the value of an attempt that was killed.
-        self._storage.set_trial_intermediate_value(self._id, epoch, value)
-
-    def is_hopeless(self, epoch: int) -> bool:
-        """Return whether the pruner gives the trial up after an epoch; later epochs are those of a killed attempt."""
-        trial = self._storage.get_trial(self._id)
-        trial.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
-        return self._study.pruner.prune(self._study, trial)
-
-    def mark_pruned(self) -> None:
-        """Note that the run ends early, for the process that tells the study how it ended."""
-        self._storage.set_trial_user_attr(self._id, PRUNED, True)
-
-    def _is_given_up(self, trainer: Trainer) -> bool:
-        epoch = trainer.current_epoch + 1
-        value = float(trainer.callback_metrics[OBJECTIVES[0]])
-        self.report(epoch, value)
-        if epoch == trainer.max_epochs or not self.is_hopeless(epoch):
+    def _should_prune(self, trainer: Trainer) -> bool:
+        epoch, value = trainer.current_epoch + 1, float(trainer.callback_metrics[OBJECTIVES[0]])
+        if epoch > self._last_epoch:
+            self._trial.report(value, epoch)
+        if epoch == trainer.max_epochs or not self._trial.should_prune():
             return False
-        self.mark_pruned()
-        log.info(f"pruned after epoch {epoch}: {OBJECTIVES[0]} {value:.4f} promises less than the trials before")
+        self._trial.study.tell(self.number, state=TrialState.PRUNED)
+        log.info(f"pruned after epoch {epoch}: {OBJECTIVES[0]} {value:.4f} is worse than that of the trials before")
         return True

@@ -1,24 +1,25 @@
-"""When training began, and how long it took."""
+"""The time that training takes."""
 
+import json
 import time
-from typing import ClassVar
+from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
 
 class Stopwatch(Callback):
-    """Times the training of a Trainer, from its first hook to its last."""
+    """Write when training started, on the clock of `time.time()`, and its seconds to a JSON file.
 
-    # The one that was stopped last: Hydra builds it, and hands it to nobody else.
-    last: ClassVar["Stopwatch | None"] = None
+    Args:
+        path: the file.
+    """
 
-    def __init__(self) -> None:
-        self.began = 0.0
-        self.seconds = 0.0
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = time.time()
+        self.start = time.time()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds = time.time() - self.began
-        Stopwatch.last = self
+        self.path.write_text(json.dumps({"start": self.start, "seconds": time.time() - self.start}))

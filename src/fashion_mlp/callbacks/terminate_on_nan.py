@@ -1,4 +1,4 @@
-"""A loss or weights that are NaN or infinite end the run."""
+"""Stop a run whose loss or weights become NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -11,25 +11,25 @@ from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 
-LOWER_RATE = "lower optimizer.lr or set trainer.gradient_clip_val"
+LOWER_RATE = "Lower optimizer.lr or set trainer.gradient_clip_val"
 
 
 class TerminateOnNaN(Callback):
-    """Stops training when the loss becomes NaN or infinite, and lets no checkpoint be written with such weights.
+    """Stop training when the loss becomes NaN or infinite, and save no checkpoint with such weights.
 
-    A process on a CPU looks at each step. On an accelerator or among several processes that would make every step wait,
-    so there it looks once in `every_n_batches`, and at the end of an epoch, after which checkpoints are written. All
-    processes look at their common mean, and end together.
+    A single process on a CPU checks the loss of each step. On an accelerator, or with several processes, this would
+    synchronize each step; the loss is checked at intervals and at the end of the epoch. All processes check their mean
+    loss and stop together.
 
-    A gradient that explodes ruins the weights while the loss that it came from is still finite. The next loss shows
-    it; before validation and before a checkpoint is written, the weights themselves are looked at.
+    An exploding gradient ruins the weights while its loss is still finite. Therefore the weights are checked before
+    validation and before a checkpoint is saved.
 
     Args:
-        every_n_batches: how often an accelerator's loss, or that of several processes, is looked at; a batch of
-            Lightning's may hold several steps.
+        every_n_batches: interval of the check on an accelerator or with several processes, in batches of Lightning,
+            which may contain several steps.
 
     Raises:
-        UserError: from the hook, with the step, the learning rate and the last good checkpoint.
+        UserError: from a hook, with the step, the learning rate and the last checkpoint.
     """
 
     def __init__(self, every_n_batches: int = 50) -> None:
@@ -55,23 +55,24 @@ class TerminateOnNaN(Callback):
         assert isinstance(losses, Tensor)
         first = int((~losses.isfinite()).nonzero()[0])
         step = trainer.global_step - len(losses) + first + 1
-        before = f" (a step before it was {float(losses[first - 1]):.3g})" if first else ""
-        remedy = LOWER_RATE if first or step > 1 else "no weight has changed yet, so check the model and the data"
+        before = f" (one step before: {float(losses[first - 1]):.3g})" if first else ""
+        remedy = LOWER_RATE if first or step > 1 else "Check the model and the data, since no weight has changed yet"
         rate = pl_module.learning_rates[first - len(losses)]
-        _stop(trainer, f"the loss became {float(losses[first])}", step, rate, before, remedy)
+        _stop(trainer, f"the loss is {float(losses[first])}", step, rate, before, remedy)
 
 
 def _check_weights(trainer: Trainer, pl_module: LightningModule, weights: Mapping[str, Tensor]) -> None:
     assert isinstance(pl_module, Classifier)
     for name, weight in weights.items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            what = f"the gradient exploded and {name} became NaN or infinite"
-            _stop(trainer, what, trainer.global_step, pl_module.learning_rates[-1])
+            problem = f"the gradient exploded, and {name} is NaN or infinite"
+            _stop(trainer, problem, trainer.global_step, pl_module.learning_rates[-1])
 
 
-def _stop(trainer: Trainer, what: str, step: int, rate: float, before: str = "", remedy: str = LOWER_RATE) -> None:
+def _stop(trainer: Trainer, problem: str, step: int, rate: float, before: str = "", remedy: str = LOWER_RATE) -> None:
     saved = find_written_checkpoints(trainer)
     raise UserError(
-        f"{what} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}: {remedy}. "
-        + (f"Good until then: {', '.join(map(str, saved))}" if saved else "No checkpoint had been written yet")
+        f"{problem} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}. "
+        f"{remedy}. "
+        + (f"Earlier checkpoints: {', '.join(map(str, saved))}" if saved else "No checkpoint was saved yet")
     )

@@ -1,13 +1,17 @@
-"""How the weights are distributed."""
+"""Histograms of the weights."""
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class WeightHistograms(Callback):
-    """Gives TensorBoard a histogram of each weight and bias every `every_n_epochs` epochs; never, if that is None."""
+    """Log a histogram of each weight and bias to TensorBoard.
+
+    Args:
+        every_n_epochs: interval in epochs; None for no histograms.
+    """
 
     def __init__(self, every_n_epochs: int | None = None) -> None:
         self.every_n_epochs = every_n_epochs

@@ -1,14 +1,15 @@
-"""Read a file that `torch.save` wrote, whoever wrote it: execute nothing, and reserve no memory for what it lacks.
+"""Load a file in the format of `torch.save` from an untrusted source.
 
-`torch.load(weights_only=True, mmap=True)` calls only functions that execute no foreign code, maps tensors from the file
-instead of reserving memory, and refuses a tensor that goes beyond the file. It does not cover the following, which is
-checked here:
+Nothing in the file is executed, and memory is allocated only in proportion to its size.
 
-- It unpacks compressed entries of any size, and skips their checksums.
-- It believes the size that the pickle gives a storage, wherever in the file that ends.
-- It calls `bytearray(10**12)`, `torch.Tensor(10**12)` and `encode(encode(..., "hex"), "hex")`, which reserve memory.
-- It hashes every key, which never ends for nested tuples, and sets any attribute of a dict, which can hide a method.
-- It returns lists that contain themselves, and views that repeat four numbers a million million times.
+`torch.load(weights_only=True, mmap=True)` calls only functions that are safe, maps tensors from the file, and refuses a
+tensor that extends beyond the file. This module checks what it does not check:
+
+- It decompresses entries of any size, and ignores checksums.
+- It trusts the size of a storage in the pickle.
+- It calls `bytearray(10**12)`, `torch.Tensor(10**12)` and `encode(encode(..., "hex"), "hex")`, which allocate memory.
+- It hashes keys, which does not end for nested tuples, and sets attributes of a dict, which can replace a method.
+- It returns lists that contain themselves, and views that repeat a few numbers 10**12 times.
 """
 
 import pickle
@@ -23,14 +24,14 @@ from typing import IO, Any, ClassVar
 import torch
 from torch.serialization import StorageType
 
-# Of the pickle, in which tensors are only named; each of its bytes can become hundreds in memory.
+# Size of the pickle, without the tensors. Each byte can take hundreds of bytes in memory.
 MAX_PICKLE_BYTES = 4 << 20
 MAX_DEPTH = 50
-# Of all plain values, each counted as often as it is reached.
+# Number of plain values; a value counts once for each reference.
 MAX_VALUES = 1_000_000
-# Bytes of all tensors for each byte of their storages, which some share, as tied weights do.
+# Size of all tensors over that of their storages, which tied weights share.
 MAX_SHARING = 4
-# What `torch.save` writes for tensors and plain values.
+# The opcodes that `torch.save` writes for tensors and plain values.
 OPCODES = (
     "APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPERSID BINPUT BINUNICODE BUILD EMPTY_DICT EMPTY_LIST "
     "EMPTY_TUPLE GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK NEWFALSE NEWTRUE NONE PROTO REDUCE SETITEM SETITEMS STOP "
@@ -39,40 +40,40 @@ OPCODES = (
 
 
 class ForgedFileError(Exception):
-    """A file that says of itself what is not so, or holds what does not belong into it."""
+    """The file contains wrong sizes, or something other than tensors and plain values."""
 
 
 def load(path: Path) -> Any:
-    """Load plain values and tensors; the tensors are mapped from the file.
+    """Load plain values and tensors, which are mapped from the file.
 
     Raises:
-        ForgedFileError: the file holds something else, or would take far more memory than its size.
-        Exception: it is damaged, in one of the many ways in which unpickling fails.
+        ForgedFileError: the file contains something else, or would take far more memory than its size.
+        Exception: the file is damaged. Unpickling raises errors of many types.
     """
     with path.open("rb") as file:
         pickled, storages = _read_archive(file)
-    _Inspector(pickled, storages).load()
+    _CheckingUnpickler(pickled, storages).load()
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     _check_content(content, sum(storages.values()))
     return content
 
 
 def _read_archive(file: IO[bytes]) -> tuple[bytes, dict[str, int]]:
-    """Check the directory and the checksums of an archive; return the pickle, and the bytes of each storage by name."""
+    """Check the directory and the checksums of an archive; return the pickle and the size of each storage by name."""
     size = file.seek(0, 2)
     _check_end(file, size)
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries):
-            raise ForgedFileError("is compressed, and could unpack to any size")
+            raise ForgedFileError("compressed entries")
         if len({entry.filename.lower() for entry in entries}) != len(entries):  # torch ignores the case of a name
-            raise ForgedFileError("holds several entries of the same name")
+            raise ForgedFileError("several entries with the same name")
         if sum(entry.file_size for entry in entries) > size:
-            raise ForgedFileError("says that its parts are larger than the whole")
+            raise ForgedFileError("entries larger than the file")
         root = entries[0].filename.partition("/")[0]
         sizes = {entry.filename.removeprefix(f"{root}/"): entry.file_size for entry in entries}
         if sizes["data.pkl"] > MAX_PICKLE_BYTES:
-            raise ForgedFileError(f"has {sizes['data.pkl']:,} bytes of plain values, more than {MAX_PICKLE_BYTES:,}")
+            raise ForgedFileError(f"{sizes['data.pkl']:,} bytes of plain values, at most {MAX_PICKLE_BYTES:,}")
         if archive.testzip() is not None:
             raise zipfile.BadZipFile
         pickled = archive.read(f"{root}/data.pkl")
@@ -80,26 +81,26 @@ def _read_archive(file: IO[bytes]) -> tuple[bytes, dict[str, int]]:
 
 
 def _check_end(file: IO[bytes], size: int) -> None:
-    """Check the end of an archive, so that Python and torch find the same directory in it.
+    """Check the end of an archive, so that Python and torch find the same directory.
 
-    The layout: section 4.3 of https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
+    Layout: section 4.3 of https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
     """
     file.seek(max(0, size - 98))
     tail = file.read()
     end64, locator, end = tail[-98:-42], tail[-42:-22], tail[-22:]
     if not end.startswith(b"PK\5\6") or not end.endswith(b"\0\0"):
-        raise ForgedFileError("is damaged, or no archive as torch.save writes it")
+        raise ForgedFileError("damaged, or not written by torch.save")
     expected, (length, start) = size - len(end), struct.unpack("<II", end[12:20])
     if locator.startswith(b"PK\6\7"):
         expected, (length, start) = expected - len(locator) - len(end64), struct.unpack("<QQ", end64[40:56])
         if not end64.startswith(b"PK\6\6") or struct.unpack("<Q", locator[8:16]) != (expected,):
-            raise ForgedFileError("has two directories")
+            raise ForgedFileError("two directories")
     if start + length != expected:
-        raise ForgedFileError("has two directories")
+        raise ForgedFileError("two directories")
 
 
 def _check_content(content: object, stored: int) -> None:
-    """Check the depth, number and size of nested values: one that is named often counts as often."""
+    """Check depth, number and size of nested values; a value counts once for each reference."""
     pending = [(content, 0)]
     count = nbytes = 0
     while pending:
@@ -109,34 +110,34 @@ def _check_content(content: object, stored: int) -> None:
             children = [*value.values(), *getattr(value, "__dict__", {}).values()]
         count += len(children)
         if isinstance(value, torch.Tensor):
-            nbytes += prod(value.shape) * value.itemsize  # its own `nbytes` can overflow
+            nbytes += prod(value.shape) * value.itemsize  # `value.nbytes` can overflow
         if depth > MAX_DEPTH:
-            raise ForgedFileError(f"nests its values more than {MAX_DEPTH} deep")
+            raise ForgedFileError(f"values nested more than {MAX_DEPTH} deep")
         if count > MAX_VALUES:
-            raise ForgedFileError(f"names more than {MAX_VALUES:,} values")
+            raise ForgedFileError(f"more than {MAX_VALUES:,} values")
         if nbytes > MAX_SHARING * stored:
-            raise ForgedFileError(f"has tensors of {nbytes:,} bytes or more in storages of {stored:,}")
+            raise ForgedFileError(f"tensors of at least {nbytes:,} bytes in storages of {stored:,}")
         pending += [(child, depth + 1) for child in children]
 
 
 class _Dict(dict[Any, Any]):
-    """Stands in for a dict, and hashes plain values only."""
+    """A dict that accepts plain keys only."""
 
     def __setitem__(self, key: object, value: object) -> None:
         if type(key) not in (str, int):
-            raise ForgedFileError("has keys that are neither text nor numbers")
+            raise ForgedFileError("keys other than text and integers")
         super().__setitem__(key, value)
 
 
-class _Inspector(pickle._Unpickler):
-    """Python's own unpickler with nothing in it to call but stubs.
+class _CheckingUnpickler(pickle._Unpickler):
+    """Python's unpickler, which calls stubs instead of functions.
 
     Args:
-        pickled: the pickle, of which some hundred times its size is needed.
-        sizes: the bytes of each storage by its name.
+        pickled: the pickle.
+        sizes: size of each storage in bytes, by name.
     """
 
-    stack: list[Any]  # its parent's, of which the type checker does not know
+    stack: list[Any]  # of the parent, which has no type annotations
 
     def __init__(self, pickled: bytes, sizes: Mapping[str, int]) -> None:
         super().__init__(BytesIO(pickled))
@@ -158,35 +159,35 @@ class _Inspector(pickle._Unpickler):
             return StorageType(name).dtype  # type: ignore[no-untyped-call]
         if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
             return dtype
-        raise ForgedFileError(f"holds pickled objects ({path}), which could execute code when loaded")
+        raise ForgedFileError(f"pickled objects ({path}), which could execute code")
 
     def persistent_load(self, pid: Any) -> None:
-        """Check the size of a storage, which torch takes from here, and its name, which torch hashes."""
+        """Check the size, name and type of a storage."""
         _, dtype, name, _, numel = pid
         if type(name) is not str or type(numel) is not int:
-            raise ForgedFileError("names a storage as torch.save does not")
-        claimed, actual = numel * dtype.itemsize, self.sizes.get(name, 0)
-        if claimed != actual:
-            raise ForgedFileError(f"says that storage {name} has {claimed:,} bytes, where it has {actual:,}")
+            raise ForgedFileError("an invalid storage")
+        stated, actual = numel * dtype.itemsize, self.sizes.get(name, 0)
+        if stated != actual:
+            raise ForgedFileError(f"storage {name} has {actual:,} bytes instead of {stated:,}")
         if self.dtypes.setdefault(name, dtype) != dtype:
-            raise ForgedFileError(f"says that storage {name} is of two types")
+            raise ForgedFileError(f"storage {name} has two types")
 
     def count_bytes(self, text: str, encoding: str) -> None:
-        """Stand in for the function that makes bytes of text, perhaps often of the same."""
+        """Limit the size of all byte strings, since each call with the same text creates another one."""
         self.bytes_left -= len(text)
-        if encoding != "latin1" or self.bytes_left < 0:  # other encodings can multiply their input
-            raise ForgedFileError("holds bytes in an encoding other than latin1, or too many")
+        if encoding != "latin1" or self.bytes_left < 0:  # other encodings can enlarge the text
+            raise ForgedFileError("byte strings in an encoding other than latin1, or too many")
 
     def make_dict(self) -> None:
         self.stack.append(_Dict())
 
     def set_attributes(self) -> None:
-        """Let a state dict have the versions of its modules, and nothing else."""
+        """Accept only the attribute `_metadata` of a state dict."""
         state = self.stack.pop()
         if type(self.stack[-1]) is not _Dict or type(state) is not _Dict or state.keys() - {"_metadata"}:
-            raise ForgedFileError("gives an object attributes")
+            raise ForgedFileError("an object with attributes")
 
-    # Others are a KeyError.
+    # Any other opcode raises a KeyError.
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         opcode: function
         for opcode, function in pickle._Unpickler.dispatch.items()

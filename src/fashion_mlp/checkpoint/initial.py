@@ -1,15 +1,18 @@
-"""The checkpoint that a run begins with: its own, if it is resumed, or that of another."""
+"""The checkpoint that a run starts from."""
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
 from fashion_mlp.checkpoint.load import read_checkpoint
+from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_value
@@ -24,156 +27,158 @@ TRAINING_STATE = ("callbacks", "global_step", "loops", "lr_schedulers", "optimiz
 
 @dataclass(frozen=True)
 class InitialCheckpoint:
-    """A checkpoint, and what a run takes over from it.
+    """A checkpoint and what a run restores from it; without a path, the run starts from random weights.
 
     Args:
-        path: the file.
+        path: the file, or None.
         checkpoint: its content.
-        full_state: whether optimizer, schedule and epoch are taken over, or only the weights.
-        is_resumed: whether it is a state of the run itself.
+        full_state: True to restore optimizer, schedule and epoch too, False to restore the weights only.
+        is_resumed: True if the run itself saved the checkpoint.
     """
 
-    path: Path
-    checkpoint: Mapping[str, Any]
-    full_state: bool = True
+    path: Path | None = None
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    full_state: bool = False
     is_resumed: bool = False
 
     @property
-    def epochs(self) -> int:
-        """Epochs of training behind it."""
-        return int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps behind it."""
-        return int(self.checkpoint["global_step"])
-
-    @property
-    def charts(self) -> Mapping[str, int]:
-        """The sizes of TensorBoard's files when it was written."""
-        sizes: Mapping[str, int] = self.checkpoint["callbacks"][TrainingStateCheckpoint.__qualname__]["charts"]
-        return sizes
+    def fit_path(self) -> Path | None:
+        """The file that `Trainer.fit` restores; None if there is no file, or if only its weights are restored."""
+        return self.path if self.full_state else None
 
     @property
     def description(self) -> str:
-        """What is taken over, in one line."""
+        """A line for the summary of the run; empty without a checkpoint."""
+        if self.path is None:
+            return ""
         if not self.full_state:
-            return f"{relative_to_cwd(self.path)}, its weights only"
-        return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.step}"
+            return f"{relative_to_cwd(self.path)}, weights only"
+        return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
 
-    def begin(self, classifier: Classifier, max_epochs: int | None) -> None:
-        """Take over the weights, if nothing else is; Lightning takes over the whole.
+    def restore(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Restore the weights if nothing else is restored; otherwise check what `Trainer.fit` will restore.
 
         Raises:
-            UserError: the checkpoint does not fit the run, or leaves nothing to train.
+            UserError: the checkpoint does not fit the run, or all of its epochs are trained already.
         """
+        # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
+        trainer.precision_plugin.convert_module(classifier)
+        if self.path is None or self.is_resumed:
+            return
         self._check_weights(classifier.model)
         if not self.full_state:
             classifier.load_state_dict(self.checkpoint["state_dict"])
             return
-        for part in ("optimizer", "scheduler", "callbacks.ema"):
-            self._check_same(part, classifier.metadata[part])
-        if max_epochs is not None and 0 <= max_epochs <= self.epochs:
+        for section in ("optimizer", "scheduler", "callbacks.ema"):
+            self._check_same(section, classifier.metadata[section])
+        epochs = int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
+        if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
             raise UserError(
-                f"ckpt_path={self.path}: has trained {self.epochs} epochs already; set trainer.max_epochs above that, "
-                "or begin with its weights only: ckpt_weights_only=true"
+                f"ckpt_path={self.path}: trained for {epochs} epochs already. Set trainer.max_epochs above that, or "
+                "restore its weights only: ckpt_weights_only=true"
             )
 
+    def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
+        """Remove from the log files of a resumed run what was logged after the checkpoint.
+
+        Args:
+            loggers: of the run, before they log anything.
+            run_dir: directory of the run.
+        """
+        states = self.checkpoint.get("callbacks", {})
+        sizes = states.get(TrainingStateCheckpoint.state_key, {}).get("log_sizes", {})
+        rewind_logs(loggers, run_dir, sizes, self.checkpoint.get("global_step", 0))
+
     def _check_weights(self, model: nn.Module) -> None:
-        there = {name.removeprefix("model."): tuple(w.shape) for name, w in self.checkpoint["state_dict"].items()}
-        here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-        for name in {**there, **here}:
-            if there.get(name) != here.get(name):
+        saved = {name.removeprefix("model."): tuple(w.shape) for name, w in self.checkpoint["state_dict"].items()}
+        current = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        for name in {**saved, **current}:
+            if saved.get(name) != current.get(name):
                 raise UserError(
-                    f"ckpt_path={self.path}: holds another network ({name} is {there.get(name, 'not there')}, "
-                    f"here {here.get(name, 'not there')}); set model.* as it was trained"
+                    f"ckpt_path={self.path}: another network ({name} is {saved.get(name, 'absent')} in the file, "
+                    f"{current.get(name, 'absent')} in the model). Set model.* as in its run"
                 )
 
-    def _check_same(self, part: str, config: Mapping[str, Any] | None) -> None:
-        """Check that the state of a part, which Lightning loads whatever it is, is loaded into its like."""
-        if part not in self.checkpoint[METADATA_KEY]:  # of an earlier version
+    def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
+        """Check that a section has the configuration whose state Lightning would restore."""
+        if section not in self.checkpoint[METADATA_KEY]:  # saved by an earlier version
             return
-        before, now = self.checkpoint[METADATA_KEY][part] or {}, config or {}
-        for key in {**before, **now}:
-            if before.get(key) != now.get(key):
-                name, value = part if key == "_target_" else f"{part}.{key}", format_value(before.get(key))
+        saved, current = self.checkpoint[METADATA_KEY][section] or {}, config or {}
+        for key in {**saved, **current}:
+            if saved.get(key) != current.get(key):
+                name = section if key == "_target_" else f"{section}.{key}"
                 raise UserError(
-                    f"{name}={format_value(now.get(key))}: ckpt_path={self.path} was trained with {value} "
-                    "and goes on with it; to change it, begin with its weights only: ckpt_weights_only=true"
+                    f"{name}={format_value(current.get(key))}: ckpt_path={self.path} was trained with "
+                    f"{format_value(saved.get(key))}. Use that, or restore its weights only: ckpt_weights_only=true"
                 )
 
 
-def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> InitialCheckpoint | None:
-    """Return what a run starts from: its own last state if it is resumed, else `ckpt_path`, else None.
+def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> InitialCheckpoint:
+    """Find the checkpoint that a run starts from: its own last one if it is resumed, else `ckpt_path`, else none.
 
-    A run that was interrupted before it saved a state starts as it did the first time.
+    A run that was interrupted before its first checkpoint starts as it did the first time.
 
     Args:
-        cfg: the configuration of the run.
+        cfg: configuration of the run.
         run_dir: its directory.
-        resumed: whether the run in the directory is resumed.
+        resumed: True if the run in the directory is resumed.
 
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    state = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-    return state or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
+    found = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
+    return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
-def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialCheckpoint | None:
-    """Return what `ckpt_path` and `ckpt_weights_only` name.
+def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialCheckpoint:
+    """Load the checkpoint that `ckpt_path` names.
 
     Raises:
-        UserError: it is no checkpoint of this project, or has weights only where the whole state is asked for.
+        UserError: it is not a checkpoint of this project, or lacks the training state that is to be restored.
     """
     if path is None:
-        return None
+        return InitialCheckpoint()
     checkpoint, full_state = read_checkpoint(path), not weights_only
     if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
         raise UserError(
-            f"ckpt_path={path}: has no {missing!r} entry, so training cannot continue from it; use its weights only: "
+            f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: "
             "ckpt_weights_only=true"
         )
     return InitialCheckpoint(Path(path), checkpoint, full_state)
 
 
-def find_resume_checkpoint(folder: Path) -> InitialCheckpoint | None:
-    """Return what a run is resumed from: `last.ckpt`, or the one before if that is damaged or incomplete.
-
-    Args:
-        folder: that of the run's checkpoints.
+def find_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
+    """Load `last.ckpt`, or `previous.ckpt` if it is missing, damaged or incomplete.
 
     Returns:
-        None if the run has written none yet, so that it begins anew.
+        The checkpoint; None if the directory contains neither.
 
     Raises:
-        UserError: there are some, and all are damaged.
+        UserError: no checkpoint can be used.
     """
     problems: list[str] = []
-    for path in (folder / LAST, folder / PREVIOUS):
+    for path in (directory / LAST, directory / PREVIOUS):
         if not path.is_file():
             continue
         try:
-            point = InitialCheckpoint(path, _read_training_state(path), is_resumed=True)
+            checkpoint = _read_training_state(path)
         except UserError as error:
             problems.append(str(error))
             continue
         if problems:
-            log.warning(f"{problems[0]}\ngoing on from the one before it")
-        return point
+            log.warning(f"{problems[0]}\nResuming from {path.name}")
+        return InitialCheckpoint(path, checkpoint, full_state=True, is_resumed=True)
     if problems:
-        best = folder / "best.ckpt"
-        raise UserError(*problems, f"{folder}: nothing to resume from; a new run can begin with ckpt_path={best}")
+        remedy = f"Start a new run with ckpt_path={directory / 'best.ckpt'}"
+        raise UserError(*problems, f"{directory}: no checkpoint to resume from. {remedy}")
     return None
 
 
 def _read_training_state(path: Path) -> Mapping[str, Any]:
     checkpoint = read_checkpoint(path)
-    missing = _missing(checkpoint, TRAINING_STATE) or _missing(
-        checkpoint["callbacks"], (TrainingStateCheckpoint.__qualname__,)
-    )
-    if missing:
-        raise UserError(f"{path}: is incomplete (it has no {missing!r} entry)")
+    state_key = TrainingStateCheckpoint.state_key
+    if missing := _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (state_key,)):
+        raise UserError(f"{path}: incomplete ({missing!r} is missing)")
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""How checkpoints are written: wholly, or not at all."""
+"""Write checkpoints atomically."""
 
 import io
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the one it replaces, and has it on the disk before it takes its name.
+    """Write a checkpoint to a temporary file on the disk, then rename it.
 
-    A run that is killed, a full disk or a power cut leaves the earlier file as it was.
+    A killed run, a full disk or a power loss does not damage the file that it replaces.
 
     Args:
         run_dir: while it exists, missing parent directories of a checkpoint are created.
@@ -23,9 +23,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.run_dir = run_dir
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        content = io.BytesIO()  # torch's own writer to a file would not tell why it failed
+        content = io.BytesIO()  # the file writer of torch does not report the cause of a failure
         torch.save(checkpoint, content)
-        if self.run_dir.is_dir():  # else it was removed: to create it again would hide that
+        if self.run_dir.is_dir():  # otherwise it was removed, which must be an error
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as file:
+        with atomic_write(Path(path)) as file:
             file.write(content.getbuffer())

@@ -1,4 +1,4 @@
-"""The charts of an interrupted run, taken back to the checkpoint that it goes on from: no point twice, none missing."""
+"""The log files of an interrupted run, rewound to the checkpoint that it resumes from: no point twice, none missing."""
 
 import csv
 import logging
@@ -11,15 +11,15 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-# The suffix is set in `conf/logger/tensorboard.yaml`: files of others in the same directory are never changed.
+# The suffix, set in `conf/logger/tensorboard.yaml`, excludes files of other programs in the same directory.
 EVENT_FILES = "events.out.tfevents.*.fashion-mlp"
 
 
 def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
-    """Have the loggers write what they hold back, TensorBoard's onto the disk, should the power fail.
+    """Write what the loggers have buffered, and synchronize TensorBoard's files with the disk.
 
     Returns:
-        The bytes of each of TensorBoard's files, by name.
+        The size in bytes of each of TensorBoard's files, by name.
     """
     sizes = {}
     for logger in loggers:
@@ -33,13 +33,13 @@ def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
 
 
 def rewind_logs(loggers: Iterable[Logger], run_dir: Path, sizes: Mapping[str, int], step: int) -> None:
-    """Drop what a run has logged after a checkpoint. Loggers that write outside of its directory are left alone.
+    """Remove what a run logged after a checkpoint, in the loggers that write into its directory.
 
     Args:
         loggers: of the run, before they log anything.
-        run_dir: the directory of the run, without symbolic links.
-        sizes: what `flush_loggers` returned for the checkpoint; empty without a checkpoint.
-        step: the optimizer step of the checkpoint, or 0.
+        run_dir: directory of the run, without symbolic links.
+        sizes: the return value of `flush_loggers` for the checkpoint; empty without a checkpoint.
+        step: optimizer step of the checkpoint; 0 without a checkpoint.
     """
     for logger in loggers:
         if logger.log_dir is None or not Path(logger.log_dir).resolve().is_relative_to(run_dir):
@@ -50,31 +50,31 @@ def rewind_logs(loggers: Iterable[Logger], run_dir: Path, sizes: Mapping[str, in
             _rewrite_csv(logger, step)
 
 
-def _truncate(folder: Path, sizes: Mapping[str, int]) -> None:
-    for path in folder.glob(EVENT_FILES):
+def _truncate(directory: Path, sizes: Mapping[str, int]) -> None:
+    for path in directory.glob(EVENT_FILES):
         if path.name not in sizes:
             path.unlink()
     for name, size in sizes.items():
-        path = folder / Path(name).name  # whatever a checkpoint says, nothing elsewhere is cut
+        path = directory / Path(name).name  # a forged checkpoint must not reach files elsewhere
         if path.is_file() and path.stat().st_size >= size:
             os.truncate(path, size)
         else:
-            log.warning(f"{path}: cut short or gone; the charts lack what it held, the training does not")
+            log.warning(f"{path}: truncated or missing. Its curves are lost; training is not affected")
 
 
 def _rewrite_csv(logger: CSVLogger, step: int) -> None:
     path = Path(logger.log_dir) / "metrics.csv"
-    before = path.with_suffix(".before")  # what was there, until all of it is written again
-    if not before.exists():
+    backup = path.with_suffix(".before")  # kept until all rows are written
+    if not backup.exists():
         if not path.is_file():
             return
-        path.rename(before)
+        path.rename(backup)
     path.unlink(missing_ok=True)
-    with before.open(newline="") as file:
+    with backup.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         values: dict[str, float | Tensor] = {name: float(text) for name, text in row.items() if name != "step" and text}
         if int(row["step"]) <= step and not any(name.startswith("test/") for name in values):
             logger.log_metrics(values, int(row["step"]))
     logger.save()
-    before.unlink()
+    backup.unlink()

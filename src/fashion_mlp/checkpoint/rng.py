@@ -1,4 +1,4 @@
-"""The random number generators of a process, as plain values and tensors that a checkpoint can hold."""
+"""States of the random number generators, as plain values and tensors that a checkpoint can contain."""
 
 import random
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from numpy.random import get_state, set_state
 GPUS = ("cuda", "mps")
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
-    """Return the state of PyTorch's generators for the CPU and `device`, of NumPy's and of Python's."""
-    numpys = get_state(legacy=False)  # noqa: NPY002, what others may have used
-    assert isinstance(numpys, dict)
+def get_rng_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators of PyTorch for the CPU and `device`, of NumPy and of Python."""
+    numpy_state = get_state(legacy=False)  # noqa: NPY002, the global generator, which libraries use
+    assert isinstance(numpy_state, dict)
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": {**numpys, "state": {**numpys["state"], "key": numpys["state"]["key"].tolist()}},
+        "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].tolist()}},
         "python": [version, list(internal), gauss],
     }
     if device.type in GPUS:
@@ -27,11 +27,11 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Go back to a state that `random_state` returned; a generator that it does not name is left alone."""
+    """Restore the states that `get_rng_state` returned; a generator that is not among them keeps its own."""
     torch.set_rng_state(state["torch"])
-    numpys = state["numpy"]
-    inner = {**numpys["state"], "key": np.array(numpys["state"]["key"], np.uint32)}
-    set_state({**numpys, "state": inner})  # noqa: NPY002
+    numpy_state = state["numpy"]
+    inner = {**numpy_state["state"], "key": np.array(numpy_state["state"]["key"], np.uint32)}
+    set_state({**numpy_state, "state": inner})  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     if device.type in state:

@@ -1,4 +1,4 @@
-"""The state from which an interrupted run goes on to the same bits."""
+"""The callback that saves and restores the state of a run, from which it resumes bit-identically."""
 
 import logging
 import signal
@@ -13,32 +13,38 @@ from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationSchedule
 from lightning.pytorch.trainer.states import TrainerFn
 
 from fashion_mlp.checkpoint.log_files import flush_loggers
-from fashion_mlp.checkpoint.rng import random_state, set_rng_state
+from fashion_mlp.checkpoint.rng import get_rng_state, set_rng_state
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.runtime.atomic import remove_partial
 from fashion_mlp.runtime.run_directory import LAST, PREVIOUS
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 
 log = logging.getLogger(__name__)
 
-# Batches after which several processes look, together, whether to save: it takes a message among them.
-AGREE_EVERY = 16
+# Several processes decide together whether to save, which takes a collective operation: once in so many batches.
+DECIDE_EVERY_N_BATCHES = 16
 
 
 class TrainingStateCheckpoint(Checkpoint):
-    """Writes `last.ckpt` after each epoch and, if asked to, within one; the one before stays as `previous.ckpt`.
+    """Save `last.ckpt` after each epoch and at intervals within it; keep the one before as `previous.ckpt`.
 
-    Lightning's own checkpoints are written while an epoch ends, before its last points are logged and its schedule is
-    stepped, and hold no random numbers. This one is written only where all that came before is done: before a call of
-    `training_step`, or before an epoch begins. So a run that takes several steps a call can be some steps late.
+    Lightning saves its checkpoints at the end of an epoch, before its last metrics are logged and its schedule is
+    stepped, and without the states of random number generators. This callback saves between two calls of
+    `training_step` or between two epochs only. A call that runs several steps can therefore delay it by some steps.
 
     Args:
-        dirpath: the folder to write to.
-        every_n_steps: optimizer steps after which it is written within an epoch; None for never.
-        every_n_seconds: likewise seconds.
+        dirpath: directory of the checkpoints.
+        every_n_steps: interval within an epoch, in optimizer steps; None for no such interval.
+        every_n_seconds: interval within an epoch, in seconds; None for no such interval.
+
+    Attributes:
+        stop: receives the signals that ask the run to stop.
 
     Raises:
-        Interrupted: from the hooks, after saving, when a signal asked for it.
+        Interrupted: from a hook, after saving, if a signal was received.
     """
+
+    state_key = "training_state"
 
     def __init__(
         self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
@@ -52,9 +58,14 @@ class TrainingStateCheckpoint(Checkpoint):
         self._saved_step = 0
         self._saved_at = 0.0
         self._is_saving = False
-        self._charts: dict[str, int] = {}
+        self._log_sizes: dict[str, int] = {}
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.stop.reinstall()
+        if stage == "fit" and trainer.is_global_zero:
+            remove_partial(self.dirpath)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stop.reinstall()
@@ -62,47 +73,47 @@ class TrainingStateCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
-            if (own := _own(trainer, self._loaded)) is not None:
-                set_rng_state(own["random"], pl_module.device)
-            # Else Lightning would leave out a plateau's step at the end of an epoch that was interrupted, since its own
-            # checkpoints know no metrics.
-            trainer.fit_loop._restarting = False
+            if (rank_state := _rank_state(trainer, self._loaded)) is not None:
+                assert isinstance(pl_module, Classifier)
+                pl_module.load_epoch_state_dict(rank_state["epoch"])
+                set_rng_state(rank_state["rng"], pl_module.device)
+            _end_restart(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > self._saved_step:
             self._save(trainer)
-        self._raise_if_asked(trainer)
+        self._raise_if_interrupted(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._loaded is not None:
             self._finish_resuming(trainer)
-        if batch_idx % trainer.accumulate_grad_batches:  # gradients are not saved
+        if batch_idx % trainer.accumulate_grad_batches:  # accumulated gradients are not saved
             return
-        if trainer.world_size > 1 and batch_idx % AGREE_EVERY:
+        if trainer.world_size > 1 and batch_idx % DECIDE_EVERY_N_BATCHES:
             return
-        if _any_process(trainer, self.stop.signum is not None or self._is_due(trainer)):
+        if _any_rank(trainer, self.stop.signum is not None or self._is_due(trainer)):
             self._save(trainer)
-            self._raise_if_asked(trainer)
+            self._raise_if_interrupted(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
         self.stop.is_deferred = False
-        self._raise_if_asked(trainer)
+        self._raise_if_interrupted(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.stop.is_deferred = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         assert isinstance(pl_module, Classifier)
-        own = {"random": random_state(pl_module.device), "progress": pl_module.progress()}
+        rank_state = {"rng": get_rng_state(pl_module.device), "epoch": pl_module.epoch_state_dict()}
         checkpoint["callbacks"][self.state_key] = {
-            "processes": _of_all_processes(trainer, own),
+            "ranks": _gather(trainer, rank_state),
             "metrics": dict(trainer.callback_metrics),
-            "is_stopped": trainer.should_stop,
-            "charts": self._charts,
+            "should_stop": trainer.should_stop,
+            "log_sizes": self._log_sizes,
         }
         if self._is_saving:
-            _put_between_batches(checkpoint)
+            _mark_batch_boundary(checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn is not TrainerFn.FITTING:
@@ -110,23 +121,20 @@ class TrainingStateCheckpoint(Checkpoint):
         self._loaded = checkpoint["callbacks"].get(self.state_key)
         if self._loaded is None:
             return
-        assert isinstance(pl_module, Classifier)
-        if (own := _own(trainer, self._loaded)) is not None:
-            pl_module.go_on(own["progress"])
         if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
-            trainer.should_stop = self._loaded["is_stopped"]  # it had ended early, and only its test is missing
+            trainer.should_stop = self._loaded["should_stop"]  # True if it stopped early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
-                    _relocate(checkpoint["callbacks"], callback)
+                    _relocate_paths(checkpoint["callbacks"], callback)
 
     def _finish_resuming(self, trainer: Trainer) -> None:
-        """Correct what Lightning leaves out where it resumes within an epoch."""
+        """Restore what Lightning does not restore within an epoch, for which it has no public interface."""
         self._loaded = None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
             if isinstance(callback, GradientAccumulationScheduler):
                 callback.on_train_epoch_start(trainer)
-        if self._batches is not None:  # Lightning counts one too many after a validation within the epoch
+        if self._batches is not None:  # too large by one after a validation within the epoch
             trainer.fit_loop.epoch_loop._batches_that_stepped = self._batches
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -140,7 +148,7 @@ class TrainingStateCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
             return
-        self._charts = flush_loggers(trainer.loggers)
+        self._log_sizes = flush_loggers(trainer.loggers)
         written = self.dirpath / "new.ckpt"
         self._is_saving = True
         try:
@@ -153,18 +161,27 @@ class TrainingStateCheckpoint(Checkpoint):
             written.replace(self.path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def _raise_if_asked(self, trainer: Trainer) -> None:
-        if _any_process(trainer, self.stop.signum is not None):
-            signum = self.stop.signum or signal.SIGTERM  # another process was asked
+    def _raise_if_interrupted(self, trainer: Trainer) -> None:
+        if _any_rank(trainer, self.stop.signum is not None):
+            signum = self.stop.signum or signal.SIGTERM  # another rank received one
             raise Interrupted(signum, f"interrupted after step {trainer.global_step}")
 
 
-def _any_process(trainer: Trainer, decision: bool) -> bool:
-    """Return whether any of the processes has decided so: they save and end together."""
+def _end_restart(trainer: Trainer) -> None:
+    """Let the fit loop step a plateau schedule at the end of a resumed epoch.
+
+    Lightning skips it, since its own checkpoints contain no metrics, and has no public attribute to change that.
+    """
+    trainer.fit_loop._restarting = False
+
+
+def _any_rank(trainer: Trainer, decision: bool) -> bool:
+    """Return True if the decision of any rank is True, so that all of them save and stop together."""
     return trainer.strategy.reduce_boolean_decision(decision, all=False)
 
 
-def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
+def _gather(trainer: Trainer, value: Any) -> list[Any]:
+    """Return the values of all ranks."""
     if trainer.world_size == 1:
         return [value]
     values = [None] * trainer.world_size
@@ -172,33 +189,33 @@ def _of_all_processes(trainer: Trainer, value: Any) -> list[Any]:
     return values
 
 
-def _own(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
-    """Return what a checkpoint holds of this process; None if it was written by another number of them."""
-    processes = loaded["processes"]
-    return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
+def _rank_state(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
+    """Return the state of this rank; None if the checkpoint was saved by another number of ranks."""
+    ranks = loaded["ranks"]
+    return ranks[trainer.global_rank] if len(ranks) == trainer.world_size else None
 
 
 def find_written_checkpoints(trainer: Trainer) -> list[Path]:
-    """Return the checkpoints that this run has written: the best, then the last, then those chosen by no metric."""
+    """Return the checkpoints that this run has saved: the best ones, the last one, then those without a metric."""
     best: list[Path] = []
     others: list[Path] = []
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             path = Path(callback.best_model_path)
-            # A run that starts from the checkpoint of another also gets the path of the other's best one.
+            # A run that starts from another run's checkpoint also restores the path of the other's best one.
             if path.is_relative_to(str(callback.dirpath)):
                 (best if callback.monitor else others).append(path)
     last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, TrainingStateCheckpoint)]
     for path in best:
         if not path.exists():
-            log.warning(f"{path}: missing; the last checkpoint takes its place")
+            log.warning(f"{path}: missing; the last checkpoint is used")
     return [path for path in (*best, *last, *others) if path.exists()]
 
 
-def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:
-    """Update the paths in the state of a `ModelCheckpoint`: the run directory may have been moved.
+def _relocate_paths(states: dict[str, Any], callback: ModelCheckpoint) -> None:
+    """Update the paths in the state of a `ModelCheckpoint`, since the run directory may have been moved.
 
-    Without its best checkpoint the state is dropped: the best one of the remaining epochs is kept then.
+    If its best checkpoint is missing, drop the state. The best checkpoint is then that of the remaining epochs.
     """
     old, new = Path(states[callback.state_key]["dirpath"]), Path(str(callback.dirpath))
 
@@ -214,11 +231,11 @@ def _relocate(states: dict[str, Any], callback: ModelCheckpoint) -> None:
         del states[callback.state_key]
 
 
-def _put_between_batches(checkpoint: dict[str, Any]) -> None:
-    """Say in a checkpoint that no epoch or batch has been begun which is not done.
+def _mark_batch_boundary(checkpoint: dict[str, Any]) -> None:
+    """Set the loop counters of a checkpoint to the state between two batches or epochs.
 
-    Lightning counts one as begun before the hooks in which this is called, and tells by such differences where in its
-    loops a run was interrupted.
+    Lightning increments `ready` before the hooks that save, and uses the difference to `completed` to find the place in
+    its loops where a run was interrupted.
     """
     loop = checkpoint["loops"]["fit_loop"]
     epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
@@ -229,4 +246,4 @@ def _put_between_batches(checkpoint: dict[str, Any]) -> None:
     batches["is_last_batch"] = False
     if epochs["current"]["ready"] == epochs["current"]["completed"]:
         batches["current"] = dict.fromkeys(batches["current"], 0)
-        checkpoint["epoch"] -= 1  # that of the weights, as in Lightning's own
+        checkpoint["epoch"] -= 1  # the epoch of the weights, as in Lightning's checkpoints

@@ -1,1 +1,1 @@
-"""What the commands of `fashion-mlp` do, one file each."""
+"""The command `fashion-mlp`, with one module for each of its commands."""

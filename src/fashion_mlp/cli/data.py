@@ -1,43 +1,58 @@
-"""`fashion-mlp data`."""
+"""Verify the data, downloaded if need be, and describe it."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
-from fashion_mlp.cli.data_overrides import compose_data
+from fashion_mlp.cli.arguments import add_words, figure_file
+from fashion_mlp.cli.output import echo, save_figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fashion-mlp data`."""
+    add_words(parser, "data", "data=OPTION, data.KEY=VALUE as for train.py")
+    parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save a grid of samples with their labels")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify and describe the data."""
-    cfg = compose_data(arguments.words)  # a mistake is reported before torch is loaded
-    from fashion_mlp.cli.common import check_file, echo, echo_json, save
-    from fashion_mlp.reporting import figures, summary
-    from fashion_mlp.training import build
+    """Run `fashion-mlp data`; return its exit status."""
+    cfg = compose_data(arguments.words)  # before torch is loaded
+    from fashion_mlp.runtime.failures import importing_torch
 
-    check_file(arguments.plot)
-    datamodule = build("data", cfg)
+    with importing_torch():
+        from fashion_mlp.build import build_datamodule
+        from fashion_mlp.reporting import figures, summary
+
+    datamodule = build_datamodule(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     datamodule.setup("test")
     images, labels = next(iter(datamodule.loader("train", batch_size=datamodule.batch_size)))
     pixels = datamodule.parts["train"].images.double() / 255
-    facts = {
-        "data": datamodule.name,
-        "images": {part: len(dataset) for part, dataset in datamodule.parts.items()},
-        "classes": datamodule.class_counts(),
-        "batch_images": {"shape": list(images.shape), "dtype": str(images.dtype)},
-        "batch_labels": {"shape": list(labels.shape), "dtype": str(labels.dtype)},
-        "mean": round(float(pixels.mean()), 5),
-        "std": round(float(pixels.std()), 5),
-    }
-    if arguments.json:
-        echo_json(facts)
-    else:
-        echo(f"data     {datamodule.name}, verified")
-        echo("images   " + ", ".join(f"{len(dataset):,} {part}" for part, dataset in datamodule.parts.items()))
-        echo(f"classes  {summary.listed(datamodule.class_counts())}")
-        echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
-        echo(f"pixels   mean {facts['mean']:.5f}, standard deviation {facts['std']:.5f}, on the scale from 0 to 1")
+    echo(f"data     {datamodule.name}, verified")
+    echo("images   " + ", ".join(f"{len(dataset):,} {split}" for split, dataset in datamodule.parts.items()))
+    echo(f"classes  {summary.format_counts(datamodule.class_counts())}")
+    echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
+    echo(f"pixels   mean {pixels.mean():.5f}, standard deviation {pixels.std():.5f}, on the scale from 0 to 1")
     if arguments.plot:
-        count = min(40, len(images))
-        titles = [figures.short(datamodule.class_names[int(label)]) for label in labels[:count]]
-        save(figures.image_grid(images[:count], titles), arguments.plot, quiet=arguments.json)
+        titles = [figures.short(datamodule.class_names[label]) for label in labels[:40].tolist()]
+        save_figure(figures.image_grid(images[:40], titles), arguments.plot)
     return 0
+
+
+def compose_data(overrides: Sequence[str]) -> Any:
+    """Compose the configuration as `train.py` does, from `conf/` and overrides of the data.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
+    from hydra import compose
+
+    from fashion_mlp.config.compose import initialize_hydra, raise_problems
+    from fashion_mlp.config.explain import explain
+    from fashion_mlp.inference.data_overrides import parse_data_overrides
+
+    parse_data_overrides(overrides)
+    with initialize_hydra():
+        raise_problems(explain(overrides))
+        return compose("train", overrides=list(overrides))

@@ -1,60 +1,51 @@
-"""`fashion-mlp demo`."""
+"""Serve a page to try checkpoints on; needs the extra [demo]."""
 
 import argparse
 import signal
 import sys
-from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 
-from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import echo, is_about_data, resolve_device, test_data
-from fashion_mlp.data import ImageDataModule
-from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, positive, split_words
+from fashion_mlp.cli.output import echo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fashion-mlp demo`."""
+    add_shared(parser, "checkpoint", "--device")
+    add_words(parser, "CKPT | data", f"more checkpoints (*.ckpt); {DATA_HELP}")
+    host_help = "address or name to listen on; by default 127.0.0.1, this machine only"
+    parser.add_argument("--host", default="127.0.0.1", help=host_help)
+    parser.add_argument("--port", type=_port, metavar="N", help="by default the first free port from 7860")
+
+
+def _port(text: str) -> int:
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text}: invalid value. Expected at most 65535")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve a page to try checkpoints on, until Ctrl-C."""
-    if find_spec("gradio") is None:
-        raise UserError("demo: needs python -m pip install -e '.[demo]'")
-    from fashion_mlp.demo.server import accepted_hosts, listen, server
+    """Run `fashion-mlp demo` until Ctrl-C; return its exit status."""
+    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.runtime.errors import UserError
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
-    device = resolve_device(arguments.device)
-    paths = [Path(word) for word in arguments.words if not is_about_data(word)]
-    overrides = [word for word in arguments.words if is_about_data(word)]
-    if not paths:
-        raise UserError("CKPT: name a checkpoint to try")
-    classifiers = dict(zip(names_of(paths), (load_classifier(path, device) for path in paths), strict=True))
+    if find_spec("gradio") is None:
+        raise UserError("demo: package missing. Type python -m pip install -e '.[demo]'")
+    from fashion_mlp.demo.server import accepted_hosts, listen, make_server
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory
+    paths, overrides = split_words(arguments)
+    classifiers = {str(path): load_members([path], arguments.device)[0] for path in paths}
     with listen(arguments.host, arguments.port) as socket:
         address, port = socket.getsockname()[:2]
-        hosts = accepted_hosts(arguments.host, address)
-        with server(classifiers, _at_hand(classifiers, overrides), hosts) as web:
-            echo(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C ends it)")
-            web.run([socket])
-    return 0
-
-
-def names_of(paths: list[Path]) -> list[str]:
-    """Return a name for each checkpoint, no longer than it takes to tell it from the others.
-
-    That is the end of its path without `checkpoints` and the suffix, such as `12-30-00/best`.
-    """
-    parts = [[part for part in path.resolve().with_suffix("").parts if part != "checkpoints"] for path in paths]
-    for length in range(2, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise UserError("CKPT: the same checkpoint is named twice")
-
-
-def _at_hand(classifiers: Mapping[str, Classifier], overrides: list[str]) -> dict[str, ImageDataModule]:
-    """Return the test data of those classifiers whose data lie here; say so of the others."""
-    found = {}
-    for name, classifier in classifiers.items():
+        test_data = None
         try:
-            found[name] = test_data(classifier, overrides, fetch=False)
+            test_data = load_test_data(classifiers[str(paths[0])], overrides, download=False)
         except (UserError, OSError) as error:
-            echo(f"{name}: no test images to show ({error})")
-    return found
+            echo(f"no test images to show: {error}")
+        with make_server(classifiers, test_data, accepted_hosts(arguments.host, address)) as server:
+            echo(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C to stop)")
+            server.run([socket])
+    return 0

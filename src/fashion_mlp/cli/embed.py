@@ -1,56 +1,82 @@
-"""`fashion-mlp embed`."""
+"""Write the last hidden layer over test images for TensorBoard's projector."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch.utils.tensorboard import SummaryWriter
+from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_directory, positive
+from fashion_mlp.cli.output import echo, writing
 
-from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.cli.common import check_folder, echo, echo_json, resolve_device, test_data, writable
-from fashion_mlp.inference.embed import last_hidden_layer
-from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import remove_written
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fashion_mlp.classifier import Classifier
 
 SUFFIX = ".fashion-mlp"
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fashion-mlp embed`."""
+    add_shared(parser, "checkpoint", "--device")
+    add_words(parser, "data", DATA_HELP)
+    parser.add_argument("--images", type=positive, default=1000, metavar="N", help="number of test images (1000)")
+    parser.add_argument("--output", type=output_directory, metavar="DIR", help="by default the run directory")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Write the last hidden layer over test images, with thumbnails and names, for TensorBoard's projector."""
-    check_folder(arguments.output)
-    classifier = load_classifier(arguments.checkpoint, resolve_device(arguments.device))
-    dataset = test_data(classifier, arguments.words).parts["test"]
+    """Run `fashion-mlp embed`; return its exit status."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.test_data import load_test_data
+
+    (classifier,) = load_members([arguments.checkpoint], arguments.device)
+    dataset = load_test_data(classifier, arguments.words).parts["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
-    truths = [classifier.class_names[label] for label in labels.tolist()]
-    rows = [list(pair) for pair in zip(truths, classifier.predict(images).names, strict=True)]
-    folder = arguments.output or _run_folder(arguments.checkpoint)
-    place = folder / "embedding"
-    _remove_earlier(place)
-    with writable(place), SummaryWriter(str(place), filename_suffix=SUFFIX) as writer:
+    names = [classifier.class_names[label] for label in labels.tolist()]
+    rows = [list(pair) for pair in zip(names, classifier.predict(images).names, strict=True)]
+    parent = arguments.checkpoint.parent
+    run_dir = arguments.output or (parent.parent if parent.name == "checkpoints" else parent)
+    directory = run_dir / "embedding"
+    _remove_previous(directory)
+    with writing(directory), SummaryWriter(str(directory), filename_suffix=SUFFIX) as writer:
         writer.add_embedding(
             hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
         )
-    if arguments.json:
-        echo_json({"images": len(images), "dimensions": hidden.shape[1], "folder": str(place)})
-    else:
-        echo(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {folder}, PROJECTOR")
+    echo(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {run_dir}, PROJECTOR")
     return 0
 
 
-def _remove_earlier(place: Path) -> None:
-    """Remove what an earlier call wrote, which TensorBoard would show as well.
+def last_hidden_layer(classifier: "Classifier", images: "Tensor") -> "Tensor":
+    """Return the input of the last linear layer, `[N, width]`, on the CPU; without hidden layers these are the pixels.
+
+    Args:
+        classifier: in evaluation mode.
+        images: raw pixels, uint8 `[N, C, H, W]`.
+    """
+    from torch.nn import Linear
+
+    inputs: list[Tensor] = []
+    last = [module for module in classifier.model.modules() if isinstance(module, Linear)][-1]
+    hook = last.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    classifier.predict(images)
+    hook.remove()
+    return inputs[0].float().cpu()
+
+
+def _remove_previous(directory: Path) -> None:
+    """Remove the files of a previous call, which TensorBoard would show too.
 
     Raises:
-        UserError: the directory holds files of somebody else.
+        UserError: the directory contains only other files.
     """
-    own = [*place.glob(f"events.out.tfevents.*{SUFFIX}")]
-    if not own and place.is_dir() and any(place.iterdir()):
-        raise UserError(f"{place}: holds other files. Choose another --output")
-    # What `SummaryWriter.add_embedding` writes for the tag "test" at step 0.
-    tensors = place / "00000" / "test"
-    remove_written([*own, place / "projector_config.pbtxt", *tensors.glob("*.*"), tensors, tensors.parent])
+    from fashion_mlp.runtime.errors import UserError
+    from fashion_mlp.runtime.run_directory import remove_written
 
-
-def _run_folder(checkpoint: Path) -> Path:
-    """Return the folder of the run that a checkpoint lies in, or else the checkpoint's own."""
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    events = [*directory.glob(f"events.out.tfevents.*{SUFFIX}")]
+    if not events and directory.is_dir() and any(directory.iterdir()):
+        raise UserError(f"{directory}: contains other files. Choose another --output")
+    # Written by `SummaryWriter.add_embedding` for the tag "test" at step 0.
+    tensors = directory / "00000" / "test"
+    remove_written([*events, directory / "projector_config.pbtxt", *tensors.glob("*.*"), tensors, tensors.parent])

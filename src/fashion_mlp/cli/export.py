@@ -1,27 +1,42 @@
-"""`fashion-mlp export`."""
+"""Export a checkpoint's network, and compare the file with the checkpoint on the test images."""
 
 import argparse
 
-from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.cli.common import check_file, echo, echo_json, progress, test_data, writable
-from fashion_mlp.inference import export
-from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_file, positive
+from fashion_mlp.cli.output import echo, progress, writing
 
-# What a white pixel is by default.
-RAW = 255
+# Each format with the suffix of its files.
+FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
+RAW_INPUT_MAX = 255
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fashion-mlp export`."""
+    add_shared(parser, "checkpoint")
+    add_words(parser, "data", DATA_HELP)
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="by default next to the checkpoint")
+    parser.add_argument("--prefix", default="", help="state_dict: prefix of the names of the weights")
+    input_help = "state_dict: value of a white pixel: 255 (default) for raw pixels, 1 after torchvision's ToTensor"
+    parser.add_argument("--input-max", type=positive, default=RAW_INPUT_MAX, metavar="N", help=input_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a checkpoint's network, and check the file against the classifier on the test images."""
-    if arguments.format != "state_dict" and (arguments.prefix or arguments.input_max != RAW):
-        raise UserError(f"--prefix, --input-max: go with --format state_dict, not with {arguments.format}")
-    path = arguments.output or arguments.checkpoint.with_suffix(export.FORMATS[arguments.format])
-    if path.suffix != export.FORMATS[arguments.format]:
-        raise UserError(f"--output {path}: must end in {export.FORMATS[arguments.format]}")
-    check_file(path, [path.suffix])
+    """Run `fashion-mlp export`; return its exit status, which is 1 if a prediction differs."""
+    from fashion_mlp.checkpoint.load import load_classifier
+    from fashion_mlp.inference import export
+    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.runtime.errors import UserError
+
+    suffix = FORMATS[arguments.format]
+    if arguments.format != "state_dict" and (arguments.prefix or arguments.input_max != RAW_INPUT_MAX):
+        raise UserError(f"--prefix, --input-max: only with --format state_dict. Remove them for {arguments.format}")
+    path = arguments.output or arguments.checkpoint.with_suffix(suffix)
+    if path.suffix != suffix:
+        raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    datamodule = test_data(classifier, arguments.words)
-    with writable(path):
+    datamodule = load_test_data(classifier, arguments.words)
+    with writing(path):
         if arguments.format == "onnx":
             export.export_onnx(classifier, path)
         elif arguments.format == "torch_export":
@@ -29,12 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             export.export_state_dict(classifier, path, prefix=arguments.prefix, input_max=arguments.input_max)
     exported = export.load_exported(path, classifier, input_max=arguments.input_max)
-    agreement = export.compare(classifier, exported, progress(datamodule.loader("test"), "comparing"))
-    if arguments.json:
-        echo_json({"file": str(path), "format": arguments.format, **agreement._asdict()})
-    else:
-        echo(
-            f"{path}: on {agreement.images:,} test images the logits differ by at most "
-            f"{agreement.largest_difference:.1e}, and {agreement.differing_classes} classes"
-        )
-    return 1 if agreement.differing_classes else 0
+    check = export.compare(classifier, exported, progress(datamodule.loader("test"), "comparing"))
+    echo(
+        f"{path}: on {check.images:,} test images the logits differ by at most {check.largest_difference:.1e}, "
+        f"and {check.differing_classes} predictions differ"
+    )
+    return 1 if check.differing_classes else 0

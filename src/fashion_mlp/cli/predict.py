@@ -1,96 +1,116 @@
-"""`fashion-mlp predict`."""
+"""Classify image files, or test images."""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fashion_mlp.classifier import Classifier
-from fashion_mlp.cli.common import check_file, echo, echo_json, load_checkpoints, progress, save, test_data
-from fashion_mlp.inference.ensemble import make_ensemble
-from fashion_mlp.inference.predict import find_pictures, prepare
-from fashion_mlp.reporting import figures
+from fashion_mlp.cli.arguments import (
+    DATA_HELP,
+    ENSEMBLE_HELP,
+    add_shared,
+    add_words,
+    figure_file,
+    positive,
+    split_words,
+)
+from fashion_mlp.cli.output import echo, echo_json, progress, save_figure
 from fashion_mlp.runtime.console import printable
-from fashion_mlp.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from fashion_mlp.classifier import Classifier
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fashion-mlp predict`."""
+    add_shared(parser, "checkpoint", "--json", "--device", "--tta")
+    words_help = f"{ENSEMBLE_HELP}; images: files, directories or globs; with --test-samples {DATA_HELP}"
+    add_words(parser, "CKPT | IMAGE | data", words_help)
+    show_help = "save the images as the model sees them, with their predictions"
+    parser.add_argument("--show", type=figure_file, metavar="FILE", help=show_help)
+    parser.add_argument("--test-samples", type=positive, metavar="N", help="classify the first N test images instead")
+    plot_help = "with --test-samples: save the images with their predictions"
+    parser.add_argument("--plot", type=figure_file, metavar="FILE", help=plot_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Classify picture files, or the first test images."""
-    check_file(arguments.show)
-    check_file(arguments.plot)
-    _, members, words = load_checkpoints(arguments)
-    classifier = make_ensemble(members)
-    if arguments.test_samples:
-        if arguments.show:
-            raise UserError("--show: is for pictures of your own; with --test-samples use --plot FILE")
-        return _predict_test_samples(classifier, words, arguments)
-    if not words:
-        raise UserError("IMAGE: is required: pictures to classify; or take test images with --test-samples N")
-    if arguments.plot:
-        raise UserError("--plot: goes with --test-samples; for pictures of your own use --show FILE")
-    return _predict_pictures(classifier, words, arguments)
+    """Run `fashion-mlp predict`; return its exit status, which is 1 if an image could not be read."""
+    from fashion_mlp.inference.ensemble import load_members, make_ensemble
+    from fashion_mlp.runtime.errors import UserError
+
+    paths, words = split_words(arguments)
+    classifier = make_ensemble(load_members(paths, arguments.device, tta=arguments.tta))
+    if arguments.test_samples and arguments.show:
+        raise UserError("--show: only for image files. Type --plot FILE with --test-samples")
+    if not arguments.test_samples and not words:
+        raise UserError("IMAGE: required. Type image files, directories or globs, or --test-samples N")
+    if not arguments.test_samples and arguments.plot:
+        raise UserError("--plot: only with --test-samples. Type --show FILE for image files")
+    predict = _predict_test_samples if arguments.test_samples else _predict_files
+    return predict(classifier, words, arguments)
 
 
-def _predict_pictures(classifier: Classifier, patterns: Sequence[str], arguments: argparse.Namespace) -> int:
-    paths = find_pictures(patterns)
+def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
+    import torch
+
+    from fashion_mlp.inference.predict import find_images, load_image
+    from fashion_mlp.reporting import figures
+    from fashion_mlp.runtime.errors import UserError
+
+    paths = find_images(patterns)
     if arguments.show and arguments.show.resolve() in [path.resolve() for path in paths]:
-        raise UserError(f"--show {arguments.show}: is one of the pictures to classify. Choose another file")
-    answers: list[dict[str, Any]] = []
-    seen: list[torch.Tensor] = []
-    titles: list[str] = []
+        raise UserError(f"--show {arguments.show}: one of the images to classify. Choose another file")
+    rows, images, titles = [], [], []
     for path in progress(paths, "classifying"):
         try:
-            image = prepare(path, classifier)
+            image = load_image(path, classifier)
         except UserError as error:
-            answers.append({"image": str(path), "error": str(error)})
+            rows.append({"image": str(path), "error": str(error)})
             continue
-        answer = _answer(classifier, classifier.predict(image.unsqueeze(0)).probabilities[0])
-        answers.append({"image": str(path), **answer})
-        seen.append(image)
-        titles.append(f"{figures.short(path.name)}\n{figures.short(answer['class'])} {answer['probability']:.0%}")
-    _print_answers(answers, as_json=arguments.json)
-    if arguments.show and seen:
-        save(figures.image_grid(torch.stack(seen), titles), arguments.show, quiet=arguments.json)
-    return 1 if len(seen) < len(paths) else 0
+        row = _prediction(path, classifier, classifier.predict(image.unsqueeze(0)).probabilities[0].tolist())
+        rows.append(row)
+        images.append(image)
+        titles.append(f"{figures.short(path.name)}\n{figures.short(row['class'])} {row['probability']:.0%}")
+    _print_predictions(rows, as_json=arguments.json)
+    if arguments.show and images:
+        save_figure(figures.image_grid(torch.stack(images), titles), arguments.show, quiet=arguments.json)
+    return 1 if len(images) < len(paths) else 0
 
 
-def _predict_test_samples(classifier: Classifier, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    datamodule = test_data(classifier, overrides)
-    count = min(arguments.test_samples, len(datamodule.parts["test"]))
-    images, labels = datamodule.parts["test"].__getitems__(range(count))
+def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
+    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.reporting import figures
+
+    dataset = load_test_data(classifier, overrides).parts["test"]
+    images, labels = dataset.__getitems__(range(min(arguments.test_samples, len(dataset))))
     probabilities = classifier.predict(images).probabilities
-    answers = [
-        {"image": f"test image {number}", **_answer(classifier, row), "true": classifier.class_names[int(label)]}
-        for number, (row, label) in enumerate(zip(probabilities, labels, strict=True))
+    rows = [
+        {**_prediction(f"test image {index}", classifier, row), "true": classifier.class_names[label]}
+        for index, (row, label) in enumerate(zip(probabilities.tolist(), labels.tolist(), strict=True))
     ]
-    _print_answers(answers, as_json=arguments.json)
+    _print_predictions(rows, as_json=arguments.json)
     if arguments.plot:
-        grid = figures.predictions(images, probabilities, labels, classifier.class_names)
-        save(grid, arguments.plot, quiet=arguments.json)
+        figure = figures.predictions(images, probabilities, labels, classifier.class_names)
+        save_figure(figure, arguments.plot, quiet=arguments.json)
     return 0
 
 
-def _answer(classifier: Classifier, probabilities: torch.Tensor) -> dict[str, Any]:
-    """Return the likeliest class and the three likeliest, from the probabilities of all, `[num_classes]`."""
-    best = probabilities.topk(min(3, len(classifier.class_names)))
-    top = [
-        {"class": classifier.class_names[index], "probability": probability}
-        for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
-    return {**top[0], "top": top}
+def _prediction(image: object, classifier: "Classifier", probabilities: list[float]) -> dict[str, Any]:
+    """Return the most probable class of an image, and the three most probable."""
+    ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
+    top = [{"class": name, "probability": probability} for probability, name in ranked[:3]]
+    return {"image": str(image), **top[0], "top": top}
 
 
-def _print_answers(answers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        echo_json(answers)
+        echo_json(rows)
         return
-    width = max(len(answer["image"]) for answer in answers)
-    for answer in answers:
-        if "error" in answer:
-            print(printable(f"error: {answer['image']} {answer['error']}"), file=sys.stderr)  # noqa: T201
+    width = max(len(row["image"]) for row in rows)
+    for row in rows:
+        if "error" in row:
+            print(printable(f"error: {row['image']} {row['error']}"), file=sys.stderr)  # noqa: T201
             continue
-        top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer["top"])
-        is_wrong = answer.get("true", answer["class"]) != answer["class"]
-        echo(f"{answer['image']:<{width}}  {top}" + (f"   (is {answer['true']})" if is_wrong else ""))
+        top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in row["top"])
+        is_wrong = row.get("true", row["class"]) != row["class"]
+        echo(f"{row['image']:<{width}}  {top}" + (f"   (true: {row['true']})" if is_wrong else ""))

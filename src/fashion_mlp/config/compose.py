@@ -23,7 +23,7 @@ from fashion_mlp.config.explain import check_options, explain
 from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.ranks import is_rank_zero
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, taken
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, explain_existing_run
 
 # The configuration, in the directory of the project.
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -179,4 +179,4 @@ def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     if problem := find_obstacle(directory):
         yield f"{key}={directory}: {problem}"
     elif key == "hydra.run.dir" and config.get("resume") is None and (directory / CHECKPOINTS).exists():
-        yield f"{key}={directory}: {taken(directory)}"
+        yield f"{key}={directory}: {explain_existing_run(directory)}"

@@ -50,7 +50,7 @@ class JobRecord:
         return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
 
 
-def typed_overrides(hydra_cfg: HydraConf) -> list[str]:
+def task_overrides(hydra_cfg: HydraConf) -> list[str]:
     """Return the overrides of a job as they were typed, without resolving interpolations."""
     overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
     return list(overrides)

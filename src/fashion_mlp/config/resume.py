@@ -20,7 +20,7 @@ from fashion_mlp.config.compose import parse_flags
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.records import METRICS, JobRecord, read_result
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
 
@@ -154,7 +154,7 @@ def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     try:
         (directory / METRICS).unlink(missing_ok=True)  # it marks a run as complete
         for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
-            with replacing(directory / RECORD / f"{name}.yaml") as file:
+            with atomic_write(directory / RECORD / f"{name}.yaml") as file:
                 file.write(_freeze_environment(OmegaConf.to_yaml(content)).encode())
     except OSError as error:
         raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error

@@ -349,8 +349,8 @@ class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.Evaluatio
     count: Positive
 
 
-class TrainingStateCheckpointConfig(Section, targets=["fashion_mlp.callbacks.TrainingStateCheckpoint"]):
-    """Arguments of `fashion_mlp.callbacks.TrainingStateCheckpoint`."""
+class TrainingStateConfig(Section, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
+    """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
 
     dirpath: Text
     every_n_steps: Positive | None
@@ -479,7 +479,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
         settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes > 1:
             yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
-        launch = ranks.launch()
+        launch = ranks.detect_launcher()
         if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
         if launch is not None and (devices or launch.devices, self.num_nodes) != (launch.devices, launch.nodes):
@@ -504,8 +504,6 @@ class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_search.OptunaSwe
     n_jobs: Positive
     seed: Seed
     pruner: Literal["median", "hyperband", "none"]
-    storage: Annotated[str, Field(pattern="^sqlite:///.+$", description="sqlite:/// and the path of a file")]
-    study_name: Text
     params: dict[str, Any]
 
 

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 from filelock import FileLock
 from tqdm import tqdm
 
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _restore(folder: Path, file: DataFile, mirrors: Sequence[str], timeout: floa
     for source in sources:
         try:
             content = _fetch(source, file, timeout)
-            with replacing(folder / file.name) as target:
+            with atomic_write(folder / file.name) as target:
                 target.write(content)
         except (OSError, HTTPException, zlib.error, ValueError, BadSourceError) as error:
             failures.append(f"{source}: {getattr(error, 'reason', None) or error or type(error).__name__}")

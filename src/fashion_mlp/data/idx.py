@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 # The type of these files.
@@ -91,6 +91,6 @@ def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray
         labels: uint8 `[N]`.
     """
     for name, array in ((image_file(split), images), (label_file(split), labels)):
-        with replacing(folder / name) as file:
+        with atomic_write(folder / name) as file:
             file.write(struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTES, array.ndim, *array.shape))
             file.write(np.ascontiguousarray(array, dtype=np.uint8).tobytes())

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, held_out_count, identity_collate, in_shared_memory, stratified_split
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
-from fashion_mlp.runtime.workers import largest_batch, workers_that_fit
+from fashion_mlp.runtime.workers import limit_num_workers, max_batch_bytes
 
 Batch = tuple[Tensor, Tensor]
 
@@ -86,7 +86,7 @@ class ImageDataModule(LightningDataModule):
         """
         limit = FETCH_BYTES
         if self.num_workers:
-            limit = min(limit, largest_batch(self.num_workers, self._num_processes()))
+            limit = min(limit, max_batch_bytes(self.num_workers, self._num_processes()))
         self.batches_per_fetch = max(1, min(batches, limit // (self.batch_size * prod(self.image_shape))))
 
     @property
@@ -165,7 +165,7 @@ class ImageDataModule(LightningDataModule):
         if sampler is None and (share := self._share()):
             sampler = ContiguousDistributedSampler(self.parts[part], **share)
         batch_size = min(batch_size or self.eval_batch_size, len(self.parts[part]))
-        workers = workers_that_fit(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
+        workers = limit_num_workers(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
             self.parts[part],
             batch_size=batch_size,

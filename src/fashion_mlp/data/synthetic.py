@@ -10,7 +10,7 @@ from fashion_mlp.data.download import locked, sha256_of
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.idx import count_images, image_file, label_file, read_split, write_split
 from fashion_mlp.data.module import ImageDataModule
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 
 CHECKSUMS = "SHA256SUMS"
 
@@ -60,7 +60,7 @@ class SyntheticDataModule(ImageDataModule):
                 return
             for number, (split, size) in enumerate(self.sizes.items()):
                 write_split(self.folder, split, *draw_garments(size, seed=2 * self.seed + number))
-            with replacing(self.folder / CHECKSUMS) as file:
+            with atomic_write(self.folder / CHECKSUMS) as file:
                 file.write(self._checksums())
 
     def num_test_images(self) -> int:

@@ -1,6 +1,6 @@
-// What is drawn is handed over, as a PNG, after each stroke.
+// The drawing is submitted as a PNG after each stroke.
 const PAPER = ["white", "black"];
-const WIDTH = 16; // of a stroke, in pixels of the canvas: a little more than one of the 28 that the model sees
+const WIDTH = 16; // stroke width in pixels of the canvas: a little more than one of the model's 28 pixels
 const canvas = element.querySelector("canvas");
 const context = canvas.getContext("2d");
 let is_dark = 0;

@@ -1,95 +1,78 @@
-"""How the page is laid out, with Gradio."""
+"""The layout of the page, with Gradio."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.answers import MAX_BYTES
-from fashion_mlp.demo.gallery import GalleryImage, confident_mistakes, test_images
-from fashion_mlp.demo.results_panel import ASK, ResultsPanel
+from fashion_mlp.demo.cards import classify_test_image, render_empty_cards, render_message
 
-FOLDER = Path(__file__).parent
-STYLE = FOLDER / "page.css"
+DIRECTORY = Path(__file__).parent
+STYLE = DIRECTORY / "page.css"
+# The fonts are those of the machine, so that none is downloaded.
 THEME = gr.themes.Soft(
-    primary_hue="blue",
-    # Fonts that every machine has, so that none is fetched.
-    font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
-    font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+    primary_hue="blue", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
 ).set(
     body_background_fill="*neutral_100",
-    body_text_color_subdued="*neutral_600",  # Soft's own has too little contrast to be read
+    body_text_color_subdued="*neutral_600",  # the default has too little contrast
     body_text_color_subdued_dark="*neutral_300",
     error_text_color="#b91c1c",
     error_text_color_dark="#fca5a5",
 )
-# Images of a gallery.
-SHOWN = 32
-TITLE = "Try a model"
-EXPLANATION = "Show it a garment: here is what the model sees, and what it takes it for."
+# Size limit of an image file: more than a phone's photographs have.
+MAX_BYTES = 20_000_000
+NUM_TEST_IMAGES = 32
+# On a phone the results are below the input.
+SHOW_RESULTS = "() => document.getElementById('results').scrollIntoView({block: 'nearest'})"
 
 
-def build(classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule]) -> gr.Blocks:
-    """Lay out the page.
+def build_page(classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None) -> gr.Blocks:
+    """Lay out the page: on the left an image to upload, draw or choose, on the right the results.
 
     Args:
-        classifiers: by the name that the page shows.
-        test_data: those classifiers' test images, in memory, by the same names; may lack some, or all.
+        classifiers: by the names that the page shows.
+        test_data: test images to choose from, in memory.
     """
     page: gr.Blocks
     with gr.Blocks(title="fashion-mlp", analytics_enabled=False, fill_width=True) as page:
-        gr.Markdown(f"# {TITLE}\n{EXPLANATION}", elem_id="title")
+        gr.Markdown("# Try a model\nShow it a garment, and see how it is classified.", elem_id="title")
         with gr.Row(equal_height=False):
-            # The answers are made first, so that what is on the left can name them, and shown on the right.
-            with gr.Column(scale=6, min_width=320, elem_id="answers", render=False) as right:
-                answers = ResultsPanel(classifiers)
+            # The results are created first, so that the inputs can refer to them.
+            with gr.Column(scale=6, min_width=320, elem_id="results", render=False) as right:
+                results = [gr.HTML(render_message(""), elem_id="message", apply_default_css=False)]
+                with gr.Row(equal_height=False):
+                    for card in render_empty_cards(classifiers):
+                        results.append(gr.HTML(card, elem_classes="for-a-card", apply_default_css=False))
             with gr.Column(scale=5, min_width=320):
-                _own_pictures(answers)
-                if test_data:
-                    _test_images(next(iter(test_data.values())), answers)
-                    _mistakes(classifiers, test_data, answers)
+                for tab, name in (("Image", "upload"), ("Draw", "drawing")):
+                    with gr.Tab(tab):
+                        _image_input(name, results)
+                if test_data is not None:
+                    with gr.Tab("Test images"):
+                        _gallery(test_data, classifiers, results)
             right.render()
     return page
 
 
-def _own_pictures(answers: ResultsPanel) -> None:
-    for tab, name in (("Picture", "picture_file"), ("Draw", "drawing")):
-        with gr.Tab(tab):
-            template, script = ((FOLDER / f"{name}.{kind}").read_text() for kind in ("html", "js"))
-            picture = gr.HTML(
-                "", html_template=template, js_on_load=script, apply_default_css=False, max_bytes=MAX_BYTES
-            )
-            answers.bind(picture.submit, None, picture, js=ASK)
+def _image_input(name: str, results: list[gr.HTML]) -> None:
+    """Add a component that hands an image to `send.js`."""
+    template, script = ((DIRECTORY / f"{name}.{kind}").read_text() for kind in ("html", "js"))
+    image = gr.HTML("", html_template=template, js_on_load=script, apply_default_css=False, max_bytes=MAX_BYTES)
+    _bind(image.submit, results, inputs=image, js=(DIRECTORY / "send.js").read_text())
 
 
-def _test_images(data: ImageDataModule, answers: ResultsPanel) -> None:
-    count = len(data.parts["test"])
-    with gr.Tab("Test images"):
-        _gallery(test_images(data, range(min(SHOWN, count))), answers, f"The first of {data.name}'s {count:,}.")
-        number = gr.Number(label=f"Or any of them, by its number from 0 to {count - 1:,}, and Enter", precision=0)
-
-    def chosen(number: int | None) -> list[str]:  # None if the field is empty
-        return answers.to_known_image(*test_images(data, [min(max(number or 0, 0), count - 1)]))
-
-    answers.bind(number.submit, chosen, number)
-
-
-def _mistakes(
-    classifiers: Mapping[str, Classifier], test_data: Mapping[str, ImageDataModule], answers: ResultsPanel
-) -> None:
-    with gr.Tab("Mistakes"):
-        for name, data in test_data.items():
-            _gallery(confident_mistakes(classifiers[name], data, SHOWN), answers, f"Where {name} is surest, and wrong.")
-
-
-def _gallery(images: list[GalleryImage], answers: ResultsPanel, title: str) -> None:
-    gr.Markdown(title)
+def _gallery(data: ImageDataModule, classifiers: Mapping[str, Classifier], results: list[gr.HTML]) -> None:
+    """Add the first test images to choose from, with their true classes."""
+    dataset = data.parts["test"]
+    images, labels = dataset.__getitems__(range(min(NUM_TEST_IMAGES, len(dataset))))
+    captions = [f"{index}: {data.class_names[label]}" for index, label in enumerate(labels.tolist())]
     gallery = gr.Gallery(
-        [(to_pil_image(image), caption) for image, caption in images],
-        label=title,
+        [(to_pil_image(image), caption) for image, caption in zip(images, captions, strict=True)],
+        label=f"Test images of {data.name}",
         show_label=False,
         format="png",
         columns=4,
@@ -99,7 +82,13 @@ def _gallery(images: list[GalleryImage], answers: ResultsPanel, title: str) -> N
         interactive=False,
     )
 
-    def chosen(event: gr.SelectData) -> list[str]:
-        return answers.to_known_image(images[event.index])
+    def classify(event: gr.SelectData) -> list[str]:
+        return classify_test_image(images[event.index], captions[event.index], classifiers)
 
-    answers.bind(gallery.select, chosen, None)
+    _bind(gallery.select, results, classify)
+
+
+def _bind(event: Callable[..., Any], results: list[gr.HTML], function: Any = None, **options: Any) -> None:
+    """Show the return value of a function, or of the browser's function `js`, whenever an event happens."""
+    shown = event(function, outputs=results, show_progress="hidden", api_name=False, **options)
+    shown.then(fn=None, js=SHOW_RESULTS)

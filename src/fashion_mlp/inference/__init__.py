@@ -1,1 +1,1 @@
-"""Use a trained classifier: predict, evaluate, export."""
+"""Trained classifiers: predict, evaluate, combine and export them."""

@@ -1,7 +1,6 @@
 """Several checkpoints as one classifier."""
 
-from collections.abc import Mapping, Sequence
-from os.path import normpath
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,47 @@ from fashion_mlp.models import TTA, Ensemble
 from fashion_mlp.runtime.errors import UserError
 
 
-def load_members(paths: Sequence[Path], device: str | torch.device = "cpu", *, tta: bool = False) -> list[Classifier]:
+def resolve_device(name: str) -> torch.device:
+    """Return the device with this name; for "auto" the first that is available of cuda, mps and cpu.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_available in available.items() if is_available)
+    if not available[name]:
+        raise UserError(f"--device {name}: not available on this machine. Type --device auto")
+    return torch.device(name)
+
+
+def load_members(paths: Sequence[Path], device: str = "cpu", *, tta: bool = False) -> list[Classifier]:
     """Load the checkpoints of an ensemble, in evaluation mode.
 
     Args:
         paths: `.ckpt` files written by `train.py`, at least one.
-        device: where to put them.
-        tta: whether each answers by `fashion_mlp.models.TTA`, over the kinds of views that it was trained on.
+        device: for `resolve_device`.
+        tta: apply `fashion_mlp.models.TTA` to each, with the kinds of augmentation that it was trained on.
 
     Raises:
-        UserError: one cannot be used, or two differ in their classes, the shape of their images or their data. The
-            validation splits of the same training images may differ. Or there are no views that one was trained on.
+        UserError: a checkpoint cannot be used, differs from the first in its classes, image shape or data, or was
+            trained without augmentation although `tta` is True.
     """
-    members = [load_classifier(path, device) for path in paths]
+    resolved = resolve_device(device)
+    members = [load_classifier(path, resolved) for path in paths]
     first = _signature(members[0])
     for path, member in zip(paths, members, strict=True):
-        nature = _signature(member)
-        for name in first | nature:
-            if nature.get(name) != first.get(name):
-                raise UserError(
-                    f"{path}: its {name} differs from that of {paths[0]}; an ensemble's checkpoints were trained "
-                    "on the same data"
-                )
+        signature = _signature(member)
+        for name in first | signature:
+            if signature.get(name) != first.get(name):
+                raise UserError(f"{path}: its {name} differs from that of {paths[0]}. Expected the same training data")
         if tta:
-            member.model = _with_views(path, member)
+            member.model = _add_tta(path, member)
     return members
 
 
 def make_ensemble(members: Sequence[Classifier]) -> Classifier:
-    """Return one classifier, whose probabilities are the means of its members'; a single member is returned itself."""
+    """Return a classifier that averages the probabilities of its members, or the only member itself."""
     if len(members) == 1:
         return members[0]
     first = members[0]
@@ -50,35 +61,29 @@ def make_ensemble(members: Sequence[Classifier]) -> Classifier:
     return Classifier(model, first.class_names, metadata=first.metadata).to(first.device).eval()
 
 
-def _with_views(path: Path, classifier: Classifier) -> TTA:
-    # A checkpoint of an earlier version does not tell.
-    trained_on = classifier.metadata.get("augment", {"flip": 1, "shift": 1})
-    kinds = {kind: bool(trained_on[kind]) for kind in ("flip", "shift")}
-    if not any(kinds.values()):
+def _add_tta(path: Path, classifier: Classifier) -> TTA:
+    augment = classifier.metadata.get("augment", {"flip": True, "shift": True})
+    if not (augment["flip"] or augment["shift"]):
         raise UserError(
-            f"{path}: was trained on images neither mirrored nor shifted, and would lose by --tta, which shows such; "
-            "leave it out, or train with data.augment.shift=1"
+            f"{path}: trained on images neither flipped nor shifted, so --tta would lower its accuracy. "
+            "Remove --tta, or train with data.augment.shift=1"
         )
-    return TTA(classifier.model, **kinds)
+    return TTA(classifier.model, flip=bool(augment["flip"]), shift=bool(augment["shift"]))
 
 
-def _signature(classifier: Classifier) -> dict[str, object]:
-    """Return what the members of an ensemble have in common, by the name that it is told by."""
-    data: Mapping[str, Any] = classifier.metadata["data"]
-    # What decides which training images validate says nothing about the test images, unless these are split off too.
-    left_out = ["val_size"]
+def _signature(classifier: Classifier) -> dict[str, Any]:
+    """Return the properties that the members of an ensemble share, by the names in error messages."""
+    data = classifier.metadata["data"]
+    # The split into training and validation images does not matter, unless the test images are split off too.
+    ignored = ["val_size"]
     if data["option"] not in SOURCES:
-        left_out += ["split_seed"]
+        ignored += ["split_seed"]
     elif data["arguments"].get(f"test_{SOURCES[data['option']]}"):
-        left_out += ["split_seed", "test_size", "files"]
-    arguments = {
-        f"data.{name}": normpath(value) if name.endswith(tuple(SOURCES.values())) and isinstance(value, str) else value
-        for name, value in data["arguments"].items()
-        if name not in left_out
-    }
+        ignored += ["split_seed", "test_size", "files"]
+    arguments = {f"data.{name}": value for name, value in data["arguments"].items() if name not in ignored}
     return {
         "list of classes": classifier.class_names,
         "image shape": classifier.metadata["model"]["image_shape"],
-        "data set": {name: value for name, value in data.items() if name not in ("arguments", *left_out)},
+        "data set": {name: value for name, value in data.items() if name not in ("arguments", *ignored)},
         **arguments,
     }

@@ -1,4 +1,4 @@
-"""A classifier measured on labelled images."""
+"""Metrics of a classifier on labelled images."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -18,40 +18,41 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 from fashion_mlp.models.ensemble import log_mean_probabilities
 
-# As Guo et al. (2017, arXiv 1706.04599) have them.
+# As in Guo et al., 2017 (arXiv 1706.04599).
 CALIBRATION_BINS = 15
 
 
 class EvalOutput(NamedTuple):
-    """What a classifier answered: logits `[N, num_classes]` and the true labels, int64 `[N]`, on the CPU."""
+    """The outputs of a classifier: logits `[N, num_classes]` and the true labels, int64 `[N]`, on the CPU."""
 
     logits: Tensor
     labels: Tensor
 
 
 @torch.inference_mode()
-def run(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
-    """Put batches of images through a classifier that is in evaluation mode."""
+def collect_outputs(classifier: Classifier, batches: Iterable[Batch]) -> EvalOutput:
+    """Return the outputs of a classifier, which is in evaluation mode, on batches of images."""
     logits, labels = [], []
-    for images, truth in batches:
+    for images, targets in batches:
         logits.append(classifier(images.to(classifier.device)).float().cpu())
-        labels.append(truth.cpu())
+        labels.append(targets.cpu())
     return EvalOutput(torch.cat(logits), torch.cat(labels))
 
 
-def averaged(outcomes: Sequence[EvalOutput]) -> EvalOutput:
-    """Return what an ensemble answers, from what its members answered on the same images."""
-    return EvalOutput(log_mean_probabilities(torch.stack([outcome.logits for outcome in outcomes])), outcomes[0].labels)
+def average(outputs: Sequence[EvalOutput]) -> EvalOutput:
+    """Return the output of an ensemble, from the outputs of its members on the same images."""
+    return EvalOutput(log_mean_probabilities(torch.stack([output.logits for output in outputs])), outputs[0].labels)
 
 
-def summarize(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the figures that describe an outcome, as plain values.
+def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics of an output as plain values.
 
-    `accuracy`, its binomial standard error, `loss`, `macro_f1` and `calibration_error` (expected, in 15 bins) are
-    numbers from 0 up; `classes` holds precision, recall, F1 and the number of images of each class; `confusions` the
-    pairs that were mistaken, most frequent first.
+    Returns:
+        `accuracy`, its binomial `accuracy_standard_error`, `loss`, `macro_f1`, and the expected `calibration_error`;
+        `classes`, with precision, recall, F1 and number of images by class; `confusions`, the pairs of classes that
+        were confused, most frequent first.
     """
-    logits, labels = outcome
+    logits, labels = output
     count, num_classes = len(labels), len(class_names)
     predictions = logits.argmax(1)
     accuracy = int((predictions == labels).sum()) / count
@@ -60,9 +61,9 @@ def summarize(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, An
         "recall": multiclass_recall(predictions, labels, num_classes, average="none"),
         "f1": multiclass_f1_score(predictions, labels, num_classes, average="none"),
     }
-    matrix = confusion_matrix(outcome, num_classes)
-    wrong = matrix.clone().fill_diagonal_(0)
-    confusions = sorted(wrong.nonzero().tolist(), key=lambda pair: -int(wrong[tuple(pair)]))
+    matrix = confusion_matrix(output, num_classes)
+    errors = matrix.clone().fill_diagonal_(0)
+    confusions = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
     return {
         "accuracy": accuracy,
         "accuracy_standard_error": (accuracy * (1 - accuracy) / count) ** 0.5,
@@ -77,37 +78,36 @@ def summarize(outcome: EvalOutput, class_names: tuple[str, ...]) -> dict[str, An
             for i, name in enumerate(class_names)
         },
         "confusions": [
-            {"true": class_names[true], "predicted": class_names[predicted], "count": int(matrix[true, predicted])}
+            {"true": class_names[true], "predicted": class_names[predicted], "count": int(errors[true, predicted])}
             for true, predicted in confusions
         ],
     }
 
 
-def confusion_matrix(outcome: EvalOutput, num_classes: int) -> Tensor:
-    """Return how often a class, by row, was taken for another, by column: int64 `[num_classes, num_classes]`."""
-    matrix: Tensor = multiclass_confusion_matrix(outcome.logits.argmax(1), outcome.labels, num_classes)
+def confusion_matrix(output: EvalOutput, num_classes: int) -> Tensor:
+    """Return the number of images of each true class (row) by predicted class (column), int64 `[C, C]`."""
+    matrix: Tensor = multiclass_confusion_matrix(output.logits.argmax(1), output.labels, num_classes)
     return matrix
 
 
-def reliability(outcome: EvalOutput) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a reliability diagram shows (Guo et al., 2017, arXiv 1706.04599).
+def reliability(output: EvalOutput) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the values of a reliability diagram (Guo et al., 2017, arXiv 1706.04599).
 
     Returns:
-        Mean confidence and accuracy, 0 to 1 and NaN in an empty bin, and the number of answers, all
-        `[CALIBRATION_BINS]`: of the answers in each of as many bins of confidence, of equal width from 0 to 1.
+        Mean confidence, accuracy and number of images of each of `CALIBRATION_BINS` bins of confidence, which divide
+        0 to 1 equally. The first two are NaN in an empty bin.
     """
-    confidences, predictions = outcome.logits.softmax(1).max(1)
-    upper_edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
-    bins = torch.bucketize(confidences, upper_edges)
+    confidences, predictions = output.logits.softmax(1).max(1)
+    inner_edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+    bins = torch.bucketize(confidences, inner_edges)
     counts = torch.bincount(bins, minlength=CALIBRATION_BINS)
     confidence = torch.bincount(bins, confidences, CALIBRATION_BINS) / counts
-    accuracy = torch.bincount(bins, (predictions == outcome.labels).float(), CALIBRATION_BINS) / counts
+    accuracy = torch.bincount(bins, (predictions == output.labels).float(), CALIBRATION_BINS) / counts
     return confidence, accuracy, counts
 
 
-def most_confident_mistakes(outcome: EvalOutput, count: int) -> Tensor:
-    """Return the indices of the wrong answers with the highest probabilities, highest first; at most `count`."""
-    probabilities, predictions = outcome.logits.softmax(1).max(1)
-    probabilities[predictions == outcome.labels] = -1
-    order = probabilities.argsort(descending=True, stable=True)
-    return order[: min(count, int((predictions != outcome.labels).sum()))]
+def most_confident_mistakes(output: EvalOutput, count: int) -> Tensor:
+    """Return the indices of at most `count` misclassified images, the most confident prediction first."""
+    confidences, predictions = output.logits.softmax(1).max(1)
+    mistakes = (predictions != output.labels).nonzero().flatten()
+    return mistakes[confidences[mistakes].argsort(descending=True, stable=True)][:count]

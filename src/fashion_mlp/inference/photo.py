@@ -1,9 +1,9 @@
-"""A photograph turned into a picture as Fashion-MNIST has them.
+"""Convert a photograph as the images of Fashion-MNIST were converted.
 
-The steps are those of section 2 of the dataset's paper (arXiv 1708.07747): trim the edges whose colour is near that of
-the corners, bring the longer side to 28 pixels, centre on a square, sharpen, light on black, grey. The paper resizes by
-skipping rows and columns; here pixels are averaged, which also serves photographs of thousands of pixels. How much to
-sharpen after that was chosen on validation images, enlarged in several ways and brought back.
+The steps are those of section 2 of the dataset's paper (arXiv 1708.07747): trim edges of the background colour, resize
+the longer side to 28 pixels, centre on a square, sharpen, make the object light on black, convert to grey. The paper
+resizes by skipping rows and columns; antialiasing is used here, which suits photographs of thousands of pixels. The
+sharpness was then chosen on validation images that were enlarged in several ways and converted back.
 """
 
 import torch
@@ -12,66 +12,64 @@ from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 SIZE = 28
-# How far a pixel may be from the corners' colour and still be background, as part of the largest intensity.
-NEAR = 0.05
-# How much of the difference to a Gaussian blur, of standard deviation 1, sharpening adds.
+# Maximum difference between a background pixel and the corners, as a fraction of the largest intensity.
+BACKGROUND_TOLERANCE = 0.05
+# Weight of the difference to a Gaussian blur of standard deviation 1, which sharpening adds.
 SHARPNESS = 0.3
-# Background below this grey level is black enough to be left as it is.
+# A background below this grey level counts as black.
 DARK = 64
 
 
-def as_fashion_mnist(photograph: Tensor) -> Tensor:
-    """Convert a photograph; a picture that is 28 x 28 and light on black already comes back as it is.
+def as_fashion_mnist(photo: Tensor) -> Tensor:
+    """Convert a photograph; return an image that is 28 x 28 and light on black unchanged.
 
     Args:
-        photograph: uint8 `[1, H, W]`.
+        photo: uint8 `[1, H, W]`.
 
     Returns:
         uint8 `[1, 28, 28]`, light on black.
     """
-    background = _background(photograph)
+    background = _background(photo)
     is_dark = background < DARK
-    if is_dark and photograph.shape[1:] == (SIZE, SIZE):
-        return photograph
-    # Light on black first, and the background truly black, so that the margins that are added do not show.
-    light = photograph.float() - background if is_dark else background - photograph.float()
-    light = light.clamp(min=0) * (255 / max(255 - background, 1) if is_dark else 255 / max(background, 1))
+    if is_dark and photo.shape[1:] == (SIZE, SIZE):
+        return photo
+    # The background becomes 0, as the padding below, so that no border shows.
+    light = photo.float() - background if is_dark else background - photo.float()
+    light = light.clamp(min=0) * (255 / max(255 - background if is_dark else background, 1))
     trimmed = _trim(light)
-    height, width = trimmed.shape[1:]
-    scale = SIZE / max(height, width)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    fitted = functional.resize(trimmed, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-    # An odd pixel goes to the top and the left, as it does in the dataset.
-    top, left = (SIZE - size[0] + 1) // 2, (SIZE - size[1] + 1) // 2
-    squared = pad(fitted, (left, SIZE - size[1] - left, top, SIZE - size[0] - top))
-    blurred = functional.gaussian_blur(squared, kernel_size=[5, 5], sigma=[1.0, 1.0])
-    sharpened: Tensor = squared + SHARPNESS * (squared - blurred)
+    scale = SIZE / max(trimmed.shape[1:])
+    height, width = (max(1, round(side * scale)) for side in trimmed.shape[1:])
+    fitted = functional.resize(trimmed, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    # An odd pixel of padding is at the top and on the left, as in the dataset.
+    top, left = (SIZE - height + 1) // 2, (SIZE - width + 1) // 2
+    square = pad(fitted, (left, SIZE - width - left, top, SIZE - height - top))
+    blurred = functional.gaussian_blur(square, kernel_size=[5, 5], sigma=[1.0, 1.0])
+    sharpened: Tensor = square + SHARPNESS * (square - blurred)
     return sharpened.round().clamp(0, 255).to(torch.uint8)
 
 
-def _background(photograph: Tensor) -> float:
-    """Return the median grey level of the corners, each a small square, so that a speck does not decide."""
-    side = max(1, min(photograph.shape[1:]) // 50)
-    rows = torch.cat([photograph[0, :side], photograph[0, -side:]])
+def _background(photo: Tensor) -> float:
+    """Return the median grey level of four small squares in the corners, which ignores a speck."""
+    side = max(1, min(photo.shape[1:]) // 50)
+    rows = torch.cat([photo[0, :side], photo[0, -side:]])
     return float(torch.cat([rows[:, :side], rows[:, -side:]]).float().median())
 
 
 def _trim(light: Tensor) -> Tensor:
-    """Cut away the edges that hold nothing but background.
+    """Remove the edges that contain only background.
 
-    A square that its object fills, in the middle, stays whole: it is composed already, and trimming what an enlargement
-    has blurred would move it by a fraction of a pixel. So does a picture of nothing.
+    An empty image is not trimmed. Neither is a square that its object fills and is centred in: it is an enlarged image
+    of the dataset, and trimming its blurred edges would shift the object by a fraction of a pixel.
     """
-    is_object = light[0] > NEAR * 255
+    is_object = light[0] > BACKGROUND_TOLERANCE * 255
     if not is_object.any():
         return light
     height, width = is_object.shape
-    (top, bottom), (left, right) = (
-        (int(inside[0]), int(inside[-1]) + 1) for inside in (is_object.any(axis).nonzero() for axis in (1, 0))
-    )
+    rows, columns = (is_object.any(axis).nonzero().flatten() for axis in (1, 0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     pixel = height / SIZE
-    fills = max(bottom - top, right - left) >= height - pixel
+    is_filled = max(bottom - top, right - left) >= height - pixel
     is_centred = abs(top - (height - bottom)) <= 2 * pixel and abs(left - (width - right)) <= 2 * pixel
-    if height == width and fills and is_centred:
+    if height == width and is_filled and is_centred:
         return light
     return light[:, top:bottom, left:right]

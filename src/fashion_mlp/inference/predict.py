@@ -1,7 +1,5 @@
-"""Picture files to answers."""
+"""Image files as input of a classifier."""
 
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -9,69 +7,58 @@ from pathlib import Path
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import left_out, mode_of, read_picture, resize, why_left_out
+from fashion_mlp.data.image_io import mode_of, read_picture, resize, why_left_out
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
 
-log = logging.getLogger(__name__)
-
-# Options of `data` whose images look as Fashion-MNIST's do.
-LIKE_FASHION_MNIST = ("fashion_mnist", "synthetic")
-# Pixels a side of a photograph that is to have 28.
-ENOUGH = 1024
+# Options of `data` whose images have the form of Fashion-MNIST's.
+FASHION_MNIST_LIKE = ("fashion_mnist", "synthetic")
+# Side in pixels down to which a large photograph may be reduced while it is decoded.
+MIN_PHOTO_SIDE = 1024
 
 
-def find_pictures(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that paths, folders and globs name, in order, each once, also where symbolic links lead to it.
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Return the image files that paths, directories and globs name, in order, without duplicates.
 
-    One line for each folder says how many files were left out, and why.
+    Of a directory these are the files with the suffix of an image.
 
     Raises:
-        UserError: one of them names nothing.
+        UserError: a pattern matches nothing, or a directory cannot be read.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_dir():
-            files = _images_in(path)
-        else:
-            files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
+        try:
+            if path.is_dir():
+                files = sorted(file for file in path.iterdir() if not why_left_out(file.name + "/" * file.is_dir()))
+            else:
+                files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
+        except OSError as error:
+            raise UserError(f"{pattern}: cannot be read ({error.strerror})") from error
         if not files:
-            raise UserError(f"{pattern}: no such picture, and no folder with pictures")
+            raise UserError(f"{pattern}: no such image. Expected image files, directories with images, or globs")
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
 
-def _images_in(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    reasons: Counter[str] = Counter()
-    try:
-        for entry in sorted(folder.iterdir()):
-            if reason := why_left_out(entry.name + "/" * entry.is_dir()):
-                reasons[reason] += 1
-            else:
-                files.append(entry)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
-    if files and reasons:
-        log.warning(left_out(folder, reasons))
-    return files
+def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
+    """Load an image in the form of the images that a classifier was trained on.
 
+    For a classifier of Fashion-MNIST a photograph is converted as the images of the dataset were. For a classifier of
+    custom images it is only resized, as these were.
 
-def prepare(source: Path | bytes, classifier: Classifier) -> Tensor:
-    """Read a picture and bring it to what a classifier was trained on.
-
-    For a classifier of Fashion-MNIST a photograph is converted as the dataset's images were; for one of the reader's
-    own images it is only resized, as they were.
+    Args:
+        source: an image file, or its content.
+        classifier: its metadata describe the data and the shape of an image.
 
     Returns:
         uint8 `[C, H, W]`.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the image cannot be read.
     """
-    data, (channels, height, width) = classifier.metadata["data"], classifier.metadata["model"]["image_shape"]
-    if data["option"] in LIKE_FASHION_MNIST:
-        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=ENOUGH))
+    channels, height, width = classifier.metadata["model"]["image_shape"]
+    if classifier.metadata["data"]["option"] in FASHION_MNIST_LIKE:
+        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=MIN_PHOTO_SIDE))
     return resize(read_picture(source, mode_of(channels)), (height, width))

@@ -1,8 +1,8 @@
-"""What a run says of itself: before it starts, at its end, and in `metrics.json`."""
+"""The summaries of a run before and after training, and `metrics.json`."""
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
-from fashion_mlp.runtime.atomic import replacing
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
-# Classes that are listed by name.
+# Largest number of classes in a summary.
 MAX_LISTED = 20
 PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core")
 
@@ -29,32 +29,41 @@ def run_summary(
     trainer: Trainer,
     run_dir: Path,
     seed: int,
-    start: InitialCheckpoint | None = None,
+    initial: str,
 ) -> str:
-    """Return what is about to happen, in a few lines."""
-    sizes = {part: len(dataset) for part, dataset in datamodule.parts.items()}
+    """Return a summary of a run that starts, one line per topic.
+
+    Args:
+        classifier: the classifier.
+        datamodule: the data, set up for "fit".
+        trainer: the trainer.
+        run_dir: the directory of the run.
+        seed: the seed of the run.
+        initial: description of the checkpoint that it starts from; empty without one.
+    """
+    sizes = {split: len(dataset) for split, dataset in datamodule.parts.items()}
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
     batches = f"{trainer.world_size} x batches" if trainer.world_size > 1 else "batches"
     length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
     lines = {
-        "data": f"{datamodule.name}: {sizes['train']:,} images to train on, {sizes['val']:,} to validate",
+        "data": f"{datamodule.name}: {sizes['train']:,} training and {sizes['val']:,} validation images",
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
         "training": f"{_name(classifier.optimizer_factory)}, {batches} of {datamodule.batch_size}, {length}, "
         f"seed {seed}",
         "device": device_name(trainer),
-        "folder": str(relative_to_cwd(run_dir)),
+        "directory": str(relative_to_cwd(run_dir)),
     }
     if isinstance(datamodule, CustomImagesDataModule):
-        lines["classes"] = listed(datamodule.class_counts())
-    if start is not None:
-        lines["from"] = start.description
+        lines["classes"] = format_counts(datamodule.class_counts())
+    if initial:
+        lines["from"] = initial
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
 
 
-def listed(class_counts: Mapping[str, int]) -> str:
-    """Return the classes with their numbers of images: the first `MAX_LISTED`, and how many more there are."""
+def format_counts(class_counts: Mapping[str, int]) -> str:
+    """Return the classes and their numbers of images as text, at most `MAX_LISTED` of them."""
     names = [f"{name} {count:,}" for name, count in class_counts.items()]
     more = [f"and {len(names) - MAX_LISTED:,} more"] if len(names) > MAX_LISTED else []
     return ", ".join(names[:MAX_LISTED] + more)
@@ -66,14 +75,14 @@ def num_parameters(classifier: Classifier) -> int:
 
 
 def device_name(trainer: Trainer) -> str:
-    """Return the accelerator, the number of devices on all machines, and what kind they are."""
+    """Return the number of devices on all machines, and their accelerator and model."""
     root = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(root) if root.type == "cuda" else f"{torch.get_num_threads()} threads"
     return f"{trainer.world_size} x {root.type} ({kind})"
 
 
 def stop_reason(trainer: Trainer) -> str | None:
-    """Return why training ended before its last epoch; None if it did not, or was limited by steps."""
+    """Return why training stopped before its last epoch; None if it did not, or if `max_steps` limited it."""
     if trainer.current_epoch == trainer.max_epochs:
         return None
     messages = [callback.stopping_reason_message for callback in trainer.early_stopping_callbacks]
@@ -84,10 +93,10 @@ def stop_reason(trainer: Trainer) -> str | None:
     return next((message.removesuffix(" Signaling Trainer to stop.") for message in messages if message), None)
 
 
-def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, *, has_charts: bool) -> str:
-    """Return the table of results, and where to look next."""
-    folder = relative_to_cwd(run_dir)
-    logdir = folder if folder.is_absolute() else Path(*folder.parts[:1])  # the directory of all runs
+def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, loggers: Iterable[Logger]) -> str:
+    """Return a table of the results, and the command that shows the curves."""
+    directory = relative_to_cwd(run_dir)
+    logdir = directory if directory.is_absolute() else Path(*directory.parts[:1])  # the directory of all runs
     early = " (stopped early)" if metrics.get("stopped_early") else ""
     rows = [f"{'':<12}{'loss':>8}{'accuracy':>10}"]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
@@ -96,31 +105,31 @@ def results(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, 
     rows += [
         f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}{early}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
-        f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none was written'}",
+        f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none saved'}",
     ]
-    if has_charts:
-        rows.append(f"charts      tensorboard --logdir {logdir}")
+    if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+        rows.append(f"curves      tensorboard --logdir {logdir}")
     return "\n".join(rows)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on, by flat keys."""
+    """Return the versions of Python and of the packages that a result depends on."""
     return {"version/python": platform.python_version()} | {f"version/{name}": version(name) for name in PACKAGES}
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write `metrics.json` atomically."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
         file.write((to_json(rounded) + "\n").encode())
 
 
 def to_json(values: Any) -> str:
-    """Return plain values as JSON, which has neither NaN nor infinity: they become null."""
+    """Return plain values as JSON; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), indent=2)
 
 
 def _name(factory: Any) -> str:
-    """Return the name of what a partial makes, with its learning rate if that is given."""
+    """Return the name of what a partial constructs, with its learning rate if it has one."""
     rate = factory.keywords.get("lr")
     return factory.func.__name__ if rate is None else f"{factory.func.__name__} at {rate:g}"

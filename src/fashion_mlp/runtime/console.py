@@ -1,19 +1,29 @@
-"""What the terminal shows: our own lines, and nothing from libraries that the user cannot act on."""
+"""Output on the terminal: the lines of this package, without library messages that the user cannot act on."""
 
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 
 from tqdm import tqdm
 
 from fashion_mlp.runtime.signals import SIGPIPE, Interrupted
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# Regular expressions of warnings that the user cannot act on.
+IGNORED_WARNINGS = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's use of a torch API, in its _pytree.py
+    ".*does not have many workers",  # workers pay off for slow transforms; these images are in memory
+    ".*is smaller than the logging interval",  # the metrics of the epoch are logged anyway
+    # A resumed run writes to the directories of the interrupted one, and its loader starts within the epoch.
+    "Experiment logs directory .* exists and is not empty",
+    "Checkpoint directory .* exists and is not empty",
+    "You're resuming from a checkpoint that ended before the epoch ended",
+    "The dirpath has changed from",  # a run that starts from the checkpoint of another
+)
 
 
 def printable(text: str) -> str:
@@ -33,14 +43,13 @@ class LineFormatter(logging.Formatter):
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes log records to stdout without tearing a progress bar apart."""
+    """Writes log records to stdout above a progress bar, each line with a prefix."""
 
     prefix = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        lines = self.format(record).splitlines()
         try:
-            tqdm.write("\n".join(self.prefix + line for line in lines), file=sys.stdout)
+            tqdm.write(indent(self.format(record), self.prefix, lambda line: True), file=sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:
             discard_stdout()
@@ -48,39 +57,28 @@ class ConsoleHandler(logging.Handler):
 
 
 def discard_stdout() -> None:
-    """Write nowhere from now on: the reader of the output, such as `head`, has ended."""
+    """Discard all further output, because its reader, such as `head`, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def exit_on_closed_stdout() -> Iterator[None]:
-    """End the process with the status of SIGPIPE if the reader of the output has ended."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_stdout()
-        sys.exit(128 + SIGPIPE)
-
-
 def set_log_prefix(prefix: str) -> None:
-    """Mark the lines of this process, whose terminal others write to as well."""
+    """Set the prefix of this process's lines on a terminal that it shares with other processes."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, ConsoleHandler):
             handler.prefix = prefix
 
 
 def _is_requested(record: logging.LogRecord) -> bool:
-    """Return whether a record is a warning, or comes from a callback: those of a run say nothing unless asked to."""
+    """Return whether a record is a warning, or comes from a callback, which logs only what it was asked for."""
     return record.levelno >= logging.WARNING or Path(record.pathname).parent.name == "callbacks"
 
 
 def silence_libraries() -> None:
-    """Drop Lightning's notices and those warnings that the user cannot act on; keep what callbacks and profilers say.
+    """Hide Lightning's notices and `IGNORED_WARNINGS`; keep the output of callbacks and profilers.
 
     Call it after importing Lightning, which sets its own levels when it is imported.
     """
-    logging.raiseExceptions = False  # a log on a disk that is full: the run will say so
+    logging.raiseExceptions = False  # if the disk is full, the run itself reports it
     for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
         logger = logging.getLogger(name)
         logger.handlers.clear()  # the root logger's handlers write each record already
@@ -89,16 +87,5 @@ def silence_libraries() -> None:
     for name in ("callbacks", "profilers", "utilities.rank_zero"):
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_requested)
-    # Lightning's own use of a torch API, in its _pytree.py.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-    # Workers pay for costly transforms; these images lie in memory.
-    warnings.filterwarnings("ignore", ".*does not have many workers")
-    # The epoch's figures are logged all the same.
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval")
-    # A resumed run's charts in CSV are written anew, with what they held.
-    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-    # A resumed run's folder is its own, and its loader begins where it was interrupted.
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
-    # A run that goes on from another's checkpoint keeps its own in its own folder.
-    warnings.filterwarnings("ignore", "The dirpath has changed from")
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)

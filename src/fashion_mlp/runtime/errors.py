@@ -1,4 +1,4 @@
-"""Mistakes that the user can mend, and how they are told: one line, exit status 1, no traceback."""
+"""`UserError`: a mistake that the user can correct. It is printed in one line, with exit status 1 and no traceback."""
 
 import os
 import sys
@@ -9,46 +9,50 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp.runtime import ranks
-from fashion_mlp.runtime.console import printable
-from fashion_mlp.runtime.signals import Interrupted, erase_line
+from fashion_mlp.runtime.console import discard_stdout, printable
+from fashion_mlp.runtime.signals import SIGPIPE, Interrupted, erase_line
 
-# Lines: more of them nobody reads, and the rest comes when these are mended.
+# Lines of a message. Nobody reads more, and the others are printed once these are corrected.
 MAX_ERRORS = 5
 
 
 class UserError(CompactHydraException):
-    """A mistake in the user's input or surroundings, or several; each text names the key or file and the remedy.
+    """One or more mistakes in the user's input or environment. Each message names the key or file and the remedy.
 
-    Hydra prints a compact exception without its traceback, so a failed job of a multirun is reported
-    in the same words as a failed single run.
+    Hydra prints a compact exception without a traceback, so a failed job of a sweep prints the same lines as a failed
+    run.
+
+    Args:
+        *problems: messages.
+        more: the number of problems that are only counted.
     """
 
     def __init__(self, *problems: str, more: int = 0) -> None:
-        """Take the problems, and how many more there are that are only counted."""
-        told = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
-        count = len(told) + more
+        lines = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
+        count = len(lines) + more
         if count > MAX_ERRORS:
-            told = [*told[: MAX_ERRORS - 1], f"and {count - MAX_ERRORS + 1} more"]
-        super().__init__("\nerror: ".join(told))
+            lines = [*lines[: MAX_ERRORS - 1], f"and {count - MAX_ERRORS + 1} more"]
+        super().__init__("\nerror: ".join(lines))
 
 
 def _in_one_line(text: str) -> str:
-    """Join the lines of a library's message, or of what the user typed."""
+    """Join the lines of a message, which may quote a library or the user's input."""
     return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into its message on stderr and exit status 1, and an interruption into how to go on.
+    """Turn a `UserError` or `Interrupted` into its message on stderr and an exit status, and a closed stdout into 141.
 
-    An error that all processes of a run have is reported by the first of them; one that another process has because
-    the first has ended, by none.
-    `HYDRA_FULL_ERROR=1` prints the traceback.
+    Rank zero reports an error that all processes of a run have. Another rank stays silent, also if it only fails
+    because rank zero has ended. `HYDRA_FULL_ERROR=1` prints the traceback.
     """
     try:
         yield
-    except BrokenPipeError:  # the reader of the output has ended
-        raise
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
+        discard_stdout()
+        sys.exit(128 + SIGPIPE)
     except Exception as error:
         is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):
@@ -64,4 +68,4 @@ def exit_on_user_error() -> Iterator[None]:
         sys.exit(interrupted.code)
     except KeyboardInterrupt:
         erase_line()
-        sys.exit(130)  # what a shell expects: 128 and the signal's number
+        sys.exit(130)  # the status that shells expect: 128 + the number of SIGINT

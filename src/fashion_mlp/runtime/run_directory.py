@@ -1,6 +1,5 @@
-"""The directory of a run: created for one run, locked while it is in use, removed if the run does not start."""
+"""The directory of a run: created for a single run, locked while in use, removed if the run does not start."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,18 +16,17 @@ from fashion_mlp.runtime.signals import EXIT_HOOKS
 
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
-# Files that a run writes, and that it must not find.
-RESULTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
+# Files that a run writes. A new run must not overwrite one.
+ARTIFACTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
 
-
-# The directories of runs that have not started, each locked, with what was created for it: innermost first.
+# The locked directories of runs that have not started yet, each with the paths created for the run, innermost first.
 _not_started: dict[Path, list[Path]] = {}
 
 
 class RunDirectory(Callback):
-    """Creates the directory of a single run before Hydra writes to it: a directory of another run stays untouched."""
+    """Creates the directory of a single run before Hydra writes to it, unless the directory holds another run."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if not is_rank_zero() or config.get("resume") is not None:
@@ -38,8 +36,8 @@ class RunDirectory(Callback):
         records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
         with exit_on_user_error():
             if record and (run_dir / records[-1]).exists():
-                raise UserError(f"hydra.run.dir={typed}: {taken(typed)}")
-            if found := [name for name in RESULTS if (run_dir / name).exists()]:
+                raise UserError(f"hydra.run.dir={typed}: {explain_existing_run(typed)}")
+            if found := [name for name in ARTIFACTS if (run_dir / name).exists()]:
                 raise UserError(f"hydra.run.dir={typed}: a run would overwrite {found[0]}. Choose another")
             create(run_dir, [f"{config.hydra.job.name}.log", *records, *([record] if record else [])])
         with read_write(config.hydra):
@@ -71,59 +69,49 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
     try:
         (run_dir / CHECKPOINTS).mkdir()
     except FileExistsError as error:
-        _remove(run_dir)
-        raise UserError(f"{run_dir}: {taken(relative_to_cwd(run_dir))}") from error
+        _remove_not_started()
+        raise UserError(f"{run_dir}: {explain_existing_run(relative_to_cwd(run_dir))}") from error
 
 
 @contextmanager
-def removed_unless_started() -> Iterator[None]:
-    """Remove what `create` and the run have written if the block raises before `keep`."""
-    EXIT_HOOKS.append(_remove_not_started)
+def remove_unless_started() -> Iterator[None]:
+    """Remove the directories that `create` has created within the block, unless `keep` was called."""
     try:
         yield
-    except BaseException:
-        _remove_not_started()
-        raise
     finally:
-        EXIT_HOOKS.remove(_remove_not_started)
+        _remove_not_started()
 
 
 def keep(run_dir: Path) -> None:
-    """Keep the directory of a run that starts, whatever happens to it."""
+    """Keep the directory of a run that starts, even if the run fails later."""
     if _not_started.pop(run_dir, None) is not None:
-        _lock_of(run_dir).release()
+        _get_lock(run_dir).release()
 
 
 @contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
-    """Lock a run directory for this process; the lock ends with the process at the latest.
+def lock(directory: Path) -> Iterator[None]:
+    """Create a directory and lock it for this process; the lock ends with the process at the latest.
 
     Raises:
-        UserError: another process works there, or the directory is not writable.
+        UserError: another process has locked the directory, or it is not writable.
     """
-    _acquire(run_dir)
+    _acquire(directory)
     try:
         yield
     finally:
-        _lock_of(run_dir).release()
+        _get_lock(directory).release()
 
 
 def remove_written(paths: Iterable[Path]) -> None:
-    """Remove files and empty directories; a directory that holds anything else stays, and so do its parents."""
+    """Remove files and empty directories; a directory that contains other files is kept, and so are its parents."""
     for path in paths:
         with suppress(OSError):
             path.rmdir() if path.is_dir() else path.unlink()
 
 
-def start_over(run_dir: Path) -> None:
-    """Remove the states that an interrupted run left, so that it starts from the beginning."""
-    for name in (LAST, PREVIOUS):
-        (run_dir / CHECKPOINTS / name).unlink(missing_ok=True)
-
-
-def command(overrides: Sequence[str]) -> str:
-    """Return a command line to paste into a shell."""
-    return shlex.join(["python", "train.py", *overrides])
+def explain_existing_run(directory: str | Path) -> str:
+    """Return why the directory of a run cannot be used for a new run."""
+    return f"holds a run already. Resume it with resume={directory}, or choose another hydra.run.dir"
 
 
 def hydra_quote(path: Path) -> str:
@@ -134,39 +122,32 @@ def hydra_quote(path: Path) -> str:
 
 def relative_to_cwd(path: Path) -> Path:
     """Return a path relative to the directory in which the command was typed, or unchanged if it is outside."""
-    # Not the working directory: hydra.job.chdir=true changes that.
+    # Hydra's record of it, since hydra.job.chdir=true changes the working directory.
     cwd = Path(HydraConfig.get().runtime.cwd if HydraConfig.initialized() else Path.cwd())
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-def _lock_of(run_dir: Path) -> FileLock:
+def _get_lock(directory: Path) -> FileLock:
     # A singleton, which a process may acquire several times: for a job of a sweep and for its run.
-    return FileLock(run_dir / LOCK, is_singleton=True)
+    return FileLock(directory / LOCK, is_singleton=True)
 
 
-def _acquire(run_dir: Path) -> None:
-    """Create and lock a run directory."""
+def _acquire(directory: Path) -> None:
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _lock_of(run_dir).acquire(timeout=0)
+        directory.mkdir(parents=True, exist_ok=True)
+        _get_lock(directory).acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"{run_dir}: in use by another process") from error
+        raise UserError(f"{directory}: in use by another process") from error
     except OSError as error:
-        raise UserError(f"{run_dir}: not writable ({error.strerror}). Set hydra.run.dir") from error
-
-
-def taken(shown: str | Path) -> str:
-    """Return why a run directory cannot be used for a new run."""
-    return f"holds a run already. Resume it with resume={shown}, or choose another hydra.run.dir"
+        raise UserError(f"{directory}: not writable ({error.strerror}). Choose another directory") from error
 
 
 def _remove_not_started() -> None:
-    for run_dir in list(_not_started):
-        _remove(run_dir)
+    """Remove the paths created for runs that did not start; `remove_written` does not hide why they did not."""
+    while _not_started:
+        run_dir, created = _not_started.popitem()
+        _get_lock(run_dir).release()
+        remove_written(created)
 
 
-def _remove(run_dir: Path) -> None:
-    """Remove what was created for a run that did not start; a failure to do so must not hide why it did not."""
-    created = _not_started.pop(run_dir)
-    _lock_of(run_dir).release()
-    remove_written(created)
+EXIT_HOOKS.append(_remove_not_started)  # a signal can end the process before the `finally` of a block runs

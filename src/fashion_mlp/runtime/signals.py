@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run saves, says how to go on with it, and ends with the status that a shell expects."""
+"""SIGTERM and Ctrl-C: a run saves its state, prints how to resume it, and exits with the status that shells expect."""
 
 import atexit
 import os
@@ -7,21 +7,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Its number, which Windows does not know.
+# The number of SIGPIPE, which Python does not define on Windows.
 SIGPIPE = 13
-# What is called before the process ends, by a signal or otherwise, the last one first.
-EXIT_HOOKS: list[Callable[[], None]] = []
+# Functions to call before the process ends, by a signal or otherwise, in reverse order.
+EXIT_HOOKS: list[Callable[[], object]] = []
 
 
 class Interrupted(SystemExit):
-    """A run was asked to end. Its status is 128 and the signal's number, such as 130 for Ctrl-C and 143 for SIGTERM.
+    """A signal asked the process to end. The exit status is 128 + its number: 130 for Ctrl-C, 143 for SIGTERM.
 
-    It is no `Exception`, so that it ends a sweep and not only a job of it, and no `KeyboardInterrupt`, which Lightning
-    would turn into a status of 1.
+    It is not an `Exception`, so it ends a whole sweep and not only one of its jobs. It is not a `KeyboardInterrupt`,
+    which Lightning would turn into exit status 1.
     """
 
     def __init__(self, signum: int, message: str = "") -> None:
@@ -36,8 +37,8 @@ class Interrupted(SystemExit):
 def exit_on_signal(signum: int, frame: FrameType | None) -> None:
     """Handle a signal by ending the process at once.
 
-    A `KeyboardInterrupt` can be lost, or become another error, while modules are imported or a library is in a state
-    that it must restore.
+    A `KeyboardInterrupt` can get lost, or turn into another error, while modules are imported or while a library is in
+    a state that it must restore.
     """
     erase_line()
     run_exit_hooks()
@@ -47,80 +48,74 @@ def exit_on_signal(signum: int, frame: FrameType | None) -> None:
 
 @atexit.register
 def run_exit_hooks() -> None:
-    """Call what is in `EXIT_HOOKS`, once."""
+    """Call the functions in `EXIT_HOOKS`, once."""
     while EXIT_HOOKS:
         EXIT_HOOKS.pop()()
 
 
 def erase_line() -> None:
-    """Erase the last line of a terminal, which holds the `^C` that was typed and perhaps a progress bar."""
+    """Erase the last line of a terminal, which shows the typed `^C` and perhaps a progress bar."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r")
         sys.stderr.flush()
 
 
+def exit_at_once() -> AbstractContextManager[bool]:
+    """Return a context in which Ctrl-C ends the process at once, without a traceback."""
+    return _handle(signal.SIGINT, handler=exit_on_signal)
+
+
 @contextmanager
-def exit_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process at once within the block, without a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, exit_on_signal)
+def _handle(*signums: int, handler: Callable[[int, FrameType | None], Any]) -> Iterator[bool]:
+    """Handle signals within the block; yield False in a thread, where Python does not allow it."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    before = {signum: signal.signal(signum, handler) for signum in signums if is_main_thread}
     try:
-        yield
+        yield is_main_thread
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
 
 
 class GracefulStop:
-    """What a signal asks of a run. The first one is answered as soon as it can be, the second at once.
+    """A signal handler with which a run saves its state before it ends; a second signal ends the process at once.
 
     Attributes:
-        signum: of the signal that came; None before.
-        is_deferred: whether the run looks at `signum` by itself, at a moment at which it can save. Otherwise a signal
-            raises `Interrupted` where it comes.
+        signum: the number of the signal that was received; None before.
+        is_deferred: whether the run checks `signum` itself, when it can save its state. If not, a signal raises
+            `Interrupted` where it arrives.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.is_deferred = False
         self._process = os.getpid()
-        self._is_listening = False
+        self._is_installed = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the signals within the block, as far as Python lets this thread do so.
+    def install(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM within the block; do nothing in a thread, where Python does not allow it.
 
         Raises:
-            Interrupted: one came, and it was not deferred.
+            Interrupted: a signal arrived that was not deferred.
         """
-        if threading.current_thread() is not threading.main_thread():
+        with _handle(*SIGNALS, handler=self._on_signal) as self._is_installed:
             yield
-            return
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self._is_listening = True
-        self.reinstall()
-        try:
-            yield
-        finally:
-            self._is_listening = False
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def reinstall(self) -> None:
-        """Take the signals back from Lightning, whose handler of SIGTERM ends a run with status 0."""
-        if self._is_listening:
+        """Replace Lightning's handlers, of which that of SIGTERM ends a run with exit status 0."""
+        if self._is_installed:
             for signum in SIGNALS:
                 signal.signal(signum, self._on_signal)
 
     def use_default_handlers(self) -> None:
-        """Let a signal end the process at once, also in a call of C++ that waits for other processes."""
-        if self._is_listening:
+        """Let a signal end the process at once, even in a C++ call that waits for other processes."""
+        if self._is_installed:
             for signum in SIGNALS:
                 signal.signal(signum, signal.SIG_DFL)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker that fetches batches: Ctrl-C reaches it too, but is not its affair
+        if os.getpid() != self._process:  # a DataLoader worker, which leaves Ctrl-C to the main process
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
         elif self.signum is not None:

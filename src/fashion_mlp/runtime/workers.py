@@ -1,4 +1,4 @@
-"""The processes of data loaders: how many fit in shared memory, and what to report when one dies."""
+"""The worker processes of data loaders: how many fit in shared memory, and why one died."""
 
 import logging
 import os
@@ -15,45 +15,45 @@ log = logging.getLogger(__name__)
 
 # Workers send batches to the main process through shared memory. Containers often have 64 MB of it.
 SHARED_MEMORY = Path("/dev/shm")
-# Batches that each worker keeps ready: the default of `DataLoader`.
+# Batches that each worker prefetches: the default of `DataLoader`.
 PREFETCHED = 2
-# Batches that the main process holds: the current one, and the next, which Lightning prefetches.
-HELD = 2
+# Batches in the main process: the current one, and the next, which Lightning prefetches.
+IN_USE = 2
 REMEDY = "data.num_workers=0"
 
 
-def largest_batch(count: int, processes: int = 1) -> int:
+def max_batch_bytes(num_workers: int, processes: int = 1) -> int:
     """Return the largest size of a batch, in bytes, for which the batches of all workers fit in shared memory.
 
     Args:
-        count: the number of workers of each process.
+        num_workers: of each process.
         processes: the number of processes.
     """
     if not SHARED_MEMORY.is_dir():  # macOS, which has no such limit
         return sys.maxsize
     free = os.statvfs(SHARED_MEMORY).f_bavail * os.statvfs(SHARED_MEMORY).f_frsize
-    return free // (2 * processes) // (PREFETCHED * count + HELD)
+    return free // (2 * processes) // (PREFETCHED * num_workers + IN_USE)
 
 
-def workers_that_fit(count: int, batch_bytes: int, processes: int = 1) -> int:
-    """Return how many of `count` workers can fetch batches of this size at once; warn if not all can."""
-    fitting = next((fewer for fewer in range(count, 0, -1) if largest_batch(fewer, processes) >= batch_bytes), 0)
-    if fitting < count and is_rank_zero():
+def limit_num_workers(num_workers: int, batch_bytes: int, processes: int = 1) -> int:
+    """Return how many of `num_workers` can fetch batches of this size; log a warning if not all can."""
+    fitting = next((n for n in range(num_workers, 0, -1) if max_batch_bytes(n, processes) >= batch_bytes), 0)
+    if fitting < num_workers and is_rank_zero():
         log.warning(
-            f"data.num_workers={count}: only {fitting} are used, since {SHARED_MEMORY} is too small for batches of "
-            f"{batch_bytes / 1e6:.1f} MB. Enlarge it (docker run --shm-size=1g) or lower the batch size"
+            f"data.num_workers={num_workers}: only {fitting} are used, since {SHARED_MEMORY} is too small for batches "
+            f"of {batch_bytes / 1e6:.1f} MB. Enlarge it (docker run --shm-size=1g) or lower the batch size"
         )
     return fitting
 
 
 def explain_death(error: BaseException) -> str:
-    """Return an error message if `error` is torch's report of a process that died; else an empty string."""
+    """Return an error message if torch raised `error` because a process died; else an empty string."""
     reason = (str(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
-    if reason.startswith(("DataLoader worker (pid", "Pin memory thread exited")):
-        return f"data.num_workers: a process that fetches batches died ({reason}). Set {REMEDY}"
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, ConnectionError | EOFError) and any("multiprocessing" in frame.filename for frame in frames):
-        return f"data.num_workers: a process that fetches batches died ({type(error).__name__}). Set {REMEDY}"
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    is_closed = isinstance(error, ConnectionError | EOFError) and "multiprocessing" in "".join(files)
+    if is_closed or reason.startswith(("DataLoader worker (pid", "Pin memory thread exited")):
+        cause = reason or type(error).__name__
+        return f"data.num_workers: a process that fetches batches died ({cause}). Set {REMEDY}"
     if "unable to allocate shared memory" in str(error):
         return f"data.num_workers: {SHARED_MEMORY} is full. Set {REMEDY}"
     if "/gloo/" in reason and reason.endswith("by peer"):
@@ -63,7 +63,7 @@ def explain_death(error: BaseException) -> str:
 
 @contextmanager
 def explain_worker_deaths() -> Iterator[None]:
-    """Raise `UserError` in place of torch's error about a worker that died."""
+    """Turn torch's error about a dead worker into a `UserError`."""
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:

@@ -1,59 +1,88 @@
-"""One job of a sweep: run, or recalled if it was completed before the sweep was interrupted."""
+"""One job of a sweep. It runs unless its directory holds its result, and on its own GPU if there are several."""
 
 import logging
 import math
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.records import ERROR, read_result, record_error, typed_overrides
-from fashion_mlp.runtime import run_directory
+from fashion_mlp.config.records import ERROR, read_result, record_error, task_overrides
 from fashion_mlp.runtime.console import set_log_prefix
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.gpus import reserve_gpu
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
 
 log = logging.getLogger(__name__)
 
+POLL_SECONDS = 0.5
+
 
 def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], float]) -> float:
-    """Run one job of a sweep, unless its folder holds its result.
+    """Run one job of a sweep, unless its directory holds its result.
 
     Args:
-        cfg: the job's configuration.
+        cfg: the configuration of the job.
         hydra_cfg: Hydra's part of it.
-        run: what runs it.
+        run: trains with the configuration and returns the objective.
 
     Returns:
-        Its objective, or NaN if it failed: an error raised here would end the sweep before its table.
+        The objective; NaN if the job failed, since an exception would end the sweep before its leaderboard.
     """
-    folder = run_directory.resolve(cfg.run_dir)
-    overrides = typed_overrides(hydra_cfg)
-    if parent_process() is not None:  # a worker shares the terminal with others
-        set_log_prefix(f"#{folder.name}  ")
+    directory = resolve(cfg.run_dir)
+    overrides = task_overrides(hydra_cfg)
+    if parent_process() is not None:  # a worker, which shares the terminal with others
+        set_log_prefix(f"#{directory.name}  ")
     try:
-        result = read_result(folder)
+        result = read_result(directory)
         if result is None:
-            with run_directory.lock(folder), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
-                run_directory.start_over(folder)
-                (folder / ERROR).unlink(missing_ok=True)
+            with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
+                for name in (ERROR, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{PREVIOUS}"):  # of an interrupted attempt
+                    (directory / name).unlink(missing_ok=True)
                 return run(cfg)
     except Exception as error:
-        line = record_error(folder, overrides, error)
+        line = record_error(directory, overrides, error)
         log.error(f"error: {line}", exc_info=None if isinstance(error, UserError) else error)
         return math.nan
     if result.get("overrides") != overrides:
-        # Ends the whole sweep: its folder is another's.
-        sys.exit(f"error: {folder}: holds the result of another job; give this sweep another hydra.sweep.dir")
+        sys.exit(f"error: {directory}: holds the result of another job. Choose another hydra.sweep.dir")
     name = get_objective(result)
     log.info(f"done already: {name} {result[name]:.4f}")
     return float(result[name])
 
 
-def is_search(hydra_cfg: HydraConf) -> bool:
-    """Return whether the sweeper is not Hydra's own, which knows all jobs from the start."""
-    return bool(hydra_cfg.runtime.choices["hydra/sweeper"] != "basic")
+@contextmanager
+def reserve_gpu(cfg: DictConfig, directory: Path) -> Iterator[None]:
+    """Reserve one of several GPUs for a job that runs in a worker process and is to use one.
+
+    Args:
+        cfg: the configuration of the job, whose `trainer.devices` becomes the GPU.
+        directory: of the sweep, for the locks with which its workers share the GPUs.
+    """
+    num_gpus = 0
+    if parent_process() is not None and cfg.trainer.accelerator in ("auto", "cuda", "gpu") and cfg.trainer.devices == 1:
+        import torch  # slow, so only when a job runs
+
+        num_gpus = torch.cuda.device_count()
+    if num_gpus < 2:
+        yield
+        return
+    index, gpu = acquire_gpu(directory, num_gpus)
+    with gpu:
+        cfg.trainer.devices = [index]
+        yield
+
+
+def acquire_gpu(directory: Path, num_gpus: int) -> tuple[int, AbstractContextManager[object]]:
+    """Wait until one of `num_gpus` GPUs is free, and return its index and lock, which ends with the process."""
+    while True:
+        for index in range(num_gpus):
+            with suppress(Timeout):
+                return index, FileLock(directory / f".gpu-{index}.lock").acquire(blocking=False)
+        time.sleep(POLL_SECONDS)

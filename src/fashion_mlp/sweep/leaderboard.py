@@ -1,35 +1,141 @@
-"""The ranked table of a sweep, for the terminal and as CSV."""
+"""The leaderboard of a sweep: its jobs, ranked on the terminal and in `leaderboard.csv`."""
 
 import csv
+import inspect
+import logging
+import signal
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import wraps
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Any, ClassVar
+
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
-from fashion_mlp.config.records import JobRecord
+from fashion_mlp.config.records import JobRecord, read_jobs
+from fashion_mlp.config.resume import check_same_sweep
+from fashion_mlp.runtime.errors import UserError, exit_on_user_error
+from fashion_mlp.runtime.run_directory import lock, resolve
+from fashion_mlp.runtime.signals import EXIT_HOOKS
 
-# Columns of the terminal.
+log = logging.getLogger(__name__)
+
+FILE = "leaderboard.csv"
+# Columns of the terminal, and of a value in the table.
 WIDTH = 100
+VALUE_WIDTH = 24
 # Ranks on the terminal; the file has all.
-SHOWN = 20
+MAX_ROWS = 20
 SEED = "seed"
-MEASURED = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
+METRICS = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
 
-
-# Completed jobs that differ in nothing but their seed, the best first.
+# Completed jobs that differ only in their seed, the best first.
 Group = Sequence[JobRecord]
 
 
+class Leaderboard(Callback):
+    """Ranks the jobs of a sweep by the files in their directories, whichever process or attempt ran them.
+
+    If a job failed, the exit status is 1. A search, such as Optuna's, prints its own result and its own command to
+    resume.
+    """
+
+    # The lock of the sweep's directory. A class attribute, since Hydra pickles the instance for the processes of jobs.
+    lock: ClassVar[ExitStack] = ExitStack()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.directory = Path(config.hydra.sweep.dir)
+        explain_launcher_errors(config)
+        if _is_search(config):
+            return
+        with exit_on_user_error():
+            jobs = read_jobs(self.directory, _job_pattern(config))
+            check_same_sweep(self.directory, config, jobs)
+            self.lock.enter_context(lock(resolve(self.directory)))
+        EXIT_HOOKS.append(self.print_resume_hint)
+        done = sum(not job.error for job in jobs)
+        log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self.lock.close()
+        if _is_search(config):
+            return
+        EXIT_HOOKS.remove(self.print_resume_hint)
+        jobs = read_jobs(self.directory, _job_pattern(config))
+        if not jobs:
+            return
+        write_csv(self.directory / FILE, jobs)
+        log.info(f"\n{format_table(jobs)}")
+        groups = rank_jobs(jobs)
+        if groups and (checkpoint := groups[0][0].metrics.get("checkpoint")):
+            log.info(f"best        {groups[0][0].folder / checkpoint}")
+        log.info(f"all         {self.directory / FILE}")
+        if failed := sum(bool(job.error) for job in jobs):
+            # Not an exception, which Hydra would turn into a warning.
+            sys.exit(f"error: {failed} of {len(jobs)} jobs failed. To run them again: {self._resume_command()}")
+
+    def print_resume_hint(self) -> None:
+        """Print the command that resumes the sweep."""
+        hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
+        print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
+
+    def _resume_command(self) -> str:
+        return f"python train.py resume_sweep={self.directory}"
+
+
+def explain_launcher_errors(config: DictConfig) -> None:
+    """Make a launcher that fails, for instance because a worker was killed, exit with one line; Hydra has no hook."""
+    name = config.hydra.runtime.choices["hydra/launcher"]
+    if name == "basic":  # runs the jobs in this process
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher ends its processes on KeyboardInterrupt
+    launcher: Any = get_class(config.hydra.launcher._target_)
+    original = inspect.unwrap(launcher.launch)
+
+    @wraps(original)
+    def launch(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        except CompactHydraException:
+            raise
+        except Exception as error:
+            reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
+            with exit_on_user_error():
+                raise UserError(f"hydra/launcher={name}: {reason}") from error
+
+    launcher.launch = launch
+
+
+def _is_search(config: DictConfig) -> bool:
+    """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
+    return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
+
+
+def _job_pattern(config: DictConfig) -> str:
+    """Return a glob pattern of job directories, which are one level down unless the user has named them."""
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+    return "*" if subdir == "${hydra.job.num}" else "**"
+
+
 def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
-    """Return the keys whose overrides are not the same in all jobs."""
+    """Return the keys whose overrides differ between jobs."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
 def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
-    """Group completed jobs by all but their seed, and rank the groups by their mean objective."""
+    """Group completed jobs by all keys except their seed, and sort the groups by their mean objective, best first.
+
+    Jobs without a validation split come last, since their objective is a loss.
+    """
     keys = [key for key in varying_keys(jobs) if key != SEED]
     groups: dict[tuple[str | None, ...], list[JobRecord]] = {}
     for job in jobs:
@@ -40,108 +146,73 @@ def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
 
 
 def _score(group: Group) -> tuple[bool, float]:
-    """Return what groups are ranked by; those without a validation split come last: a loss is no accuracy."""
     return group[0].objective == OBJECTIVES[0], statistics.fmean(job.score for job in group)
 
 
-def table(jobs: Sequence[JobRecord]) -> str:
-    """Return the table for the terminal: a row for each group, then one for each job that failed."""
+def format_table(jobs: Sequence[JobRecord]) -> str:
+    """Return the leaderboard for the terminal: a row for each group, then one for each failed job."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
     groups = rank_jobs(jobs)
     failed = [job for job in jobs if job.error]
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    columns = _columns(groups, objectives)
-    rows = [["rank", *_short(keys), *columns]]
-    for rank, group in enumerate(groups[:SHOWN], start=1):
-        rows.append([str(rank), *_cells(group[0], keys), *(cell(group) for cell in columns.values())])
-    failures = [["-", *_cells(job, keys)] for job in failed]
-    widths = [max(map(len, column)) for column in zip_longest(*rows, *failures, fillvalue="")]
-    # Overrides, which may be words, to the left; numbers to the right.
-    alignments = [">", *["<"] * len(keys), *[">"] * len(columns)]
-    formats = [f"{alignment}{width}" for alignment, width in zip(alignments, widths, strict=True)]
-    lines = [_title(len(jobs), objectives), *(_line(row, formats) for row in rows)]
-    if len(groups) > SHOWN:
-        lines.append(f"and {len(groups) - SHOWN} more")
-    for row, job in zip(failures, failed, strict=True):
-        lines.append(_cut(f"{_line(row, formats)}  job {job.name} failed: {job.error}", WIDTH))
-    return "\n".join(lines)
+    rows = [["rank", *_short_names(keys), " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
+    for rank, group in enumerate(groups[:MAX_ROWS], start=1):
+        scores = [_format_metric(group, group[0].objective), _format_metric(group, "test/acc")]
+        seconds = statistics.fmean(job.metrics["seconds"] for job in group)
+        rows.append([str(rank), *_cells(group[0], keys), *scores, f"{seconds:.1f}", str(len(group)), group[0].name])
+    rows += [["-", *_cells(job, keys)] for job in failed]
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    for row, job in enumerate(failed, start=len(lines) - len(failed)):
+        lines[row] = _truncate(f"{lines[row]}  job {job.name} failed: {job.error}", WIDTH)
+    if len(groups) > MAX_ROWS:
+        lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
+    better = {name: "higher" if metric_direction(name) == "max" else "lower" for name in objectives}
+    order = ", then ".join(f"by {name} ({better[name]} is better)" for name in objectives)
+    return "\n".join([f"{len(jobs)} jobs{f', ranked {order}' if order else ''}", *lines])
 
 
-def _line(row: Sequence[str], formats: Sequence[str]) -> str:
-    return "  ".join(map(format, row, formats)).rstrip()
-
-
-def _columns(groups: Sequence[Group], objectives: Sequence[str]) -> dict[str, Callable[[Group], str]]:
-    """Return what is shown of each group after its overrides, by the columns' names."""
-    if not groups:
-        return {}
-    objective = objectives[0] if len(objectives) == 1 else "objective"
-    columns: dict[str, Callable[[Group], str]] = {objective: lambda group: _shown(group, group[0].objective)}
-    if any("test/acc" in group[0].metrics for group in groups):
-        columns["test/acc"] = lambda group: _shown(group, "test/acc")
-    columns["seconds"] = lambda group: f"{_summary(group, 'seconds')[0]:.1f}"
-    if any(len(group) > 1 for group in groups):
-        return {**columns, "seeds": lambda group: str(len(group)), "best job": lambda group: group[0].name}
-    return {**columns, "job": lambda group: group[0].name}
-
-
-def _summary(group: Group, metric: str) -> tuple[float | None, float | None]:
-    """Return mean and sample standard deviation of a metric over the seeds; None where there are too few."""
+def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
+    """Return the mean and sample standard deviation of a metric over the seeds; None if there are too few."""
     values = [job.metrics[metric] for job in group if metric in job.metrics]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
-def _shown(group: Group, metric: str) -> str:
-    mean, deviation = _summary(group, metric)
+def _format_metric(group: Group, metric: str) -> str:
+    mean, std = _mean_std(group, metric)
     text = "-" if mean is None else f"{mean:.4f}"
-    return text if deviation is None else f"{text} ± {deviation:.4f}"
-
-
-def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
-    """Write every job with all that was measured, in the order of the table."""
-    keys = varying_keys(jobs)
-    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *MEASURED, *keys]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*columns, "folder", "error"], extrasaction="ignore")
-        writer.writeheader()
-        for rank, group in enumerate(rank_jobs(jobs), start=1):
-            name = group[0].objective
-            mean, deviation = _summary(group, name)
-            summary = {"rank": rank, "objective": name, "mean": mean, "standard_deviation": deviation}
-            writer.writerows({**job.metrics, "value": job.metrics[name], **summary, **_about(job)} for job in group)
-        writer.writerows(_about(job) for job in jobs if job.error)
-
-
-def _about(job: JobRecord) -> dict[str, Any]:
-    status = "failed" if job.error else "done"
-    return {"job": job.name, "status": status, "folder": job.folder, "error": job.error, **job.overrides}
-
-
-def _title(count: int, objectives: Sequence[str]) -> str:
-    better = {"max": "higher is better", "min": "lower is better", None: ""}
-    order = [f"by {name} ({better[metric_direction(name)]})" for name in OBJECTIVES if name in objectives]
-    where = " where there is no validation split" if OBJECTIVES[-1] in objectives else ""
-    return f"{count} jobs, ranked {', then '.join(order)}{where}" if order else f"{count} jobs"
+    return text if std is None else f"{text} ± {std:.4f}"
 
 
 def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
-    return [_cut(_brief(job.overrides.get(key, "")), 24) for key in keys]
+    return [_truncate(job.overrides.get(key, ""), VALUE_WIDTH) for key in keys]
 
 
-def _brief(value: str) -> str:
-    """Shorten a number of many digits, as a search comes up with."""
-    try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
-    except ValueError:
-        return value
-
-
-def _short(keys: Sequence[str]) -> Iterator[str]:
-    """Yield the last part of each key, or the whole where that is not unique."""
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each key, or the whole key where that is not unique."""
     names = [key.rpartition(".")[2] for key in keys]
-    for key, name in zip(keys, names, strict=True):
-        yield name if names.count(name) == 1 else key
+    return [name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)]
 
 
-def _cut(text: str, width: int) -> str:
+def _truncate(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
+    """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
+    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
+    with path.open("w", newline="") as file:
+        columns += [*varying_keys(jobs), "directory", "error"]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        for rank, group in enumerate(rank_jobs(jobs), start=1):
+            name = group[0].objective
+            mean, std = _mean_std(group, name)
+            summary = {"rank": rank, "objective": name, "mean": mean, "standard_deviation": std}
+            writer.writerows({**job.metrics, "value": job.metrics[name], **summary, **_describe(job)} for job in group)
+        writer.writerows(_describe(job) for job in jobs if job.error)
+
+
+def _describe(job: JobRecord) -> dict[str, Any]:
+    status = "failed" if job.error else "done"
+    return {"job": job.name, "status": status, "directory": job.folder, "error": job.error, **job.overrides}

@@ -1,4 +1,4 @@
-"""Databases that do not wait for the disk."""
+"""Databases without waiting for the disk."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Killer(Callback):
-    """In the trial `number`, after an epoch, as `kill -9` would; `marker` says that it was done."""
+    """Kills the process of trial `number` after an epoch, as `kill -9` does, and creates the file `marker`."""
 
     def __init__(self, number: int, marker: str) -> None:
         self.number = number

@@ -1,11 +1,9 @@
-"""A search from its first trial, or from where it was stopped, to its best configuration; the jobs are pretended."""
+"""A search, new or resumed, from its first trial to its best configuration, with a fake launcher."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -22,19 +20,18 @@ from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.callbacks.pruning import Pruning  # noqa: E402
-from fashion_mlp.sweep.optuna import search, study  # noqa: E402
-from fashion_mlp.sweep.optuna.loop import consecutive  # noqa: E402
+from fashion_mlp.sweep.optuna import study  # noqa: E402
+from fashion_mlp.sweep.optuna.loop import search  # noqa: E402
 
 Result = float | BaseException
 
 
-class Jobs(Launcher):
-    """Pretends to run jobs, and keeps what it was asked for."""
+class FakeLauncher(Launcher):
+    """Records the jobs that it is to run, and returns given results."""
 
-    def __init__(self, result: Callable[[int], Result], folder: Path) -> None:
+    def __init__(self, result: Callable[[int], Result], directory: Path) -> None:
         self.result = result
-        self.folder = folder
+        self.directory = directory
         self.launched: list[tuple[int, Sequence[str]]] = []
 
     def setup(self, **_: Any) -> None:
@@ -42,13 +39,14 @@ class Jobs(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         returns = []
-        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+        for overrides in job_overrides:
+            number = int(overrides[-1].removeprefix("hydra.sweep.subdir="))
             self.launched.append((number, overrides))
             result = self.result(number)
             if isinstance(result, BaseException) and not isinstance(result, Exception):
-                raise result  # the whole process ends
+                raise result  # ends the process
             if isinstance(result, Exception):
-                record_error(self.folder / str(number), overrides, result)
+                record_error(self.directory / str(number), overrides, result)
                 result = math.nan
             returns.append(JobReturn(status=JobStatus.COMPLETED))
             returns[-1].return_value = result
@@ -56,28 +54,28 @@ class Jobs(Launcher):
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Jobs]:
-    """Return a function that searches with pretended jobs, and again where it was stopped when called again."""
+def run(tmp_path: Path) -> Callable[..., FakeLauncher]:
+    """Return a function that starts a search with a fake launcher, or resumes it when called again."""
 
-    def searched(result: Callable[[int], Result], *typed: str, folder: str = "sweep", **settings: Any) -> Jobs:
+    def searched(result: Callable[[int], Result], *typed: str, name: str = "sweep", **settings: Any) -> FakeLauncher:
         given = [f"hydra.sweeper.{key}={value}" for key, value in settings.items()]
-        hydras = [f"hydra.sweep.dir={tmp_path / folder}", "hydra.job.name=train", *given]
+        hydra_overrides = [f"hydra.sweep.dir={tmp_path / name}", "hydra.job.name=train", *given]
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", ["sweep=optuna", *hydras], return_hydra_config=True)
-        jobs = Jobs(result, tmp_path / folder)
-        search(config, ["sweep=optuna", *typed], jobs, None)  # type: ignore[arg-type]  # no globs here
-        return jobs
+            config = compose("train", ["sweep=optuna", *hydra_overrides], return_hydra_config=True)
+        launcher = FakeLauncher(result, tmp_path / name)
+        search(config, ["sweep=optuna", *typed], launcher, None)  # type: ignore[arg-type]  # no globs here
+        return launcher
 
     return searched
 
 
-def trials(folder: Path) -> list[Any]:
-    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{folder}/study.db").trials
+def trials(directory: Path) -> list[Any]:
+    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{directory}/study.db").trials
     return [(trial.number, trial.state.name, trial.params, trial.value) for trial in stored]
 
 
 def value(number: int) -> float:
-    """Return an accuracy as good as any: different for each trial, and best in the middle."""
+    """Return an accuracy that is different for each trial, and best for trial 3."""
     return 0.8 - 0.01 * abs(number - 3)
 
 
@@ -85,17 +83,17 @@ def stopped_at(number: int) -> Callable[[int], Result]:
     return lambda asked: KeyboardInterrupt() if asked == number else value(asked)
 
 
-def test_a_trial_gets_a_line_and_the_best_a_command(
-    run: Callable[..., Jobs], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_each_trial_is_a_line_and_the_best_a_command(
+    run: Callable[..., FakeLauncher], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    jobs = run(value, "seed=7", n_trials=5)
+    launcher = run(value, "seed=7", n_trials=5)
     lines = caplog.messages
     assert [line.split()[:2] for line in lines[1:6]] == [["trial", str(number)] for number in range(5)]
     assert "val/acc 0.8000" in lines[4]
     assert "best 0.8000 (trial 3)" in lines[5]
     assert lines[6:8] == ["trials    5 complete, 0 pruned, 0 failed", f"best      val/acc 0.8000, {tmp_path}/sweep/3"]
-    number, overrides = jobs.launched[3]
+    number, overrides = launcher.launched[3]
     assert number == 3
     assert overrides[-1] == "hydra.sweep.subdir=3"
     assert [name.partition("=")[0] for name in overrides[:-1]] == [
@@ -111,60 +109,62 @@ def test_a_trial_gets_a_line_and_the_best_a_command(
 
 
 @pytest.mark.parametrize("stop", [1, 11])
-def test_a_search_that_was_stopped_becomes_what_it_would_have_been(
-    run: Callable[..., Jobs], tmp_path: Path, stop: int
+def test_a_resumed_search_equals_an_uninterrupted_one(
+    run: Callable[..., FakeLauncher], tmp_path: Path, stop: int
 ) -> None:
-    whole = run(value, folder="whole", n_trials=12)
-    with pytest.raises(Interrupted, match=r"^interrupted; go on with: python train.py sweep=optuna .*hydra.sweep.dir="):
+    whole = run(value, name="whole", n_trials=12)
+    message = r"^interrupted; resume with: python train.py sweep=optuna .*hydra.sweep.dir="
+    with pytest.raises(Interrupted, match=message):
         run(stopped_at(stop), n_trials=12)
-    (tmp_path / "sweep" / str(stop) / "checkpoints").mkdir(parents=True)  # what the stopped trial has left
     rest = run(value, n_trials=12)
     assert rest.launched == whole.launched[stop:]
     assert trials(tmp_path / "sweep") == trials(tmp_path / "whole")
     assert len({str(params) for _, _, params, _ in trials(tmp_path / "sweep")}) == 12
-    assert not (tmp_path / "sweep" / str(stop)).exists()
-    assert (tmp_path / "sweep" / f"{stop}-interrupted-1" / "checkpoints").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("number", "n_jobs", "n_trials"),
-    [(1, 1, 3), (12, 3, 14)],  # at random, as the first ten trials are; by TPE, in the first trial of a batch
-)
-def test_a_search_interrupted_while_it_draws_draws_the_same_values(
-    run: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, n_jobs: int, n_trials: int
-) -> None:
+@pytest.mark.parametrize("stop", [3, 5])
+def test_an_interrupted_batch_is_completed_first(run: Callable[..., FakeLauncher], tmp_path: Path, stop: int) -> None:
     def better(number: int) -> float:
-        return number / 100  # so that a trial which has ended changes what is drawn
+        return number / 100  # so that each result changes the next batch
 
-    whole = run(better, folder="whole", n_trials=n_trials, n_jobs=n_jobs)
-    with monkeypatch.context() as patch:
-        suggest = optuna.Trial.suggest_float
-
-        def stop(self: Any, name: str, *arguments: Any, **keywords: Any) -> float:
-            if (self.number, name) == (number, "model.dropout"):
-                raise KeyboardInterrupt
-            return float(suggest(self, name, *arguments, **keywords))
-
-        patch.setattr(optuna.Trial, "suggest_float", stop)
-        with pytest.raises(Interrupted, match="interrupted"):
-            run(better, n_trials=n_trials, n_jobs=n_jobs)
-    rest = run(better, n_trials=n_trials, n_jobs=n_jobs)
-    assert rest.launched == whole.launched[-len(rest.launched) :]
+    whole = run(better, name="whole", n_trials=8, n_jobs=3)
+    with pytest.raises(Interrupted):
+        run(lambda number: KeyboardInterrupt() if number == stop else better(number), n_trials=8, n_jobs=3)
+    rest = run(better, n_trials=8, n_jobs=3)
+    assert rest.launched == whole.launched[3:]
     assert trials(tmp_path / "sweep") == trials(tmp_path / "whole")
 
 
-def test_a_run_that_was_complete_is_not_run_again(run: Callable[..., Jobs], tmp_path: Path) -> None:
-    with pytest.raises(Interrupted, match="interrupted"):
-        run(stopped_at(2), n_trials=4, n_jobs=2)
-    # Its batch was stopped, but one of the two had come to its end in a process of its own.
-    (tmp_path / "sweep" / "2").mkdir()
-    (tmp_path / "sweep" / "2" / "metrics.json").write_text(json.dumps({"val/acc": 0.5}))
-    rest = run(value, n_trials=4, n_jobs=2)
-    assert [number for number, _ in rest.launched] == [3]
-    assert [result for *_, result in trials(tmp_path / "sweep")] == [value(0), value(1), 0.5, value(3)]
+def test_a_trial_that_was_interrupted_while_it_was_drawn_is_replaced(
+    run: Callable[..., FakeLauncher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        sample = study.RepeatableSampler.sample_independent
+
+        def interrupt(self: Any, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            if (trial.number, name) == (1, "model.dropout"):
+                raise KeyboardInterrupt
+            return sample(self, study, trial, name, distribution)
+
+        patch.setattr(study.RepeatableSampler, "sample_independent", interrupt)
+        with pytest.raises(Interrupted):
+            run(value, n_trials=3)
+    run(value, n_trials=3)
+    assert [state for _, state, *_ in trials(tmp_path / "sweep")] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
 
 
-def test_more_trials_are_added_and_none_is_repeated(run: Callable[..., Jobs], tmp_path: Path) -> None:
+def test_a_trial_whose_job_still_runs_is_not_started_again(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(stopped_at(1), n_trials=2)
+    (tmp_path / "sweep" / "1").mkdir()
+    with (
+        FileLock(tmp_path / "sweep" / "1" / ".lock"),
+        pytest.raises(UserError, match=r"/1: in use by another process"),
+    ):
+        run(value, n_trials=2)
+
+
+def test_trials_are_added_and_none_is_repeated(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
     run(value, n_trials=2)
     assert [number for number, _ in run(value, n_trials=3).launched] == [2]
     assert run(value, n_trials=3).launched == []
@@ -172,7 +172,7 @@ def test_more_trials_are_added_and_none_is_repeated(run: Callable[..., Jobs], tm
 
 
 def test_a_failed_trial_does_not_end_the_search(
-    run: Callable[..., Jobs], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Callable[..., FakeLauncher], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     failures: dict[int, Result] = {0: UserError("the loss became nan"), 1: RuntimeError("out of memory")}
@@ -185,83 +185,70 @@ def test_a_failed_trial_does_not_end_the_search(
     assert "trials    2 complete, 0 pruned, 2 failed" in caplog.messages
 
 
-def test_a_pruned_trial_is_recorded_as_such_and_never_the_best(
-    run: Callable[..., Jobs], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_pruned_trial_is_never_the_best(
+    run: Callable[..., FakeLauncher], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    def given_up(number: int) -> Result:
-        if number != 1:
-            return value(number)
-        trial = Pruning(f"sqlite:///{tmp_path}/sweep/study.db", "fashion-mlp", number, "median")
-        trial.find_trial()
-        trial.report(2, 0.99)
-        trial.mark_pruned()
-        return 0.99
+    def prune(number: int) -> Result:
+        if number == 1:  # as the callback does
+            trial = study.open_trial(study.open_storage(tmp_path / "sweep"), "median", number)
+            trial.report(0.99, step=2)
+            trial.study.tell(number, state=optuna.trial.TrialState.PRUNED)
+        return value(number)
 
-    run(given_up, n_trials=3)
+    run(prune, n_trials=3)
     assert [state for _, state, *_ in trials(tmp_path / "sweep")] == ["COMPLETE", "PRUNED", "COMPLETE"]
     (line,) = (line for line in caplog.messages if line.startswith("trial   1"))
     assert "pruned, 0.9900 at epoch 2   best 0.7700 (trial 0)" in line
     assert "trials    2 complete, 1 pruned, 0 failed" in caplog.messages
 
 
-def test_a_search_in_which_all_fail_has_failed(run: Callable[..., Jobs]) -> None:
-    with pytest.raises(UserError, match="no trial came to its end"):
+def test_a_search_fails_if_all_trials_fail(run: Callable[..., FakeLauncher]) -> None:
+    with pytest.raises(UserError, match="no trial is complete"):
         run(lambda number: UserError("the loss became nan"), n_trials=2)
 
 
-def test_trials_at_a_time_differ(run: Callable[..., Jobs]) -> None:
-    jobs = run(value, n_trials=5, n_jobs=3)
-    assert [number for number, _ in jobs.launched] == [0, 1, 2, 3, 4]
-    assert len({str(overrides) for _, overrides in jobs.launched}) == 5
+def test_trials_of_a_batch_differ(run: Callable[..., FakeLauncher]) -> None:
+    launcher = run(value, n_trials=5, n_jobs=3)
+    assert [number for number, _ in launcher.launched] == [0, 1, 2, 3, 4]
+    assert len({str(overrides) for _, overrides in launcher.launched}) == 5
 
 
-def test_a_batch_has_consecutive_numbers() -> None:
-    numbers = [0, 1, 2, 4, 5]
-    found = consecutive([SimpleNamespace(number=number) for number in numbers])  # type: ignore[misc]
-    assert [[trial.number for trial in batch] for batch in found] == [[0, 1, 2], [4, 5]]
-
-
-def test_two_searches_at_once_are_refused(run: Callable[..., Jobs], tmp_path: Path) -> None:
+def test_two_searches_in_a_directory_are_refused(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
     run(value, n_trials=1)
     with (
-        FileLock(tmp_path / "sweep" / "study.db.lock"),
-        pytest.raises(UserError, match=r"study\.db: another search is at work on it"),
+        FileLock(tmp_path / "sweep" / ".lock"),
+        pytest.raises(UserError, match=r"sweep: in use by another process"),
     ):
         run(value, n_trials=2)
 
 
-def test_what_cannot_be_compared_is_refused(run: Callable[..., Jobs]) -> None:
+def test_other_overrides_are_refused(run: Callable[..., FakeLauncher]) -> None:
     run(value, "trainer.max_epochs=3", n_trials=1)
-    with pytest.raises(UserError, match=r"trainer.max_epochs: .* was begun with trainer.max_epochs=3; repeat that"):
+    with pytest.raises(UserError, match=r"trainer.max_epochs: .* was started with trainer.max_epochs=3. Repeat that"):
         run(value, "trainer.max_epochs=4", n_trials=2)
-    with pytest.raises(UserError, match=r"seed: .* was begun with its default"):
+    with pytest.raises(UserError, match=r"seed: .* was started with its default"):
         run(value, "trainer.max_epochs=3", "seed=1", n_trials=2)
 
 
-def test_another_sweeps_folder_is_refused(run: Callable[..., Jobs], tmp_path: Path) -> None:
+def test_the_directory_of_another_sweep_is_refused(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
     (tmp_path / "sweep" / "0").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds another sweep already"):
+    with pytest.raises(UserError, match="holds another sweep"):
         run(value, n_trials=1)
 
 
-@pytest.mark.parametrize(
-    ("storage", "message"),
-    [
-        ("postgresql://host/name", "must be sqlite:/// and the path of a file"),
-        ("sqlite:///", "must be sqlite:/// and the path of a file"),
-        ("sqlite:////dev/null/study.db", "/dev/null: cannot be written"),
-        ("sqlite:///pyproject.toml", "cannot be opened: .*file is not a database"),
-    ],
-)
-def test_a_storage_that_cannot_be_used(
-    run: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, message: str
-) -> None:
-    (tmp_path / "pyproject.toml").write_text((CONF.parent / "pyproject.toml").read_text())
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=message):
-        run(value, n_trials=1, storage=storage)
+def test_a_damaged_database_is_reported(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "study.db").write_text("not a database" * 100)
+    with pytest.raises(UserError, match=r"/study.db: cannot be opened: .*file is not a database"):
+        run(value, n_trials=1)
+
+
+def test_a_directory_that_is_not_writable_is_reported(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
+    (tmp_path / "sweep").write_text("a file")
+    with pytest.raises(UserError, match=r"sweep: not writable \(File exists\)"):
+        run(value, n_trials=1)
 
 
 def test_the_names_of_pruners_are_those_of_the_schema() -> None:

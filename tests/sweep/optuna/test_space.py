@@ -1,4 +1,4 @@
-"""What a search varies and what it keeps."""
+"""The keys that a search varies and those that it keeps."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -40,7 +40,7 @@ def space(*overrides: str) -> Space:
         ("shuffle(range(3))", CategoricalDistribution(["0", "1", "2"])),
     ],
 )
-def test_a_sweep_of_hydras_is_a_distribution(sweep: str, expected: BaseDistribution) -> None:
+def test_a_hydra_sweep_is_a_distribution(sweep: str, expected: BaseDistribution) -> None:
     found = space(f"key={sweep}").distributions["key"]
     if isinstance(found, CategoricalDistribution) and isinstance(expected, CategoricalDistribution):
         assert sorted(map(str, found.choices)) == sorted(map(str, expected.choices))
@@ -49,27 +49,27 @@ def test_a_sweep_of_hydras_is_a_distribution(sweep: str, expected: BaseDistribut
 
 
 @pytest.mark.parametrize("sweep", ["range(3, 3)", "interval(2, 1)", "tag(log, interval(0, 1))"])
-def test_what_cannot_be_drawn_from_is_named(sweep: str) -> None:
-    with pytest.raises(UserError, match="cannot be searched") as told:
+def test_a_sweep_that_cannot_be_searched_is_named(sweep: str) -> None:
+    with pytest.raises(UserError, match="cannot be searched") as caught:
         space(f"optimizer.lr={sweep}")
-    assert str(told.value).startswith("optimizer.lr=")
+    assert str(caught.value).startswith("optimizer.lr=")
 
 
 def test_width_and_depth_make_the_hidden_sizes() -> None:
     found = space(*LAYERS)
-    assert found.searched({"model.width": 128, "model.depth": 3}) == ["model.hidden_sizes=[128,128,128]"]
-    assert space("model.width=choice(64,32)", "model.depth=choice(0,1)").searched(
+    assert found.trial_overrides({"model.width": 128, "model.depth": 3}) == ["model.hidden_sizes=[128,128,128]"]
+    assert space("model.width=choice(64,32)", "model.depth=choice(0,1)").trial_overrides(
         {"model.width": "64", "model.depth": "0"}
     ) == ["model.hidden_sizes=[]"]
 
 
 @pytest.mark.parametrize("typed", ["model.hidden_sizes=[256,128]", "model.hidden_sizes=[256],[128]"])
-def test_hidden_sizes_take_the_place_of_width_and_depth(typed: str) -> None:
+def test_hidden_sizes_replace_width_and_depth(typed: str) -> None:
     found = space(*LAYERS, typed)
     assert not {"model.width", "model.depth"} & set(found.distributions)
 
 
-def test_width_without_depth_says_nothing() -> None:
+def test_width_without_depth_is_refused() -> None:
     with pytest.raises(UserError, match="a search needs both"):
         space(LAYERS[0])
 
@@ -85,12 +85,12 @@ def test_the_command_line_adds_to_the_space_replaces_and_fixes() -> None:
     )
     assert found.distributions["optimizer.lr"] == FloatDistribution(1, 2)
     assert set(found.distributions) == {"optimizer.lr", "trainer.extra"}
-    values = {"optimizer.lr": 1.5, "trainer.extra": "2"}
-    assert found.overrides(values) == ["model.dropout=0.1", "sweep=optuna", "optimizer.lr=1.5", "+trainer.extra=2"]
-    assert "sweep=optuna" not in found.overrides(values, sweep=False)
+    assert found.fixed == ["model.dropout=0.1", "sweep=optuna"]
+    params = {"optimizer.lr": 1.5, "trainer.extra": "2"}
+    assert found.trial_overrides(params) == ["optimizer.lr=1.5", "+trainer.extra=2"]
 
 
 def test_numbers_are_short_and_stay_within_their_bounds() -> None:
     found = space("optimizer.lr=tag(log,interval(1e-5,1e-2))", "model.dropout=interval(0.1,0.99999)")
-    assert found.searched({"optimizer.lr": 0.00123456789}) == ["optimizer.lr=0.001235"]
-    assert found.searched({"model.dropout": 0.999989}) == ["model.dropout=0.999989"]
+    assert found.trial_overrides({"optimizer.lr": 0.00123456789}) == ["optimizer.lr=0.001235"]
+    assert found.trial_overrides({"model.dropout": 0.999989}) == ["model.dropout=0.999989"]

@@ -1,35 +1,30 @@
-"""Optuna's record of a search, in an SQLite file."""
+"""The Optuna study of a search, in an SQLite file."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from hydra.utils import to_absolute_path
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from fashion_mlp.runtime.errors import UserError
 
-PRUNERS: dict[str, Callable[[], BasePruner]] = {
-    "median": MedianPruner,
-    "hyperband": HyperbandPruner,
-    "none": NopPruner,
-}
-
-# Attribute of a trial: how often it was begun.
-ATTEMPT = "attempt"
-# Attribute of a trial: its run was ended early.
-PRUNED = "pruned"
-# Attribute of a trial that failed: why.
-ERROR = "error"
+# The names of the file, in the directory of the sweep, and of the study in the file.
+FILE = "study.db"
+STUDY = "fashion-mlp"
+PRUNERS: dict[str, Callable[[], BasePruner]] = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
 
 
 class RepeatableSampler(TPESampler):
-    """TPE with a seed for each draw, so that a search that was interrupted draws what it would have drawn.
+    """TPE with its own seed for each value, so a resumed search draws the same values as an uninterrupted one.
 
     Args:
         seed: of the search.
@@ -54,20 +49,29 @@ class RepeatableSampler(TPESampler):
         return TPESampler(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
-def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
-    """Open a study of the validation accuracy, or create it.
+def open_storage(sweep_dir: str | Path) -> RDBStorage:
+    """Open the database in the directory of a sweep, or create it.
 
     Raises:
-        UserError: the file is no database, or cannot be opened.
+        UserError: the file is not a database, or cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    file = Path(to_absolute_path(str(sweep_dir)), FILE)
     try:
-        return optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="maximize",
-            pruner=PRUNERS[pruner](),
-            load_if_exists=True,
-        )
+        return RDBStorage(f"sqlite:///{file}")
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{file}: cannot be opened: {str(error).splitlines()[0]}") from error
+
+
+def open_study(storage: RDBStorage, pruner: str) -> optuna.Study:
+    """Open the study of the validation accuracy, or create it."""
+    return optuna.create_study(
+        storage=storage, study_name=STUDY, direction="maximize", pruner=PRUNERS[pruner](), load_if_exists=True
+    )
+
+
+def open_trial(storage: RDBStorage, pruner: str, number: int) -> Trial:
+    """Open a trial that the process of the search has started."""
+    study_id = storage.get_study_id_from_name(STUDY)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    return Trial(open_study(storage, pruner), trial_id)

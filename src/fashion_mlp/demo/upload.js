@@ -1,13 +1,13 @@
-// A picture from a file, the clipboard or the camera becomes the component's value, a blob: URL for ask.js, so that it
-// reaches the server's memory without being stored. Gradio's own Image writes each upload to a folder.
+// An image from a file, the clipboard or the camera becomes the component's value, a blob: URL for send.js. It reaches the
+// server's memory without being stored; Gradio's own Image component writes each upload to disk.
 const find = (selector) => element.querySelector(selector);
-const tell = (text) => (find(".notice").textContent = text);
+const notify = (text) => (find(".notice").textContent = text);
 
-function hand_over(file) {
-  tell("");
-  if (!file) return tell("There is no picture in what was pasted or dropped.");
-  const most = props.max_bytes;
-  if (file.size > most) return tell(`The file has more than ${Math.floor(most / 1e6)} MB.`);
+function submit(file) {
+  notify("");
+  if (!file) return notify("No image was pasted or dropped.");
+  const limit = props.max_bytes;
+  if (file.size > limit) return notify(`The file is larger than ${Math.floor(limit / 1e6)} MB.`);
   props.value = URL.createObjectURL(file);
   trigger("submit");
 }
@@ -18,11 +18,11 @@ async function paste() {
   try {
     for (const item of await navigator.clipboard.read()) {
       const type = item.types.find((name) => name.startsWith("image/"));
-      if (type) return hand_over(await item.getType(type));
+      if (type) return submit(await item.getType(type));
     }
-    hand_over(undefined);
+    submit(undefined);
   } catch {
-    tell("The browser does not let this button read the clipboard; press Ctrl+V.");
+    notify("The browser denies access to the clipboard. Press Ctrl+V.");
   }
 }
 
@@ -45,7 +45,7 @@ async function toggle_camera() {
     show_camera(true);
     await find("video").play();
   } catch {
-    tell("There is no camera that the browser lets this page use; a file can be a photograph, too.");
+    notify("No camera is available. Choose a file instead.");
   }
 }
 
@@ -54,24 +54,24 @@ function shoot() {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob(hand_over, "image/png");
+  canvas.toBlob(submit, "image/png");
   close_camera();
 }
 
 const on_click = { ".choose": () => find("input").click(), ".paste": paste, ".camera": toggle_camera, ".shoot": shoot };
 element.addEventListener("click", (event) => {
-  for (const [selector, act] of Object.entries(on_click)) if (event.target.closest(selector)) act();
+  for (const [selector, handler] of Object.entries(on_click)) if (event.target.closest(selector)) handler();
 });
 element.addEventListener("change", (event) => {
-  hand_over(event.target.files[0]);
+  submit(event.target.files[0]);
   event.target.value = ""; // so that the same file can be chosen again
 });
 for (const name of ["dragenter", "dragover", "dragleave", "drop"])
   element.addEventListener(name, (event) => {
     event.preventDefault();
     find(".source").classList.toggle("is-over", name === "dragenter" || name === "dragover");
-    if (name === "drop") hand_over(first_file(event.dataTransfer));
+    if (name === "drop") submit(first_file(event.dataTransfer));
   });
 document.addEventListener("paste", (event) => {
-  if (element.isConnected && element.offsetParent) hand_over(first_file(event.clipboardData));
+  if (element.isConnected && element.offsetParent) submit(first_file(event.clipboardData));
 });

@@ -1,4 +1,4 @@
-"""What TensorBoard reads back from a run's folder."""
+"""Records of a run, read back as TensorBoard reads them."""
 
 from pathlib import Path
 
@@ -9,11 +9,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, metadata
 from torch import Tensor
 
+from fashion_mlp.build import to_container
+from fashion_mlp.callbacks.run_records import log_run
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
-from fashion_mlp.reporting.tensorboard import recorded
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import plain, train
+from fashion_mlp.training import train
 from tests.conftest import Compose
 
 
@@ -97,7 +98,7 @@ def test_hparams_tells_a_failed_run(compose_small: Compose, monkeypatch: pytest.
 
     monkeypatch.setattr(Classifier, "model_step", poisoned)
     cfg = compose_small("run")
-    with pytest.raises(UserError, match="the loss became nan"):
+    with pytest.raises(UserError, match="the loss is nan"):
         train(cfg)
     assert row_of(read(cfg.run_dir))[1] == api_pb2.STATUS_FAILURE
 
@@ -133,8 +134,8 @@ def test_large_training_images_are_shown_small(compose_small: Compose) -> None:
     cfg = compose_small("run")
     logger = TensorBoardLogger(cfg.run_dir, name="", version="")
     images = torch.randint(0, 256, (32, 3, 512, 512), dtype=torch.uint8)
-    with recorded([logger], plain(cfg), MLP([4], image_shape=(3, 512, 512)), images):
-        pass
+    log_run(logger, to_container(cfg), MLP([4], image_shape=(3, 512, 512)), images)
+    logger.save()
     (image,) = read(cfg.run_dir).Images("train/images")
     assert (image.width, image.height) == (8 * 66 + 2, 4 * 66 + 2)
 

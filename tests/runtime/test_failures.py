@@ -1,4 +1,4 @@
-"""A fault of the disk is told with its file, as it is typed; the death of a process with what to do."""
+"""Errors of the disk name the file, and the death of a process a remedy; both name the command to resume."""
 
 import errno
 import multiprocessing
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.cli.common import writable
+from fashion_mlp.cli.output import writing
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.os_errors import explain_os_errors
+from fashion_mlp.runtime.failures import explain_run_failures
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 from fashion_mlp.runtime.workers import explain_worker_deaths
 
+# As TensorBoard raises it.
 GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/events.out.tfevents")
-"""As TensorBoard raises it."""
 
 
 def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
-    told = r"^/gone/events.out.tfevents: No such file or directory; put the folder back$"
-    with pytest.raises(UserError, match=told), explain_os_errors(tmp_path, GracefulStop()):
+    message = r"^/gone/events.out.tfevents: No such file or directory$"
+    with pytest.raises(UserError, match=message), explain_run_failures(tmp_path, GracefulStop()):
         raise GONE
-    told = r"x: cannot be written \(No such file or directory\)$"
-    with pytest.raises(UserError, match=told), writable(tmp_path / "x"):
+    message = r"x: cannot be written \(No such file or directory\)$"
+    with pytest.raises(UserError, match=message), writing(tmp_path / "x"):
         raise GONE
 
 
@@ -35,20 +35,23 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("message", DEATHS)
-def test_the_death_of_a_process_is_told_with_the_way_on(tmp_path: Path, message: str) -> None:
+def test_the_death_of_a_process_names_the_command_to_resume(tmp_path: Path, message: str) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    told = DEATHS[message].format(hint=rf"; go on with: python train.py resume={tmp_path}")
-    with pytest.raises(UserError, match=f"^{told}$"), explain_os_errors(tmp_path, GracefulStop()):
+    expected = DEATHS[message].format(hint=rf"; resume with: python train.py resume={tmp_path}")
+    with pytest.raises(UserError, match=f"^{expected}$"), explain_run_failures(tmp_path, GracefulStop()):
         raise RuntimeError(message)
 
 
-def test_a_connection_to_a_dead_worker_is_its_death(tmp_path: Path) -> None:
+def test_a_closed_connection_to_a_worker_is_its_death(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.close()
-    with pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"), explain_os_errors(tmp_path, GracefulStop()):
+    with (
+        pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"),
+        explain_run_failures(tmp_path, GracefulStop()),
+    ):
         ours.recv()
-    with pytest.raises(ConnectionError), explain_os_errors(tmp_path, GracefulStop()):
+    with pytest.raises(ConnectionError), explain_run_failures(tmp_path, GracefulStop()):
         raise ConnectionError("of a logger")
 
 
@@ -56,16 +59,16 @@ def test_a_signal_to_all_processes_is_an_interruption(tmp_path: Path) -> None:
     stop = GracefulStop()
     stop.signum = signal.SIGTERM
     for error in (RuntimeError(KILLED), AttributeError("of a library that the signal has interrupted")):
-        with pytest.raises(Interrupted) as caught, explain_os_errors(tmp_path, stop):
+        with pytest.raises(Interrupted) as caught, explain_run_failures(tmp_path, stop):
             raise error
         assert caught.value.code == 143
-    with pytest.raises(UserError, match="free some space"), explain_os_errors(tmp_path, stop):
+    with pytest.raises(UserError, match="No space left on device"), explain_run_failures(tmp_path, stop):
         raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
 
 
 @pytest.mark.parametrize("message", ["Caught KeyError in DataLoader worker process 0.", "mat1 and mat2 shapes"])
-def test_other_errors_are_left_as_they_are(tmp_path: Path, message: str) -> None:
-    with pytest.raises(RuntimeError, match=message), explain_os_errors(tmp_path, GracefulStop()):
+def test_other_errors_are_unchanged(tmp_path: Path, message: str) -> None:
+    with pytest.raises(RuntimeError, match=message), explain_run_failures(tmp_path, GracefulStop()):
         raise RuntimeError(message)
     with pytest.raises(RuntimeError, match=message), explain_worker_deaths():
         raise RuntimeError(message)

@@ -1,18 +1,19 @@
-"""What TensorBoard shows of a run besides its curves: the configuration, the network, a row in HPARAMS.
+"""Run-level records: the configuration, the network, and a row in TensorBoard's HPARAMS.
 
-The row is written in TensorBoard's own protocol: Lightning's `log_hyperparams` would put a point that was never
-measured into each chart.
+The row is written with TensorBoard's protocol buffers, since Lightning's `log_hyperparams` adds a point that was not
+measured to each curve.
 """
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from omegaconf import OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, summary_v2
@@ -21,12 +22,15 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
+from fashion_mlp.callbacks.run_end import RunEndCallback
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
-from fashion_mlp.runtime.os_errors import warn_on_failure
+from fashion_mlp.reporting.loggers import get_file_writer
+from fashion_mlp.runtime.failures import warn_on_failure
 
-# Charts of the tab CUSTOM SCALARS, each over several tags.
+# Charts of the tab CUSTOM SCALARS, with the tags of each.
 LAYOUT = {
     "training and validation": {
         "loss": ["Multiline", ["train/loss", "val/loss"]],
@@ -36,49 +40,51 @@ LAYOUT = {
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
-# Training images shown.
-SAMPLES = 32
-# Pixels a side of each at most.
-THUMBNAIL = 64
+# Number of training images, and their longest side in pixels.
+SAMPLES, THUMBNAIL = 32, 64
 
 
-@contextmanager
-def recorded(loggers: Iterable[Logger], config: Mapping[str, Any], model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Give each logger the hyperparameters, TensorBoard what it shows of a run, and at the end how the run ended.
+class RunRecords(RunEndCallback):
+    """Log the configuration of a run to its loggers; to TensorBoard also its network, some images and a row in HPARAMS.
 
     Args:
-        loggers: those of the run, on the first process.
-        config: the run's configuration as plain values.
-        model: the network.
-        images: the first training images, as the network gets them, uint8 `[N, C, H, W]`.
+        config: configuration of the run as plain values.
+        resumed: True if an earlier process has logged it.
     """
-    for logger in loggers:
-        logger.log_hyperparams(hyperparameters(config))
-        if isinstance(logger, TensorBoardLogger):
-            _describe(logger, config, model, images)
-    with ended(loggers):
-        yield
 
+    def __init__(self, config: Mapping[str, Any], *, resumed: bool = False) -> None:
+        self.config = config
+        self.resumed = resumed
 
-@contextmanager
-def ended(loggers: Iterable[Logger]) -> Iterator[None]:
-    """Tell each logger at the end whether the run came to it."""
-    status = api_pb2.STATUS_FAILURE
-    try:
-        yield
-        status = api_pb2.STATUS_SUCCESS
-    finally:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.resumed or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Classifier)
+        images = trainer.datamodule.training_samples(SAMPLES)  # type: ignore[attr-defined]  # set at run time
+        for logger in trainer.loggers:
+            logger.log_hyperparams(hyperparameters(self.config))
+            if isinstance(logger, TensorBoardLogger):
+                log_run(logger, self.config, pl_module.model, images.to(pl_module.device))
+
+    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
+        self._log_end(trainer, api_pb2.STATUS_SUCCESS)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if trainer.is_global_zero:
+            self._log_end(trainer, api_pb2.STATUS_FAILURE)
+
+    def _log_end(self, trainer: Trainer, status: int) -> None:
         end = SessionEndInfo(status=status, end_time_secs=time.time())
-        for logger in loggers:
+        for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 _write(logger, _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
                 logger.experiment.close()
-            elif isinstance(logger, WandbLogger):  # else the next job of a sweep would write into this run
+            elif isinstance(logger, WandbLogger):  # otherwise the next job of a sweep would log to this run
                 logger.experiment.finish(exit_code=int(status != api_pb2.STATUS_SUCCESS))
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """Return what a run could be swept over, flat: what each group chose, and its keys, lists as text."""
+    """Return the options and keys of the groups and of `KEYS` as a flat dict, lists as text."""
     values: dict[str, str | float | bool] = {}
     for group in GROUPS:
         part = config[group] or {}
@@ -90,7 +96,15 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     return values | {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
 
 
-def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
+def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
+    """Log configuration, charts, images, the graph of the network and the row in HPARAMS to TensorBoard.
+
+    Args:
+        board: the logger.
+        config: configuration of the run as plain values.
+        model: the network.
+        images: training images, uint8 `[N, C, H, W]`, on the device of the network.
+    """
     writer = board.experiment
     indented = "\n".join(f"    {line}" for line in OmegaConf.to_yaml(OmegaConf.create(dict(config))).splitlines())
     writer.add_text("config", indented, 0)
@@ -99,7 +113,7 @@ def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Mod
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
-    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # by default equal runs share a row
+    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # without it, equal runs share a row
     columns = api_pb2.Experiment(
         hparam_infos=_columns(config),
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
@@ -108,10 +122,10 @@ def _describe(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Mod
 
 
 def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
-    """Trace a model, in evaluation mode: that changes neither random numbers nor a batch norm's statistics."""
+    """Trace a model in evaluation mode, which changes neither the random state nor the statistics of batch norm."""
     model.eval()
     try:
-        # torch prints why it cannot trace a model, warns of what a trace leaves out, and of its own use of the trace.
+        # torch prints why it cannot trace a model and warns of what a trace does not record.
         with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             writer.add_graph(model, images)
@@ -120,9 +134,9 @@ def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
 
 
 def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
-    """Return the columns of HPARAMS: those of every option, since TensorBoard takes them from one run for all.
+    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only.
 
-    Those that were set on the command line are marked, and so come first.
+    Keys that were set on the command line are marked as different, which puts them first.
     """
     known = [
         f"{group}.{name}"
@@ -139,14 +153,14 @@ def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
 
 
 def _hparams(tag: str, **content: Any) -> Summary:
-    """Return a message to HPARAMS for which TensorBoard has no function that works without TensorFlow."""
+    """Return a summary for HPARAMS. TensorBoard's own function for it needs TensorFlow."""
     about = metadata.create_summary_metadata(HParamsPluginData(**content))
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
 def _write(board: TensorBoardLogger, *summaries: Summary) -> None:
     for summary in summaries:
-        board.experiment._get_file_writer().add_summary(summary)
+        get_file_writer(board).add_summary(summary)
 
 
 def _plain(value: Any) -> str | float | bool:

@@ -1,0 +1,174 @@
+"""Build the parts of a run from its configuration."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate, to_absolute_path
+from lightning import Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from fashion_mlp import __version__
+from fashion_mlp.callbacks import RunProgress, RunRecords
+from fashion_mlp.checkpoint.initial import InitialCheckpoint
+from fashion_mlp.checkpoint.io import AtomicCheckpointIO
+from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.monitoring import monitor_arguments
+from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.multi_step import MultiStepClassifier
+from fashion_mlp.runtime import run_directory
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.failures import is_oom_error
+from fashion_mlp.runtime.signals import GracefulStop
+
+# Keys of data modules whose values are paths.
+PATHS = {"root", *ImageCSVConfig.sources, *ImageFolderConfig.sources}
+
+
+def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
+    """Instantiate a section of a configuration.
+
+    Args:
+        key: of the section.
+        cfg: a `DictConfig` with the section, or the section itself as plain values.
+        **arguments: further arguments of the constructor.
+
+    Raises:
+        UserError: the constructor refused its arguments.
+    """
+    config = to_container(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
+    try:
+        return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is not None and (isinstance(cause, UserError) or is_oom_error(cause)):
+            raise cause from None
+        raise UserError(f"{key}: {cause or error}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {error}") from error
+
+
+def to_container(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain values, with its interpolations resolved."""
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+
+
+def with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """Return a configuration with an absolute run directory, and other absolute paths if Hydra has changed the cwd."""
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_directory.resolve(cfg.run_dir))
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
+        for key in ("ckpt_path", *(f"data.{name}" for name in PATHS)):
+            if path := OmegaConf.select(cfg, key):
+                OmegaConf.update(cfg, key, to_absolute_path(path))
+    return cfg
+
+
+def build_datamodule(cfg: DictConfig) -> ImageDataModule:
+    """Build the data module. To overfit a few batches, these are the same in each epoch."""
+    datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
+    if not isinstance(datamodule, ImageDataModule):
+        raise UserError(f"data._target_={cfg.data._target_}: not an ImageDataModule. See fashion_mlp.data")
+    return datamodule
+
+
+def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier:
+    """Build the network for the images and classes of the data, and the classifier that trains it."""
+    config: dict[str, Any] = {
+        **to_container(cfg.model),
+        "image_shape": list(datamodule.image_shape),
+        "num_classes": len(datamodule.class_names),
+    }
+    compile_model = bool(config.pop("compile", False))
+    model: nn.Module = build("model", config)
+    several = datamodule.batches_per_fetch > 1
+    classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
+    return classifier_class(
+        model,
+        datamodule.class_names,
+        optimizer=build("optimizer", cfg, _partial_=True),
+        scheduler=build("scheduler", cfg, _partial_=True) if cfg.scheduler else None,
+        label_smoothing=cfg.label_smoothing,
+        augment=datamodule.augment,
+        compile=compile_model,
+        metadata={
+            "version": __version__,
+            "model": config,
+            "class_names": list(datamodule.class_names),
+            "data": datamodule.identity,
+            "augment": {"flip": datamodule.augment.flip, "shift": datamodule.augment.shift},
+            "optimizer": to_container(cfg.optimizer),
+            "scheduler": to_container(cfg.scheduler) if cfg.scheduler else None,
+            "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
+        },
+    )
+
+
+def build_trainer(
+    cfg: DictConfig,
+    stop: GracefulStop,
+    initial: InitialCheckpoint,
+    *,
+    has_validation: bool,
+) -> Trainer:
+    """Build the Trainer with its callbacks and loggers.
+
+    Args:
+        cfg: configuration of the run.
+        stop: receives the signals that ask the run to stop.
+        initial: the checkpoint that the run starts from.
+        has_validation: True if the data have a validation split.
+    """
+    callbacks = _build_callbacks(cfg, has_validation=has_validation)
+    callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
+    for callback in callbacks:
+        if isinstance(callback, TrainingStateCheckpoint):
+            callback.stop = stop
+    loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
+    for logger in loggers:
+        if not isinstance(logger, Logger):
+            raise UserError(f"logger: {type(logger).__name__} is not a logger. See its _target_")
+    arguments: dict[str, Any] = {}
+    if batches := cfg.trainer.overfit_batches:
+        # Lightning would replace the sampler, which restores the position of a resumed run.
+        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+    if not has_validation:
+        arguments["limit_val_batches"] = 0
+    _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
+    arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
+    trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
+    if not isinstance(trainer, Trainer):
+        raise UserError(f"trainer._target_={cfg.trainer._target_}: not a Trainer. Expected lightning.Trainer")
+    return trainer
+
+
+def _build_callbacks(cfg: DictConfig, *, has_validation: bool) -> list[Callback]:
+    callbacks = []
+    for name, config in cfg.callbacks.items():
+        callback = build(f"callbacks.{name}", cfg) if config else None
+        if not isinstance(callback, Callback | None):
+            raise UserError(f"callbacks.{name}: {type(callback).__name__} is not a callback. See its _target_")
+        monitors_validation = str(getattr(callback, "monitor", None)).startswith("val/")
+        if callback is not None and (has_validation or not monitors_validation):
+            callbacks.append(callback)
+    return callbacks
+
+
+def _check_accelerator(name: str, precision: str | int | None) -> None:
+    """Refuse an accelerator that is absent, and float16 on a CPU, which Lightning would replace by bfloat16."""
+    available = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+    available["gpu"] = any(available.values())
+    if not available.get(name, True):
+        raise UserError(f"trainer.accelerator={name}: not available on this machine. Type trainer=auto or trainer=cpu")
+    if str(precision).startswith("16") and (name == "cpu" or not available["gpu"]):
+        raise UserError(f"trainer.precision={precision}: needs a GPU. Type trainer.precision=bf16-mixed")

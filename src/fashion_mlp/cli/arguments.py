@@ -1,0 +1,70 @@
+"""Arguments that several commands have, and their types."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from fashion_mlp.config.paths import find_obstacle
+from fashion_mlp.runtime.console import printable
+
+DATA_HELP = "data=OPTION, data.KEY=VALUE as for train.py; by default the data that the checkpoint was trained on"
+ENSEMBLE_HELP = "more checkpoints (*.ckpt), whose probabilities are averaged"
+SHARED: dict[str, dict[str, Any]] = {
+    "checkpoint": {"type": Path, "metavar": "CKPT", "help": "a .ckpt file written by train.py"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+    "--device": {"choices": ("auto", "cpu", "cuda", "mps"), "default": "auto", "help": "(default: auto)"},
+    "--tta": {
+        "action": "store_true",
+        "help": "test-time augmentation: average the probabilities over the image and its views as in training: "
+        "flipped (data.augment.flip), shifted by one pixel in four directions (data.augment.shift)",
+    },
+}
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add arguments of `SHARED` to a parser."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
+
+
+def add_words(parser: argparse.ArgumentParser, metavar: str, description: str) -> None:
+    """Add the positional arguments `words`, any number of them."""
+    parser.add_argument("words", nargs="*", default=(), metavar=metavar, help=description)
+
+
+def split_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    """Return the paths of all checkpoints on the command line, and the other words."""
+    more = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(("data=", "data."))]
+    return [arguments.checkpoint, *map(Path, more)], [word for word in arguments.words if word not in more]
+
+
+def positive(text: str) -> int:
+    """Convert a word to an integer of at least 1 that fits in 64 bits."""
+    if not re.fullmatch("[1-9][0-9]{0,17}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: invalid value. Expected an integer of at least 1")
+    return int(text)
+
+
+def output_directory(text: str) -> Path:
+    """Return the path of a directory that exists or can be created; otherwise exit with status 1."""
+    if obstacle := find_obstacle(Path(text)):
+        sys.exit(printable(f"error: {text}: {obstacle}"))
+    return Path(text)
+
+
+def output_file(text: str) -> Path:
+    """Return the path of a file whose directory exists or can be created; otherwise exit with status 1."""
+    if obstacle := find_obstacle(Path(text).parent):
+        sys.exit(printable(f"error: {text}: its directory {obstacle}"))
+    return Path(text)
+
+
+def figure_file(text: str) -> Path:
+    """Return the path of an `output_file` with the suffix of a figure; otherwise exit with status 1."""
+    from fashion_mlp.config.schema import FIGURE_SUFFIXES  # takes too long for --help
+
+    if Path(text).suffix not in FIGURE_SUFFIXES:
+        sys.exit(printable(f"error: {text}: unknown format. Expected {', '.join(FIGURE_SUFFIXES)}"))
+    return output_file(text)

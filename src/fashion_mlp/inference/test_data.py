@@ -1,0 +1,100 @@
+"""The images to test a classifier on."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.paths import same_path
+from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.data.custom_images import CustomImagesDataModule
+from fashion_mlp.data.image_io import mode_of
+from fashion_mlp.data.registry import SOURCES
+from fashion_mlp.inference.data_overrides import parse_data_overrides
+from fashion_mlp.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Arguments that decide what is written, downloaded and started on this machine. A checkpoint must not set them.
+COMMAND_LINE_ONLY = ("root", "mirrors", "timeout", "num_workers")
+
+
+def load_test_data(classifier: Classifier, overrides: Sequence[str], *, download: bool = True) -> ImageDataModule:
+    """Load the test images of the data that a classifier was trained on, or of the data that the overrides select.
+
+    The overrides may select custom images. All of them are test images, since they were not split for this classifier.
+    If the classifier was trained on them, the test images are those that were held out then.
+
+    Args:
+        classifier: its metadata describe the data that it was trained on.
+        overrides: `data=OPTION` and `data.KEY=VALUE`.
+        download: download or generate missing data.
+
+    Raises:
+        UserError: the data cannot be used, or not with this classifier.
+        OSError: the data are missing, and `download` is False.
+    """
+    trained_on = classifier.metadata["data"]
+    option, arguments = _merge(trained_on, overrides)
+    if option in SOURCES:
+        channels, height, width = classifier.metadata["model"]["image_shape"]
+        as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
+        arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
+    datamodule = build_datamodule(option, arguments)
+    if download:
+        datamodule.prepare_data()
+    datamodule.setup("test")
+    _check_compatible(classifier, datamodule)
+    if isinstance(datamodule, CustomImagesDataModule):
+        _warn_of_training_images(datamodule, trained_on)
+    return datamodule
+
+
+def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the option and the arguments of the data: those of the training, changed by the overrides.
+
+    Raises:
+        UserError: an override would put training images among the test images, or the checkpoint sets what only the
+            command line may set.
+    """
+    value, arguments = parse_data_overrides(overrides)
+    option: str = trained_on["option"] if value is None else format_value(value)
+    source, stored = SOURCES.get(option, ""), trained_on["arguments"]
+    is_same_source = same_path(str(arguments.get(source)), str(stored.get(source)))
+    if value is not None and not (option == trained_on["option"] and is_same_source):
+        if source in arguments:
+            arguments.setdefault(f"test_{source}", arguments[source])
+        return option, arguments
+    if refused := [name for name in COMMAND_LINE_ONLY if name in stored]:
+        raise UserError(f"the checkpoint: refused, since it sets data.{refused[0]}, which is for the command line")
+    for name in ("split_seed", "test_size") if source else ():
+        if name in arguments and arguments[name] != stored.get(name):
+            raise UserError(
+                f"data.{name}={format_value(arguments[name])}: the checkpoint was trained with "
+                f"{format_value(stored.get(name))}, and another split would test it on training images. "
+                f"Remove data.{name}"
+            )
+    return option, {**stored, **arguments}
+
+
+def _check_compatible(classifier: Classifier, datamodule: ImageDataModule) -> None:
+    shape, expected = list(datamodule.image_shape), list(classifier.metadata["model"]["image_shape"])
+    if shape != expected:
+        raise UserError(
+            f"data={datamodule.option}: its images have the shape {format_value(shape)}. The checkpoint expects "
+            f"{format_value(expected)}"
+        )
+    if tuple(datamodule.class_names) != tuple(classifier.class_names):
+        raise UserError(f"data={datamodule.option}: its classes differ from those of the checkpoint")
+
+
+def _warn_of_training_images(datamodule: CustomImagesDataModule, trained_on: Mapping[str, Any]) -> None:
+    """Warn if some test images are, or may be, images that the classifier was trained on."""
+    split = "test" if datamodule.sources["test"] is not None else "train"
+    source = datamodule.sources[split]
+    is_unchanged = datamodule.labelled(split).fingerprint() == trained_on.get("files")
+    if split == "test" and is_unchanged:
+        log.warning(f"{source}: the checkpoint was trained on these images, so this is not a test")
+    elif split == "train" and "files" in trained_on and not is_unchanged:
+        log.warning(f"{source}: has changed since the training, so some test images may be training images")

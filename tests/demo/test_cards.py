@@ -1,0 +1,52 @@
+"""The results on the page, without the page."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.cli.main import main
+from fashion_mlp.data import ImageDataModule
+from fashion_mlp.demo import cards
+from fashion_mlp.models import MLP
+
+
+def bars(card: str) -> list[tuple[str, str]]:
+    """Return the classes and probabilities on a card, from top to bottom."""
+    return [(unescape(name), text) for name, text in re.findall(r'"row">(.*?)</th>.*?</td><td>(.*?)</td></tr>', card)]
+
+
+def test_probabilities_are_those_of_predict(
+    checkpoint: Path, classifier: Classifier, image_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(image_dir.iterdir())
+    assert main(["predict", str(checkpoint), str(image_dir), "--json"]) == 0
+    predictions = json.loads(capsys.readouterr().out)
+    assert [Path(prediction["image"]) for prediction in predictions] == files
+    for file, prediction in zip(files, predictions, strict=True):
+        _, card = cards.classify_upload(file.read_bytes(), {"first": classifier})
+        assert len(bars(card)) == 10
+        top = [(entry["class"], f"{entry['probability']:.1%}") for entry in prediction["top"]]
+        assert bars(card)[:3] == top
+
+
+def test_a_test_image_is_converted_for_other_classifiers(
+    classifier: Classifier, data: ImageDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, Tensor] = {}
+    monkeypatch.setattr(cards, "render_card", lambda name, image, _: shown.setdefault(name, image) is None or name)
+    other = Classifier(
+        MLP(image_shape=(3, 14, 20), num_classes=2, hidden_sizes=[4]),
+        ("worn", "new"),
+        metadata={"model": {"image_shape": [3, 14, 20]}, "data": {"option": "image_csv"}},
+    )
+    image = data.parts["test"].images[0]
+    message, *_ = cards.classify_test_image(image, "0: <b>", {"first": classifier, "other": other})
+    assert message == '<p role="status">Test image 0: &lt;b&gt;</p>'
+    assert torch.equal(shown["first"], image)
+    assert shown["other"].shape == (3, 14, 20)
