@@ -50,7 +50,9 @@ def test_weights_alone_are_named_as_such(checkpoints: Path, compose_small: Compo
     content = torch.load(checkpoints / "best.ckpt", weights_only=True)
     kept = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}  # save_weights_only
     torch.save(kept, tmp_path / "weights.ckpt")
-    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_part=weights$"):
-        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), "all")
-    cfg = compose_small("new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_part=weights", "test=false")
+    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_weights_only=true$"):
+        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), weights_only=False)
+    cfg = compose_small(
+        "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_weights_only=true", "test=false"
+    )
     assert train(cfg) > 0
