@@ -6,9 +6,9 @@ Commands to copy:
     python train.py data=synthetic                    # without a network, on drawn garments
     python train.py optimizer=sgd                     # any group is swapped from the command line
     python train.py 'model.hidden_sizes=[256,128]' optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
-    python train.py resume=runs/2026-01-31/12-00-00.000000     # go on with an interrupted run, to the same bits
+    python train.py resume=runs/2026-01-31/12-00-00.000000     # resume an interrupted run, to the same bits
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs, ranked at the end
-    python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # go on with an interrupted sweep
+    python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # resume an interrupted sweep
     python train.py sweep=optuna                      # a search by Optuna, with the extra [sweep]
     python train.py trainer=ddp trainer.devices=4     # four devices of this machine
     python train.py --cfg job                         # the configuration that a command would run
@@ -31,8 +31,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.command_line import flags_first, without_outputs
-from fashion_mlp.config.compose import explain_composition
+from fashion_mlp.config.compose import explain_composition, flags_first, without_outputs
 from fashion_mlp.config.records import task_overrides
 from fashion_mlp.config.resume import expand_resume, record, resume
 from fashion_mlp.runtime.errors import exit_on_user_error

@@ -23,10 +23,8 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp.config.check import find_problems
-from fashion_mlp.config.command_line import parse_flags
-from fashion_mlp.config.compose import directory_problems, initialize_hydra, raise_problems
-from fashion_mlp.config.explain import check_options, explain
+from fashion_mlp.config.compose import check_run, initialize_hydra, parse_flags, raise_problems
+from fashion_mlp.config.explain import explain
 from fashion_mlp.runtime.signals import SIGNALS
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
@@ -154,8 +152,7 @@ def check(argv: Sequence[str]) -> DictConfig | None:
         if args.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
             raise_problems(explain(args.overrides, multirun=args.multirun))
             return None
-        _, _, lines = check_options(args.overrides)
-        raise_problems(lines or [*directory_problems(cfg, "hydra.run.dir"), *find_problems(cfg)])
+        check_run(cfg, args.overrides)
         return cfg
 
 

@@ -52,8 +52,8 @@ COMMON = (
     "callbacks=lean",
 )
 CONFIGURATIONS = (
-    "model.dropout=0.3 model.norm=batch data.augment.flip=0.5 data.augment.shift=1 data.augment.erasing=0.3 "
-    "data.augment.mixup=0.2 data.augment.off_last=0.2 scheduler=onecycle callbacks.ema.decay=0.99",
+    "model.dropout=0.3 model.norm=batch data.augment.hflip=0.5 data.augment.translate=1 data.augment.erasing=0.3 "
+    "data.augment.mixup=0.2 data.augment.off_fraction=0.2 scheduler=onecycle callbacks.ema.decay=0.99",
     "data.num_workers=2 model.dropout=0.1 scheduler=cosine",
     # With gradient clipping, a call of training_step runs one optimizer step.
     "optimizer=rmsprop optimizer.lr=0.02 scheduler=plateau scheduler.patience=0 trainer.gradient_clip_val=1.0",

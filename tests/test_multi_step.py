@@ -17,8 +17,8 @@ from fashion_mlp.training import train
 from tests.conftest import Compose, Run
 
 AUGMENT = (
-    *("data.augment.flip=0.5", "data.augment.shift=1", "data.augment.erasing=0.25", "data.augment.mixup=0.2"),
-    "data.augment.off_last=0.25",
+    *("data.augment.hflip=0.5", "data.augment.translate=1", "data.augment.erasing=0.25", "data.augment.mixup=0.2"),
+    "data.augment.off_fraction=0.25",
 )
 
 

@@ -119,8 +119,8 @@ class Classifier(LightningModule):
             self.model.compile()
 
     def on_train_start(self) -> None:
-        off_last = self.augment.off_last
-        augmented_steps = round((1 - off_last) * self.total_steps()) if off_last else math.inf
+        off_fraction = self.augment.off_fraction
+        augmented_steps = round((1 - off_fraction) * self.total_steps()) if off_fraction else math.inf
         self.augmented_steps = augmented_steps if self.augment.is_on else 0
 
     def on_train_epoch_start(self) -> None:

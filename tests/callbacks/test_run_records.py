@@ -71,7 +71,12 @@ def test_run_with_all_records(compose_small: Compose) -> None:
 
 def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None:
     cfg = compose_small(
-        "run", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=cosine", "trainer.max_epochs=1", "data.augment.flip=0.5"
+        "run",
+        "optimizer=sgd",
+        "optimizer.lr=0.05",
+        "scheduler=cosine",
+        "trainer.max_epochs=1",
+        "data.augment.hflip=0.5",
     )
     train(cfg)
     events = Run(cfg.run_dir).events
@@ -82,7 +87,7 @@ def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None
     assert values["model.hidden_sizes"] == "[32]"
     assert values["scheduler"] == "cosine"
     assert values["seed"] == 42
-    assert values["data.augment.flip"] == 0.5
+    assert values["data.augment.hflip"] == 0.5
     experiment = metadata.parse_experiment_plugin_data(
         events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
     )

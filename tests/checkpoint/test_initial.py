@@ -53,7 +53,9 @@ def test_checkpoint_without_training_state_gives_only_weights(
     # As Lightning saves it with save_weights_only=True.
     weights = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}
     torch.save(weights, tmp_path / "weights.ckpt")
-    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_part=weights$"):
-        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), "all")
-    cfg = compose_small("new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_part=weights", "test=false")
+    with pytest.raises(UserError, match=r"^ckpt_path=.*weights.ckpt: no training state .* ckpt_weights_only=true$"):
+        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), weights_only=False)
+    cfg = compose_small(
+        "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_weights_only=true", "test=false"
+    )
     assert train(cfg) > 0

@@ -1,5 +1,6 @@
 """Tests of `fashion-mlp bench`: its methods and its table."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from torch import nn
 
 from fashion_mlp.cli import bench, bench_runs
 from fashion_mlp.cli.main import main
-from fashion_mlp.data import fashion_mnist
-from fashion_mlp.data.download import DataFile, download_and_verify, sha256_of
+from fashion_mlp.data import FashionMNISTDataModule
+from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import image_file, label_file, write_split
+from fashion_mlp.data.idx import write_split
 
 TRAIN_SIZE = 5200
 
@@ -25,9 +26,8 @@ def _small_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     raw.mkdir(parents=True)
     for split, count, seed in (("train", TRAIN_SIZE, 0), ("test", 100, 1)):
         write_split(raw, split, *draw_garments(count, seed))
-    names = [name for split in ("train", "test") for name in (image_file(split), label_file(split))]
-    files = tuple(DataFile(name, (raw / name).stat().st_size, sha256_of(raw / name)) for name in names)
-    monkeypatch.setattr(fashion_mnist, "FILES", files)
+    sha256 = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    monkeypatch.setattr(FashionMNISTDataModule, "sha256", sha256)
     monkeypatch.setenv("FASHION_MLP_DATA", str(tmp_path))
     download_and_verify.cache_clear()
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.config.command_line import flags_first
+from fashion_mlp.config.compose import flags_first
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import RunCommand, check
 
-FINE = [
+VALID = [
     "",
     "optimizer=sgd optimizer.lr=0.1",
     "model=linear data=synthetic data.val_size=0",
     "model.hidden_sizes=[256,128] optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20",
     "model.hidden_sizes.0=7",
-    "data.augment.flip=0.5 data.augment.shift=1 data.augment.erasing=0.25 data.augment.mixup=0.2",
+    "data.augment.hflip=0.5 data.augment.translate=1 data.augment.erasing=0.25 data.augment.mixup=0.2",
     "trainer.gradient_clip_val=0.5 trainer.limit_train_batches=0.1 trainer.max_time=00:00:01:00",
     "scheduler=plateau scheduler.monitor=train/loss data.val_size=0",
     "data=image_folder data.img_dir=. data.val_size=0.25",
@@ -39,8 +39,8 @@ FINE = [
 ]
 
 
-@pytest.mark.parametrize("typed", FINE)
-def test_a_right_command_line_passes(typed: str, compose_once: None) -> None:
+@pytest.mark.parametrize("typed", VALID)
+def test_valid_command_line_is_accepted(typed: str, compose_once: None) -> None:
     check(flags_first(typed.split()))
 
 
@@ -59,13 +59,13 @@ def test_a_path_of_thousands_of_characters_is_refused(key: str) -> None:
         check([f"{key}={'x' * 5000}"])
 
 
-def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
+def test_directory_of_another_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match=r"holds a run already"):
         check([f"hydra.run.dir={tmp_path}"])
 
 
-def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+def test_invalid_yaml_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("seed: 1\n  optimizer: 2\n")
     with pytest.raises(UserError, match=r"^experiment=mine: mapping values .* in \"\S+/mine.yaml\", line 2"):
@@ -73,12 +73,12 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
 
 
 def test_only_the_first_rank_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "checkpoints").mkdir()  # made by the first rank, as the other ranks find it
+    (tmp_path / "checkpoints").mkdir()  # created by the first rank
     monkeypatch.setenv("LOCAL_RANK", "1")
     check([f"hydra.run.dir={tmp_path}"])
 
 
-def test_as_the_user_sees_it(run_train: RunCommand, tmp_path: Path) -> None:
+def test_errors_of_a_process(run_train: RunCommand, tmp_path: Path) -> None:
     done = run_train("optimizer.lr=-1", "model.activation=rleu")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -94,7 +94,7 @@ def test_as_the_user_sees_it(run_train: RunCommand, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", ["--help", "--cfg job", "optimizer.lrr=1"])
-def test_torch_is_not_loaded_for_what_runs_nothing(run_train: RunCommand, typed: str) -> None:
+def test_torch_is_not_imported_without_a_run(run_train: RunCommand, typed: str) -> None:
     done = run_train(*typed.split(), PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert "hydra" in imported

@@ -1,8 +1,8 @@
-"""Wrong command lines, as typed into a shell, and what is answered: the tables in `tests/config/error_messages/`.
+"""Wrong command lines, as typed into a shell, and their answers: the tables in `tests/config/error_messages/`.
 
-A row of a table is a line that begins with `$ `, and the lines of the answer below it, in which `...` stands for
-anything. The program runs inside this process; a few rows go through a shell, to show that this is the same. After a
-message was reworded, `pytest -n 0 tests/test_mistakes.py --update` rewrites the answers that have changed.
+A row of a table is a line that begins with `$ `, and the lines of the answer below it, in which `...` matches any
+text. The program runs inside this process; a few rows are also run through a shell. After a message was reworded,
+`pytest -n 0 tests/config/test_error_messages.py --update` rewrites the answers that have changed.
 """
 
 import os
@@ -57,18 +57,18 @@ def expected(row: Row) -> str:
     return "\n".join(".*".join(map(re.escape, line.split("..."))) for line in row.answer) + "\n"
 
 
-def update(row: Row, told: str) -> None:
-    """Replace the answer of a row by another."""
-    if re.fullmatch(expected(row), told):
+def update(row: Row, error: str) -> None:
+    """Replace the answer of a row."""
+    if re.fullmatch(expected(row), error):
         return
     (table,) = (path for path in TABLES if f"$ {row.typed}\n" in path.read_text())
     before = "\n".join([f"$ {row.typed}", *row.answer, ""])
     assert before in table.read_text(), row.typed
-    table.write_text(table.read_text().replace(before, f"$ {row.typed}\n{told}"))
+    table.write_text(table.read_text().replace(before, f"$ {row.typed}\n{error}"))
 
 
 def keys(typed: str) -> set[str]:
-    """Return what an answer may name: the keys, flags, words and files of a command line."""
+    """Return the keys, flags, words and files of a command line, one of which the answer must name."""
     words = shlex.split(typed.replace("python train.py", "train.py"))[1:]
     parts = {part for word in words for part in re.split(r"[=,\s]", word.lstrip("+~")) if part}
     return parts | {part.rpartition(".")[0] for part in parts if part.count(".") > 1}  # the part of the configuration
@@ -80,7 +80,7 @@ def tree(folder: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder where the commands are typed, with files of a dozen images, a checkpoint and other things."""
+    """Return the working directory of the commands, with a dozen images, a checkpoint and other files."""
     folder = tmp_path_factory.mktemp("desk")
     for name in ("taken/checkpoints", "hollow", "pictures", "folders/boot", "folders/shirt"):
         (folder / name).mkdir(parents=True)
@@ -117,7 +117,7 @@ def answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Answer:
-    """Return a function that types a command line at the desk."""
+    """Return a function that runs a command line in the directory `desk`."""
     monkeypatch.chdir(desk)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -138,7 +138,7 @@ def answer(
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.typed for row in ROWS])
-def test_a_mistake_is_explained(row: Row, answer: Answer, desk: Path, request: pytest.FixtureRequest) -> None:
+def test_error_message_matches_table(row: Row, answer: Answer, desk: Path, request: pytest.FixtureRequest) -> None:
     before = tree(desk)
     done = answer(row.typed)
     if request.config.getoption("--update"):
@@ -150,19 +150,18 @@ def test_a_mistake_is_explained(row: Row, answer: Answer, desk: Path, request: p
     assert tree(desk) == before
 
 
-def test_the_tables_are_what_they_promise() -> None:
-    """What the answers are held against must itself name the mistake, and be short."""
+def test_expected_messages_name_the_mistake_in_few_lines() -> None:
     assert len(ROWS) >= 150
     assert len({row.typed for row in ROWS}) == len(ROWS)
     for row in ROWS:
-        told = "\n".join(row.answer)
-        assert told.startswith("error: "), row.typed
+        error = "\n".join(row.answer)
+        assert error.startswith("error: "), row.typed
         assert len(row.answer) <= 5, row.typed
-        assert not keys(row.typed) or any(key in told for key in keys(row.typed) | {"required"}), row.typed
+        assert not keys(row.typed) or any(key in error for key in keys(row.typed) | {"required"}), row.typed
 
 
 @pytest.mark.parametrize("typed", THROUGH_A_SHELL)
-def test_a_shell_gets_the_same_answer(typed: str, tmp_path: Path) -> None:
+def test_error_message_in_a_shell(typed: str, tmp_path: Path) -> None:
     (row,) = (row for row in ROWS if row.typed == typed)
     command = typed.replace("train.py", str(ROOT / "train.py"))
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

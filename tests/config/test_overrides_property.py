@@ -1,6 +1,6 @@
-"""Whatever is given to any key: it is accepted, and the run can be built, or it is refused by name, in a few lines.
+"""Any value of any key is accepted, and the run can be built, or it is refused by name, in a few lines.
 
-A search of thousands, other ones each time: `pytest tests/test_drawn_mistakes.py --hypothesis-profile=search`.
+Thousands of random examples: `pytest tests/config/test_overrides_property.py --hypothesis-profile=search`.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 from fashion_mlp.runtime.signals import GracefulStop
 from tests.conftest import CONF, check
 
+# Every option of every group that needs no other package and no GPU.
 OPTIONS = [
     [],
     ["model=linear", "optimizer=sgd", "scheduler=cosine", "callbacks=lean"],
@@ -30,7 +31,6 @@ OPTIONS = [
     ["data=image_folder", "data.img_dir=..", "scheduler=step", "trainer=debug", "logger=[csv,tensorboard]"],
     ["experiment=fast", "trainer=cpu"],  # has the one-cycle schedule
 ]
-"""Among them is each option of each group that needs no other package and no GPU."""
 GRAMMAR = st.text(alphabet="abeinx019_-+.,:;=~@?*/\\|%${}[]()<>#'\" \t\n", max_size=12)
 SCALARS = st.one_of(
     st.none(),
@@ -68,7 +68,7 @@ def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> tuple[list[str], str]:
-    """Draw a command line, and the key that it is about."""
+    """Draw a command line, and the key that it sets."""
     options = draw(st.sampled_from(OPTIONS))
     key = draw(st.sampled_from(keys(tuple(options))))
     if draw(st.integers(0, 9)) == 0:
@@ -90,7 +90,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @given(drawn=command_lines())
-def test_a_value_is_accepted_or_refused_by_name(
+def test_any_override_is_accepted_or_refused_by_name(
     drawn: tuple[list[str], str], compose_once: None, elsewhere: Path
 ) -> None:
     argv, key = drawn
@@ -100,21 +100,21 @@ def test_a_value_is_accepted_or_refused_by_name(
         if cfg is not None:
             build_parts(cfg)
     except UserError as refused:
-        told = str(refused)
+        message = str(refused)
         event("refused")
-        assert len(told.splitlines()) <= MAX_ERRORS, told
-        assert names(told, key), told
+        assert len(message.splitlines()) <= MAX_ERRORS, message
+        assert names(message, key), message
     assert list(elsewhere.iterdir()) == []
 
 
-def names(told: str, key: str) -> bool:
-    """Return whether a message names a key, or the part of the configuration that it belongs to."""
+def names(message: str, key: str) -> bool:
+    """Return True if a message names a key, or the part of the configuration that contains it."""
     parts = key.split(".")
-    return any(".".join(parts[:length]) in told for length in range(1, len(parts) + 1))
+    return any(".".join(parts[:length]) in message for length in range(1, len(parts) + 1))
 
 
 def build_parts(cfg: DictConfig) -> None:
-    """Build what a run is made of, as far as it is small."""
+    """Build the components of a run, except for large models."""
     if OmegaConf.is_interpolation(cfg, "run_dir"):
         cfg.run_dir = "run"
     weights = [torch.nn.Parameter(torch.zeros(1))]

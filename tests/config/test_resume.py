@@ -1,4 +1,4 @@
-"""Interrupted runs go on: to the same bits, in the middle of an epoch too, and only as they were begun."""
+"""Interrupted runs are resumed to the same bits, also within an epoch, and only with the same configuration."""
 
 import csv
 import json
@@ -29,13 +29,13 @@ from tests.conftest import ROOT, Compose, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
-OFF_LAST = ("data.augment.flip=0.5", "data.augment.off_last=0.4")
+OFF_FRACTION = ("data.augment.hflip=0.5", "data.augment.off_fraction=0.4")
 ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
 @pytest.fixture
 def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Return a function: let this process get a SIGTERM in an optimizer step."""
+    """Return a function that sends this process a SIGTERM in a given optimizer step."""
 
     def ask(step: int) -> None:
         learn = Classifier.model_step
@@ -56,8 +56,11 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     [
         (5, []),  # a call of training_step holds two steps
         (10, ["data.num_workers=2"]),  # the last step of an epoch
-        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.flip=0.5"]),
-        (17, ["data.augment.shift=2", "data.augment.mixup=0.3", "data.augment.off_last=0.4", "scheduler=cosine"]),
+        (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.hflip=0.5"]),
+        (
+            17,
+            ["data.augment.translate=2", "data.augment.mixup=0.3", "data.augment.off_fraction=0.4", "scheduler=cosine"],
+        ),
         (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
         (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
         (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
@@ -69,11 +72,11 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (13, ["trainer.max_steps=28", "scheduler=onecycle", "trainer.max_epochs=-1"]),
         (10, ["trainer.overfit_batches=4", "trainer.max_epochs=6"]),
         (14, ["trainer.precision=64-true", "callbacks.ema.decay=0.9"]),
-        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_LAST]),
+        (13, [f"+callbacks.x._target_={ACCUMULATION}", "+callbacks.x.scheduling={0:1,1:2,2:3}", *OFF_FRACTION]),
     ],
     ids=str,
 )
-def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
+def test_resumed_run_equals_uninterrupted_run(
     compose_small: Compose, sigterm_at: Ask, step: int, overrides: list[str]
 ) -> None:
     usual = ["trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3"]
@@ -81,17 +84,15 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(
     train(whole)
     cfg = compose_small("interrupted", *usual, *overrides)
     sigterm_at(step)
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as caught:
         train(cfg)
-    assert told.value.code == 143
-    assert told.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
+    assert caught.value.code == 143
+    assert caught.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
     train(cfg, resumed=True)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
 
-def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
-    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     # Many more batches than a worker prefetches follow the one in which it dies.
     usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
     whole = compose_small("whole", *usual)
@@ -114,7 +115,7 @@ def test_a_worker_that_dies_ends_the_run_which_is_resumed_without(
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
 
-def test_a_run_that_was_interrupted_while_it_drew_its_figures_is_resumed(
+def test_run_interrupted_while_drawing_figures_is_resumed(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = compose_small("whole", "callbacks=default", "trainer.max_epochs=1")
@@ -138,8 +139,7 @@ def rows(cfg: DictConfig) -> list[str]:
     return Path(cfg.run_dir, "csv/metrics.csv").read_text().splitlines()
 
 
-def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: Ask) -> None:
-    """In the CSV logger's file too; TensorBoard's are compared above."""
+def test_resumed_csv_log_has_each_row_once(compose_small: Compose, sigterm_at: Ask) -> None:
     overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
     whole = compose_small("whole", *overrides)
     train(whole)
@@ -153,7 +153,7 @@ def test_a_resumed_run_has_each_point_once(compose_small: Compose, sigterm_at: A
     assert tables[0] == tables[1]
 
 
-def test_rows_of_a_csv_logger_survive_a_kill_while_they_are_rewritten(
+def test_csv_log_survives_a_kill_while_it_is_rewritten(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = "logger=csv", "trainer.log_every_n_steps=3"
@@ -191,9 +191,7 @@ NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
     ],
     ids=["best", "directory", "named", "named, two", "two"],
 )
-def test_a_run_that_moved_keeps_its_best_checkpoint(
-    compose_small: Compose, sigterm_at: Ask, overrides: list[str]
-) -> None:
+def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, overrides: list[str]) -> None:
     overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *overrides]
     whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
     train(whole)
@@ -211,13 +209,13 @@ def test_a_run_that_moved_keeps_its_best_checkpoint(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where runs are kept of which tests take copies."""
+    """Return the directory of runs that tests copy."""
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture
 def whole(runs: Path, run_here: RunCommand) -> Path:
-    """Return the folder of a run of two epochs."""
+    """Return the directory of a run of two epochs."""
     if not (runs / "whole").exists():
         assert run_here(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
     return runs / "whole"
@@ -225,7 +223,7 @@ def whole(runs: Path, run_here: RunCommand) -> Path:
 
 @pytest.fixture
 def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
-    """Return the folder, in the working directory, of the same run interrupted in its second epoch."""
+    """Return the directory of the same run, interrupted in its second epoch, in the working directory."""
     if not (runs / "a").exists():
         sigterm_at(15)
         done = run_here("hydra.run.dir=a", "steps_per_execution=2")
@@ -236,7 +234,7 @@ def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
     return Path("a")
 
 
-def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_as_typed: RunCommand) -> None:
     done = run_as_typed("resume=a")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
@@ -251,7 +249,7 @@ def test_by_the_command_that_it_printed(interrupted: Path, run_as_typed: RunComm
     assert len(again.stdout.splitlines()) == 1
 
 
-def test_epochs_may_be_added_even_to_a_complete_run(run_here: RunCommand, run_as_typed: RunCommand) -> None:
+def test_complete_run_is_resumed_for_more_epochs(run_here: RunCommand, run_as_typed: RunCommand) -> None:
     for folder, epochs in (("short", 2), ("long", 3)):
         assert run_here(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
     done = run_as_typed("resume=short", "trainer.max_epochs=3")
@@ -260,7 +258,7 @@ def test_epochs_may_be_added_even_to_a_complete_run(run_here: RunCommand, run_as
     assert run_as_typed("resume=short").stdout.startswith("short: complete")  # it remembers the third
 
 
-def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
     changed = "would change the course of the run"
     for overrides, message in (
@@ -268,7 +266,7 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
         (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
-        (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected an integer"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected -1, an integer"),
         (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
         (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
@@ -283,21 +281,20 @@ def test_what_would_change_the_course_is_refused(interrupted: Path, run_as_typed
     assert [path for path in before | after if before.get(path) != after.get(path)] == []
 
 
-@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_last=0.5"])
-def test_a_course_that_was_laid_out_for_the_whole_run_takes_no_more_epochs(
+@pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_fraction=0.5"])
+def test_more_epochs_are_refused_if_something_depends_on_their_number(
     run_here: RunCommand, run_as_typed: RunCommand, override: str
 ) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.flip=0.5", override).returncode == 0
+    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
     done = run_as_typed("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
-    planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_last"
+    planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
     assert f"trainer.max_epochs=2: {planned} was planned for 1 epochs" in done.stderr
 
 
-def test_values_that_referred_to_others_are_resumed(
+def test_numbers_from_the_environment_are_frozen(
     run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Numbers from the environment stay as they were, whatever has become of it."""
     assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
     for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
         monkeypatch.setenv(name, value)
@@ -324,7 +321,7 @@ def test_values_that_referred_to_others_are_resumed(
     assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
 
 
-def test_a_folder_without_a_run_is_refused(run_as_typed: RunCommand, tmp_path: Path) -> None:
+def test_directory_without_a_run_is_refused(run_as_typed: RunCommand, tmp_path: Path) -> None:
     assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
     (tmp_path / "empty").mkdir()
     assert "resume=empty: no record of a run" in run_as_typed("resume=empty").stderr
@@ -332,7 +329,7 @@ def test_a_folder_without_a_run_is_refused(run_as_typed: RunCommand, tmp_path: P
     assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_as_typed("resume=empty").stderr
 
 
-def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_without_a_checkpoint_starts_over(interrupted: Path, run_as_typed: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         (interrupted / "checkpoints" / name).unlink()
     before = set(interrupted.glob("events*"))
@@ -344,7 +341,7 @@ def test_a_run_that_never_came_to_a_checkpoint_begins_anew(interrupted: Path, ru
     assert not before & set(interrupted.glob("events*"))
 
 
-def test_of_two_processes_in_one_folder_the_second_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_second_process_in_a_run_directory_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     holder = "import filelock, sys\nwith filelock.FileLock('a/.lock'):\n    print(flush=True)\n    sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -367,7 +364,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
-def test_from_the_checkpoint_before_a_damaged_one(
+def test_previous_checkpoint_replaces_a_damaged_one(
     whole: Path, interrupted: Path, run_as_typed: RunCommand, harm: Callable[[Path], None]
 ) -> None:
     harm(interrupted / "checkpoints/last.ckpt")
@@ -378,7 +375,7 @@ def test_from_the_checkpoint_before_a_damaged_one(
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_with_damaged_checkpoints_is_refused_and_unchanged(interrupted: Path, run_as_typed: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         damage(interrupted / "checkpoints" / name)
     done = run_as_typed("resume=a")
@@ -387,7 +384,7 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(interrupted: Path, run_
     assert (interrupted / "checkpoints/best.ckpt").is_file()
 
 
-def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_truncated_event_file_is_reported(interrupted: Path, run_as_typed: RunCommand) -> None:
     events = min(interrupted.glob("events*"))
     cut(events)
     done = run_as_typed("resume=a")
@@ -395,8 +392,8 @@ def test_charts_that_were_cut_short_are_told(interrupted: Path, run_as_typed: Ru
     assert f"{events.name}: truncated or missing. Its curves are lost; training is not affected" in done.stdout
 
 
-def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
-    """By the status that a shell expects, without waiting for a moment to save."""
+def test_second_signal_ends_the_process(compose_small: Compose) -> None:
+    """Without saving first, and with the exit status that a shell expects."""
     program = (
         "import os, signal\n"
         "from fashion_mlp.runtime.signals import GracefulStop\n"
@@ -412,7 +409,7 @@ def test_a_second_signal_ends_at_once(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
-def test_a_signal_while_a_loader_starts(run_here: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_while_a_loader_starts(run_here: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
     done = run_here("hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
@@ -420,7 +417,7 @@ def test_a_signal_while_a_loader_starts(run_here: RunCommand, monkeypatch: pytes
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
-def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
+def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
     """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
     script = ROOT / "tests/kill_and_resume.py"
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
@@ -428,9 +425,9 @@ def test_killed_at_random_moments(arguments: list[str], count: int) -> None:
     assert done.stdout.count("equal to the last bit") == count
 
 
-def test_a_new_run_begins_with_the_weights_of_another(run_here: RunCommand) -> None:
+def test_new_run_starts_from_the_weights_of_another(run_here: RunCommand) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
-    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
     done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
@@ -439,7 +436,7 @@ def test_a_new_run_begins_with_the_weights_of_another(run_here: RunCommand) -> N
     assert differences(old, new) == []  # such a rate changes nothing
 
 
-def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: RunCommand) -> None:
+def test_best_checkpoint_of_another_run_is_not_tested(run_here: RunCommand) -> None:
     """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
     assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
     never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
@@ -450,7 +447,7 @@ def test_the_best_checkpoint_of_another_run_is_not_tested(run_here: RunCommand) 
 
 
 @pytest.mark.parametrize("epochs_left", [0, 1])
-def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
+def test_deleted_best_checkpoint_is_reported_and_replaced(
     run_here: RunCommand, run_as_typed: RunCommand, epochs_left: int
 ) -> None:
     assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
@@ -475,9 +472,7 @@ def test_a_best_checkpoint_that_was_deleted_is_reported_and_replaced(
         ("hydra", "hydra: []"),
     ],
 )
-def test_a_damaged_record_is_refused_in_a_few_lines(
-    interrupted: Path, run_as_typed: RunCommand, name: str, content: str
-) -> None:
+def test_damaged_record_is_refused(interrupted: Path, run_as_typed: RunCommand, name: str, content: str) -> None:
     (interrupted / ".hydra" / f"{name}.yaml").write_text(content)
     done = run_as_typed("resume=a")
     assert done.returncode == 1
@@ -488,7 +483,7 @@ def test_a_damaged_record_is_refused_in_a_few_lines(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
-def test_damaged_results_do_not_mark_a_run_as_complete(
+def test_damaged_metrics_do_not_mark_a_run_as_complete(
     whole: Path, interrupted: Path, run_as_typed: RunCommand, content: str
 ) -> None:
     (interrupted / "metrics.json").write_text(content)
@@ -497,18 +492,18 @@ def test_damaged_results_do_not_mark_a_run_as_complete(
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_a_run_of_another_version_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_of_another_version_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     config = interrupted / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "smoothing: 0.0"))
     done = run_as_typed("resume=a")
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "error: resume=a: recorded by another version, since only one of two configurations has"
+        "error: resume=a: recorded by another version, since smoothing is new or gone. Start a new run"
     )
-    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_part=weights\n")
+    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_weights_only=true\n")
 
 
-def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_changed_default_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     config = interrupted / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
     done = run_as_typed("resume=a")
@@ -517,11 +512,11 @@ def test_a_changed_default_is_reported_at_resumption(interrupted: Path, run_as_t
     assert run_as_typed("resume=a", "label_smoothing=0.1").returncode == 0
 
 
-def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
+def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask
 ) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
-    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_part=weights", "logger=none"
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
     assert run_here("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
     assert run_here("hydra.run.dir=b", *start).returncode == 143
@@ -531,7 +526,7 @@ def test_a_run_that_never_came_to_a_checkpoint_starts_from_its_ckpt_path(
     assert differences(*weights) == []
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(run_here: RunCommand) -> None:
+def test_checkpoint_of_another_configuration_is_refused(run_here: RunCommand) -> None:
     assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     longer = "trainer.max_epochs=9"
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
@@ -540,7 +535,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run_here: RunCommand) -> None
             ["model.hidden_sizes=[16]", longer],
             "another network (layers.0.weight is (32, 784) in the file, (16, 784) in the model). Set",
         ),
-        (["model.hidden_sizes=[16]", "ckpt_part=weights"], "another network"),
+        (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
@@ -555,7 +550,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run_here: RunCommand) -> None
 
 @pytest.fixture
 def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
-    """Return a function: from an optimizer step on, no file can be longer than some bytes."""
+    """Return a function that limits the size of files from a given optimizer step."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     learn = Classifier.model_step
 
@@ -572,7 +567,7 @@ def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_that_is_full_keeps_the_state_before(
+def test_full_disk_keeps_the_previous_state(
     run_here: RunCommand, run_as_typed: RunCommand, full_disk_at: Callable[[int, int], None]
 ) -> None:
     assert run_here("hydra.run.dir=whole").returncode == 0

@@ -1,4 +1,4 @@
-"""A download site of our own, for small files of our own."""
+"""A local download site with two small files."""
 
 import gzip
 import hashlib
@@ -16,13 +16,13 @@ from fashion_mlp.data.download import DataFile
 
 @dataclass
 class Site:
-    """A local web server over a folder, and what was asked of it."""
+    """A local web server for a directory, and the paths that were requested."""
 
     folder: Path
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    # URL to which each request is redirected.
     redirect: str = ""
-    """Where every request is sent on to."""
 
 
 def serve(site: Site) -> ThreadingHTTPServer:
@@ -47,7 +47,7 @@ def serve(site: Site) -> ThreadingHTTPServer:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Serve `tmp_path/site`, which is empty at first."""
+    """Serve `tmp_path/site`, an empty directory."""
     site = Site(tmp_path / "site")
     site.folder.mkdir()
     server = serve(site)
@@ -58,8 +58,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def files(site: Site) -> tuple[DataFile, ...]:
-    """Two files, whose archives the site holds."""
-    contents = {"one": b"first " * 5000, "two": b"second " * 3000}
-    for name, content in contents.items():
-        (site.folder / f"{name}.gz").write_bytes(gzip.compress(content))
-    return tuple(DataFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items())
+    """Return two files whose archives the site has; the SHA-256 of the second is not known."""
+    first, second = b"first " * 5000, b"second " * 3000
+    archives = {"one": gzip.compress(first), "two": gzip.compress(second)}
+    for name, archive in archives.items():
+        (site.folder / f"{name}.gz").write_bytes(archive)
+    md5 = {name: hashlib.md5(archive).hexdigest() for name, archive in archives.items()}
+    return DataFile("one", md5["one"], hashlib.sha256(first).hexdigest()), DataFile("two", md5["two"])

@@ -38,18 +38,18 @@ def same(first: Tensor, second: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_flips_mirror_each_image_by_a_chance_of_its_own(shape: tuple[int, int, int]) -> None:
     images, labels = drawn(shape)
-    flipped, targets = Augmentation(flip=0.3)(images, labels, CLASSES)
+    flipped, targets = Augmentation(hflip=0.3)(images, labels, CLASSES)
     is_flipped = same(flipped, images.flip(3))
     assert torch.equal(is_flipped, ~same(flipped, images))
     assert 0.2 < is_flipped.float().mean() < 0.4
     assert torch.equal(targets, labels)
-    assert torch.equal(Augmentation(flip=1)(images, labels, CLASSES)[0], images.flip(3))
+    assert torch.equal(Augmentation(hflip=1)(images, labels, CLASSES)[0], images.flip(3))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shifts_reach_every_offset_and_none_beyond(shape: tuple[int, int, int]) -> None:
     images, labels = drawn(shape)
-    moved, targets = Augmentation(shift=2)(images, labels, CLASSES)
+    moved, targets = Augmentation(translate=2)(images, labels, CLASSES)
     offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
     counts = torch.stack([same(moved, shifted(images, *offset)) for offset in offsets]).sum(1)
     assert counts.sum() == len(images)
@@ -59,7 +59,7 @@ def test_shifts_reach_every_offset_and_none_beyond(shape: tuple[int, int, int]) 
 
 def test_a_flip_and_a_shift_go_together() -> None:
     images, labels = drawn((3, 7, 12))
-    moved, _ = Augmentation(flip=0.5, shift=1)(images, labels, CLASSES)
+    moved, _ = Augmentation(hflip=0.5, translate=1)(images, labels, CLASSES)
     variants = [
         same(moved, shifted(source, down, right))
         for source in (images, images.flip(3))
@@ -116,7 +116,7 @@ def test_mixup_weighs_images_and_targets_alike() -> None:
 def test_what_is_off_changes_and_draws_nothing() -> None:
     images, labels = drawn((1, 28, 28), 5)
     before = torch.get_rng_state()
-    augment = Augmentation(off_last=0.5)
+    augment = Augmentation(off_fraction=0.5)
     assert not augment.is_on
     same_images, same_labels = augment(images, labels, CLASSES)
     assert same_images is images
@@ -126,7 +126,7 @@ def test_what_is_off_changes_and_draws_nothing() -> None:
 
 def test_the_same_random_numbers_give_the_same_images() -> None:
     images, labels = drawn((1, 28, 28), 50)
-    augment = Augmentation(flip=0.5, shift=2, erasing=0.5, mixup=0.2)
+    augment = Augmentation(hflip=0.5, translate=2, erasing=0.5, mixup=0.2)
     results = []
     for _ in range(2):
         torch.manual_seed(7)
@@ -137,11 +137,11 @@ def test_the_same_random_numbers_give_the_same_images() -> None:
 
 
 def test_samples_to_look_at_are_augmented_and_move_no_random_numbers(compose_small: Compose) -> None:
-    data: ImageDataModule = build("data", compose_small("run", "data.augment.flip=1", "data.augment.shift=1"))
+    data: ImageDataModule = build("data", compose_small("run", "data.augment.hflip=1", "data.augment.translate=1"))
     assert isinstance(data, SyntheticDataModule)
     data.prepare_data()
     data.setup("fit")
-    plain, _ = data.parts["train"].__getitems__(range(8))
+    plain, _ = data.splits["train"].__getitems__(range(8))
     before = torch.get_rng_state()
     shown = data.training_samples(8)
     assert torch.equal(torch.get_rng_state(), before)
@@ -153,7 +153,7 @@ def test_samples_to_look_at_are_augmented_and_move_no_random_numbers(compose_sma
 
 
 def test_each_key_reaches_it(compose_small: Compose) -> None:
-    values = {"flip": 0.5, "shift": 1, "erasing": 0.25, "mixup": 0.2, "off_last": 0.1}
+    values = {"hflip": 0.5, "translate": 1, "erasing": 0.25, "mixup": 0.2, "off_fraction": 0.1}
     cfg = compose_small("run", *(f"data.augment.{key}={value}" for key, value in values.items()))
     assert vars(build("data", cfg).augment) == values
     defaults = OmegaConf.to_container(compose_small("run").data.augment)
@@ -164,4 +164,4 @@ def test_each_key_reaches_it(compose_small: Compose) -> None:
 
 def test_nothing_is_augmented_where_nothing_is_learned() -> None:
     with pytest.raises(UserError, match=r"^data\.augment: only for train.py"):
-        build_datamodule("synthetic", {"augment": {"flip": 0.5}})
+        build_datamodule("synthetic", {"augment": {"hflip": 0.5}})

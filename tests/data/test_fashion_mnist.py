@@ -8,15 +8,16 @@ import torch
 from torchvision.datasets import FashionMNIST
 
 from fashion_mlp.data import FashionMNISTDataModule
-from fashion_mlp.data.fashion_mnist import FILES
 from fashion_mlp.runtime.errors import UserError
 from tests.data.conftest import Site, serve
 
 
 def test_the_files_are_those_of_torchvision() -> None:
-    assert {f"{file.name}.gz" for file in FILES} == {name for name, _ in FashionMNIST.resources}
     data = FashionMNISTDataModule(root="somewhere")
-    assert data.folder == Path("somewhere/FashionMNIST/raw")
+    assert [(f"{file.name}.gz", file.md5) for file in data.files] == FashionMNIST.resources
+    assert {file.name: file.sha256 for file in data.files} == data.identity["sha256"]
+    assert all(data.identity["sha256"].values())
+    assert data.directory == Path("somewhere/FashionMNIST/raw")
     assert data.class_names == tuple(FashionMNIST.classes)
 
 
@@ -32,7 +33,7 @@ def test_the_real_set_is_what_the_paper_says(real_data: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    train, val, test = (data.parts[part] for part in ("train", "val", "test"))
+    train, val, test = (data.splits[part] for part in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (55_000, 5_000, 10_000)
     assert torch.bincount(val.labels[val.indices]).tolist() == [500] * 10
     pixels = train.images.double() / 255
@@ -52,13 +53,13 @@ def test_the_real_set_is_downloaded_and_a_damaged_file_fetched_again(real_data: 
         data = FashionMNISTDataModule(root=tmp_path, mirrors=["http://127.0.0.1:9/", site.url])
         data.prepare_data()
         assert len(site.requests) == 4
-        assert all(file.is_intact(data.folder) for file in FILES)
+        assert all(file.is_intact(data.directory) for file in data.files)
     finally:
         server.shutdown()
         server.server_close()
-    damaged = data.folder / FILES[1].name
+    damaged = data.directory / data.files[1].name
     damaged.write_bytes(bytes(60_008))
-    shutil.copy(real_data / "FashionMNIST" / "raw" / f"{FILES[1].name}.gz", data.folder)
+    shutil.copy(real_data / "FashionMNIST" / "raw" / f"{data.files[1].name}.gz", data.directory)
     again = FashionMNISTDataModule(root=tmp_path, mirrors=[])
     again.prepare_data()
-    assert FILES[1].is_intact(again.folder)
+    assert data.files[1].is_intact(again.directory)

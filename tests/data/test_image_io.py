@@ -1,4 +1,4 @@
-"""Pictures of every kind become uint8 tensors of one kind; what is none is refused, huge ones unread."""
+"""Images of each format become uint8 tensors; other files and huge images are refused before they are decoded."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fashion_mlp.data.image_io import MAX_PIXELS, read_picture, resize
+from fashion_mlp.data.image_io import MAX_PIXELS, read_image, resize
 from fashion_mlp.runtime.errors import UserError
 
 
@@ -23,82 +23,53 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_grey_png_comes_back_to_the_byte(tmp_path: Path) -> None:
+def test_a_gray_png_is_read_exactly(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 20), np.uint8)
     (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(pixels)))
-    picture = read_picture(tmp_path / "x.png", "gray")
-    assert picture.dtype == torch.uint8
-    assert torch.equal(picture, torch.from_numpy(pixels).unsqueeze(0))
-    assert read_picture(tmp_path / "x.png", "rgb").shape == (3, 28, 20)
+    image = read_image(tmp_path / "x.png", "gray")
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, torch.from_numpy(pixels).unsqueeze(0))
+    assert read_image(tmp_path / "x.png", "rgb").shape == (3, 28, 20)
 
 
-def test_colour_becomes_grey_by_luma() -> None:
+def test_color_becomes_gray_by_luma() -> None:
     green = encoded(Image.new("RGB", (4, 4), (0, 255, 0)))
-    assert set(read_picture(green, "gray").flatten().tolist()) == {150}
-    assert read_picture(green, "rgb")[:, 0, 0].tolist() == [0, 255, 0]
+    assert set(read_image(green, "gray").flatten().tolist()) == {150}
+    assert read_image(green, "rgb")[:, 0, 0].tolist() == [0, 255, 0]
 
 
-def test_transparency_is_white() -> None:
+def test_a_transparent_background_is_white() -> None:
     clear = encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)))
-    assert set(read_picture(clear, "gray").flatten().tolist()) == {255}
+    assert set(read_image(clear, "gray").flatten().tolist()) == {255}
 
 
 def test_sixteen_bits_keep_the_upper_eight() -> None:
     deep = Image.fromarray(np.full((3, 3), 0x8040, np.uint16))
-    assert set(read_picture(encoded(deep), "gray").flatten().tolist()) == {0x80}
+    assert set(read_image(encoded(deep), "gray").flatten().tolist()) == {0x80}
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_a_photograph_is_turned_once_as_its_camera_was(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_image_is_rotated_once_by_its_exif_orientation(kind: str) -> None:
     image = Image.new("L", (40, 20))
-    image.paste(255, (0, 0, 20, 20))  # its left half, which comes to the top
+    image.paste(255, (0, 0, 20, 20))  # the left half, which becomes the top
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by a quarter
-    picture = read_picture(encoded(image, kind, exif=exif), "gray")
-    assert picture.shape == (1, 40, 20)
-    assert picture[0, :16].min() > 200
-    assert picture[0, 24:].max() < 50
-
-
-@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
-@pytest.mark.parametrize("is_file", [True, False])
-def test_a_tiff_comes_back_to_the_byte(tmp_path: Path, compression: str, is_file: bool) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 20, 3), np.uint8)
-    content = encoded(Image.fromarray(pixels), "TIFF", compression=compression)
-    (tmp_path / "x.tif").write_bytes(content)
-    picture = read_picture(tmp_path / "x.tif" if is_file else content, "rgb")
-    assert torch.equal(picture, torch.from_numpy(pixels).permute(2, 0, 1))
-    deep = encoded(Image.fromarray(np.full((3, 3), 0x8040, np.uint16)), "TIFF", compression=compression)
-    assert set(read_picture(deep, "gray").flatten().tolist()) == {0x80}
-
-
-@pytest.mark.parametrize(
-    ("image", "options"),
-    [
-        (Image.new("F", (3, 3), 0.5), {}),
-        (Image.new("I", (3, 3), 70_000), {}),
-        (Image.fromarray(np.full((3, 3), 9, np.uint16)), {"tiffinfo": {262: 0}}),  # 0 for white
-        (Image.new("1", (3, 3)), {"compression": "group4"}),
-    ],
-    ids=["float", "32 bits", "inverted", "compression"],
-)
-def test_a_tiff_that_would_come_out_wrong_is_refused(image: Image.Image, options: dict[str, object]) -> None:
-    with pytest.raises(
-        UserError, match=r"has an unsupported pixel format; save it with 8|compression group4; save it without"
-    ):
-        read_picture(encoded(image, "TIFF", **options), "gray")
+    exif[0x0112] = 6  # rotate by 90 degrees
+    turned = read_image(encoded(image, kind, exif=exif), "gray")
+    assert turned.shape == (1, 40, 20)
+    assert turned[0, :16].min() > 200
+    assert turned[0, 24:].max() < 50
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"is no picture|cannot be read"):
-        read_picture(content, "gray")
+def test_a_file_that_is_not_an_image_is_refused(content: bytes) -> None:
+    with pytest.raises(UserError, match=r"is not an image|cannot be read"):
+        read_image(content, "gray")
 
 
-def test_a_picture_cut_short_is_refused() -> None:
+def test_a_truncated_image_is_refused() -> None:
     whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)))
     with pytest.raises(UserError, match=r"cannot be read"):
-        read_picture(whole[: len(whole) // 2], "gray")
+        read_image(whole[: len(whole) // 2], "gray")
 
 
 def png(*chunks: bytes) -> bytes:
@@ -121,7 +92,7 @@ def bmp(width: int, height: int) -> bytes:
 
 
 def gif(width: int, height: int) -> bytes:
-    """A small screen, on which a large frame lies."""
+    """Return a small screen with a large frame."""
     return b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + b"," + struct.pack("<HHHHBB", 0, 0, width, height, 0, 2)
 
 
@@ -130,17 +101,10 @@ def webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
-def tiff(*tags: tuple[int, int, int], content: bytes = b"") -> bytes:
-    """Return a TIFF of 8 x 8 pixels; a tag is a number, a count of bytes (0 for a value), and a place or value."""
-    entries = [(256, 0, 8), (257, 0, 8), (258, 0, 8), (259, 0, 1), (262, 0, 1), (273, 0, 0), (279, 0, 64), *tags]
-    latest = sorted({tag: (tag, size, value) for tag, size, value in entries}.values())
-    table = b"".join(struct.pack("<HHII", tag, 7 if size else 4, size or 1, value) for tag, size, value in latest)
-    return b"II*\0" + struct.pack("<IH", 8, len(latest)) + table + bytes(4) + content
-
-
 def many_tags(count: int, size: int) -> bytes:
-    """Return a TIFF with many tags, all of which have the same bytes."""
-    return tiff(*((30_000 + number, size, 0) for number in range(count)), content=bytes(size))
+    """Return EXIF data, which is a TIFF, with many tags that share the same bytes."""
+    table = b"".join(struct.pack("<HHII", 30_000 + number, 7, size, 0) for number in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + table + bytes(4) + bytes(size)
 
 
 def exif_in_png(exif: bytes) -> bytes:
@@ -158,59 +122,55 @@ def exif_in_png(exif: bytes) -> bytes:
         (webp(16_000, 16_000), r"exceeds limit|could not create decoder"),  # the latter by Pillow before 13
         (png(header(1, 1), b"zTXta\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"too large"),
         (png(header(1, 1), b"iCCPa\0\0" + zlib.compress(bytes(100_000_000)), b"IDAT", b"IEND"), r"cannot be read"),
-        (tiff((256, 0, SIDE), (257, 0, SIDE)), rf"has {SIDE} x {SIDE} pixels"),
-        (tiff((322, 0, SIDE), (323, 0, SIDE)), rf"has tiles of {SIDE} x {SIDE} pixels"),
-        (many_tags(5000, 100_000), r"refers to the same bytes many times"),
-        (tiff((34665, 0, 110), content=many_tags(5000, 100_000)[8:]), r"refers to the same bytes many times"),
         (exif_in_png(many_tags(5000, 100_000)), r"has more than 65,536 bytes of EXIF data"),
     ],
     ids=[
         *("PNG", "a larger PNG", "a PNG between", "BMP", "GIF", "WebP", "text in a PNG", "profile in a PNG"),
-        *("TIFF", "tiles of a TIFF", "tags of a TIFF", "EXIF in a TIFF", "EXIF in a PNG"),
+        "EXIF in a PNG",
     ],
 )
 def test_a_bomb_is_refused_before_it_is_decoded(bomb: bytes, message: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(UserError, match=message):
-            read_picture(bomb, "gray")
+            read_image(bomb, "gray")
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("kind", ["EPS", "PDF", "PPM", "PCX", "TGA", "ICO"])
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "PPM", "PCX", "TGA", "ICO", "TIFF"])
 def test_other_formats_are_refused(kind: str) -> None:
-    with pytest.raises(UserError, match=r"is no picture \(PNG, JPEG, WEBP, GIF, BMP, TIFF\)"):
-        read_picture(encoded(Image.new("RGB", (16, 16)), kind), "gray")
+    with pytest.raises(UserError, match=r"is not an image \(PNG, JPEG, WEBP, GIF, BMP\)"):
+        read_image(encoded(Image.new("RGB", (16, 16)), kind), "gray")
 
 
-def test_of_many_frames_the_first_is_read() -> None:
+def test_the_first_of_several_frames_is_read() -> None:
     frames = [Image.new("L", (8, 8), level) for level in (50, 100, 150)]
-    for kind in ("GIF", "PNG", "TIFF", "WEBP"):
+    for kind in ("GIF", "PNG", "WEBP"):
         several = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
-        assert set(read_picture(several, "gray").flatten().tolist()) == {50}
+        assert set(read_image(several, "gray").flatten().tolist()) == {50}
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_or_device_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     for name in ("pipe.png", "device.png", "."):
-        with pytest.raises(UserError, match=r"is no regular file"):
-            read_picture(tmp_path / name, "gray")
+        with pytest.raises(UserError, match=r"is not a regular file"):
+            read_image(tmp_path / name, "gray")
 
 
-def test_an_exif_entry_of_a_wrong_type_is_told_too() -> None:
+def test_an_exif_entry_of_a_wrong_type_is_reported() -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
     damaged = bytearray(encoded(Image.new("L", (8, 8)), "JPEG", exif=exif))
     damaged[damaged.index(b"MM\0*") + 11] = 0  # Pillow then fails by struct.error
     with pytest.raises(UserError, match=r"cannot be read"):
-        read_picture(bytes(damaged), "gray")
+        read_image(bytes(damaged), "gray")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_a_damaged_file_raises_no_other_error(kind: str) -> None:
     random = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
@@ -220,39 +180,39 @@ def test_damage_of_any_kind_is_told_in_one_way(kind: str) -> None:
         for place in random.integers(0, min(len(whole), 200), 4):
             damaged[place] = random.integers(0, 256)
         with contextlib.suppress(UserError):
-            assert read_picture(bytes(damaged), "rgb").shape[0] == 3
+            assert read_image(bytes(damaged), "rgb").shape[0] == 3
 
 
-def test_a_large_picture_is_reduced_to_what_will_do() -> None:
+def test_a_large_image_is_reduced() -> None:
     rows, columns = np.mgrid[:1200, :900]
-    picture = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
-    whole = read_picture(encoded(picture, "JPEG", quality=95), "gray")
-    half = read_picture(encoded(picture, "JPEG", quality=95), "gray", enough=300)
+    image = Image.fromarray((127 + 80 * np.sin(rows / 90) + 40 * np.cos(columns / 70)).astype(np.uint8))
+    whole = read_image(encoded(image, "JPEG", quality=95), "gray")
+    half = read_image(encoded(image, "JPEG", quality=95), "gray", min_side=300)
     assert (whole.shape, half.shape) == ((1, 1200, 900), (1, 600, 450))
     averaged = torch.nn.functional.avg_pool2d(whole.float(), 2)
     assert (averaged - half).abs().max() <= 3
     for mode in ("L", "RGBA", "P"):
-        third = read_picture(encoded(picture.convert(mode)), "gray", enough=300)
-        averaged = torch.nn.functional.avg_pool2d(read_picture(encoded(picture.convert(mode)), "gray").float(), 3)
+        third = read_image(encoded(image.convert(mode)), "gray", min_side=300)
+        averaged = torch.nn.functional.avg_pool2d(read_image(encoded(image.convert(mode)), "gray").float(), 3)
         assert third.shape == (1, 400, 300)
         assert (averaged - third).abs().max() <= 1
 
 
-def test_a_long_picture_is_reduced_too() -> None:
-    assert read_picture(encoded(Image.new("RGBA", (90_000, 2))), "rgb", enough=100).shape == (3, 1, 22_500)
+def test_a_long_image_is_reduced() -> None:
+    assert read_image(encoded(Image.new("RGBA", (90_000, 2))), "rgb", min_side=100).shape == (3, 1, 22_500)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_bands_of_rows_meet_without_a_seam(mode: str) -> None:
+def test_bands_of_rows_join_without_a_seam(mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (150, 20, 4), np.uint8)
-    picture = Image.fromarray(pixels).convert(mode)
-    overlay = picture.convert("RGBA")
+    image = Image.fromarray(pixels).convert(mode)
+    overlay = image.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
-    assert np.array_equal(read_picture(encoded(picture), "rgb").permute(1, 2, 0), np.asarray(flat))
+    assert np.array_equal(read_image(encoded(image), "rgb").permute(1, 2, 0), np.asarray(flat))
 
 
-def test_resizing_leaves_the_right_size_alone() -> None:
-    picture = torch.randint(0, 256, (3, 10, 12), dtype=torch.uint8)
-    assert resize(picture, (10, 12)) is picture
-    assert resize(picture, (5, 7)).shape == (3, 5, 7)
-    assert resize(picture, (5, 7)).dtype == torch.uint8
+def test_resizing_keeps_an_image_of_the_right_size() -> None:
+    image = torch.randint(0, 256, (3, 10, 12), dtype=torch.uint8)
+    assert resize(image, (10, 12)) is image
+    assert resize(image, (5, 7)).shape == (3, 5, 7)
+    assert resize(image, (5, 7)).dtype == torch.uint8

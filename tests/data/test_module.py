@@ -1,4 +1,4 @@
-"""The loaders: what is shuffled, what is held out, what is left alone."""
+"""Loaders and splits of the data modules."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_a_batch_has_the_documented_shape(data: SyntheticDataModule) -> None:
     assert (labels.shape, labels.dtype) == ((64,), torch.int64)
 
 
-def test_a_fetch_of_several_minibatches_stays_small(data: SyntheticDataModule) -> None:
+def test_a_fetch_of_several_minibatches_is_limited(data: SyntheticDataModule) -> None:
     data.setup("fit")
     data.set_batches_per_fetch(5)
     assert [len(labels) for _, labels in data.train_dataloader()] == [320, 180]
@@ -39,28 +39,28 @@ def test_a_fetch_of_several_minibatches_stays_small(data: SyntheticDataModule) -
     assert data.batches_per_fetch == 2
 
 
-def test_the_parts_add_up_and_do_not_overlap(data: SyntheticDataModule) -> None:
+def test_splits_are_complete_and_disjoint(data: SyntheticDataModule) -> None:
     data.setup("fit")
-    train, val = data.parts["train"].indices, data.parts["val"].indices
+    train, val = data.splits["train"].indices, data.splits["val"].indices
     assert (len(train), len(val)) == (500, 100)
     assert not set(train.tolist()) & set(val.tolist())
 
 
-def test_training_never_touches_the_test_set(data: SyntheticDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_training_does_not_read_the_test_images(data: SyntheticDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits_read: list[str] = []
     read = data.read_split
 
-    def noted(split: str) -> tuple[torch.Tensor, torch.Tensor]:
-        asked.append(split)
+    def record(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        splits_read.append(split)
         return read(split)
 
-    monkeypatch.setattr(data, "read_split", noted)
+    monkeypatch.setattr(data, "read_split", record)
     data.setup("fit")
     list(data.train_dataloader())
     list(data.val_dataloader())
-    assert asked == ["train"]
+    assert splits_read == ["train"]
     data.setup("test")
-    assert asked == ["train", "test"]
+    assert splits_read == ["train", "test"]
 
 
 def test_only_training_is_shuffled(data: SyntheticDataModule) -> None:
@@ -80,7 +80,7 @@ def test_workers_yield_the_same_batches(data_root: Path) -> None:
         data.setup("fit")
         torch.manual_seed(0)
         orders.append(labels_of(data.train_dataloader()))
-        assert all(part.is_shared() == (num_workers > 0) for batch in data.val_dataloader() for part in batch)
+        assert all(tensor.is_shared() == (num_workers > 0) for batch in data.val_dataloader() for tensor in batch)
     assert orders[0] == orders[1]
 
 
@@ -88,22 +88,24 @@ def test_without_validation_all_images_train(data_root: Path) -> None:
     data = SyntheticDataModule(root=data_root, train_size=600, test_size=200, val_size=0)
     data.prepare_data()
     data.setup("fit")
-    assert (len(data.parts["train"]), len(data.parts["val"])) == (600, 0)
+    assert (len(data.splits["train"]), len(data.splits["val"])) == (600, 0)
 
 
-def test_a_part_of_the_training_images_has_all_classes_and_leaves_validation_alone(data: SyntheticDataModule) -> None:
+def test_a_fraction_of_the_training_images_is_stratified_and_keeps_the_validation_split(
+    data: SyntheticDataModule,
+) -> None:
     data.setup("fit")
-    whole, val = data.parts.pop("train"), data.parts["val"]
+    all_images, val = data.splits.pop("train"), data.splits["val"]
     data.train_fraction = 0.1
     data.setup("fit")
-    part = data.parts["train"]
-    assert len(part) == 50
-    assert set(part.indices.tolist()) < set(whole.indices.tolist())
-    assert torch.bincount(part.labels[part.indices], minlength=10).tolist() == [5] * 10
-    assert torch.equal(data.parts["val"].indices, val.indices)
+    train = data.splits["train"]
+    assert len(train) == 50
+    assert set(train.indices.tolist()) < set(all_images.indices.tolist())
+    assert torch.bincount(train.labels[train.indices], minlength=10).tolist() == [5] * 10
+    assert torch.equal(data.splits["val"].indices, val.indices)
 
 
-def test_a_part_without_an_image_is_refused(data: SyntheticDataModule) -> None:
+def test_a_fraction_without_an_image_is_refused(data: SyntheticDataModule) -> None:
     data.train_fraction = 0.0009
-    with pytest.raises(UserError, match=r"data.train_fraction=0.0009: is less than one image of 500"):
+    with pytest.raises(UserError, match=r"data.train_fraction=0.0009: 0 of 500 images. Expected at least 1"):
         data.setup("fit")

@@ -1,4 +1,4 @@
-"""Orders and shares of a dataset: the processes together take what one process would."""
+"""Several processes together take the images that one process takes."""
 
 from itertools import chain
 
@@ -18,14 +18,14 @@ def order(dataset: ImageDataset, seed: int, rank: int = 0, processes: int = 1) -
     return ResumableDistributedSampler(dataset, seed=seed, shuffle=True, num_replicas=processes, rank=rank)
 
 
-def test_each_epoch_and_each_seed_has_an_order_of_its_own() -> None:
+def test_each_epoch_and_each_seed_has_a_different_order() -> None:
     orders = {seed: order(numbered(60), seed) for seed in (7, 8)}
     epochs = [tuple(orders[seed]) for seed in (7, 8) for _ in range(2)]
     assert len(set(epochs)) == 4
     assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
 
 
-def test_an_order_follows_from_seed_and_epoch_alone() -> None:
+def test_an_order_depends_on_seed_and_epoch_only() -> None:
     first, again = order(numbered(60), 7), order(numbered(60), 7)
     torch.manual_seed(1)
     epochs = [list(first) for _ in range(3)]
@@ -34,32 +34,32 @@ def test_an_order_follows_from_seed_and_epoch_alone() -> None:
     assert list(again) == epochs[2]
 
 
-def test_an_epoch_is_gone_on_with_in_its_middle_once() -> None:
+def test_an_interrupted_epoch_is_resumed_once() -> None:
     whole = order(numbered(60), 7)
     epochs = [list(whole) for _ in range(3)]
     rest = order(numbered(60), 7)
-    rest.go_on(epoch=1, done=20)
+    rest.resume(epoch=1, done=20)
     assert list(rest) == epochs[1][20:]
     assert list(rest) == epochs[2]
 
 
-def test_unshuffled_images_come_as_they_lie() -> None:
+def test_unshuffled_images_keep_their_order() -> None:
     unshuffled = ResumableDistributedSampler(numbered(10), seed=7, shuffle=False)
     assert list(unshuffled) == list(unshuffled) == list(range(10))
 
 
-def test_two_processes_batches_hold_what_one_process_batch_holds() -> None:
+def test_batches_of_two_processes_make_the_batch_of_one() -> None:
     dataset = numbered(60)
     whole = order(dataset, 7)
     shares = [order(dataset, 7, rank, processes=2) for rank in (0, 1)]
     for _ in range(2):
-        epoch, parts = list(whole), [list(share) for share in shares]
+        epoch, orders = list(whole), [list(share) for share in shares]
         for step in range(6):
-            batches = [part[5 * step : 5 * step + 5] for part in parts]
+            batches = [order[5 * step : 5 * step + 5] for order in orders]
             assert sorted(chain(*batches)) == sorted(epoch[10 * step : 10 * step + 10])
 
 
-def test_processes_train_on_equally_many() -> None:
+def test_processes_train_on_equal_numbers_of_images() -> None:
     shares = [list(order(numbered(61), 7, rank, processes=2)) for rank in (0, 1)]
     assert [len(share) for share in shares] == [31, 31]
     assert set(chain(*shares)) == set(range(61))

@@ -47,7 +47,7 @@ def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
 @pytest.fixture(scope="session")
 def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
     """Return the test image of an ankle boot that is classified with the highest probability."""
-    boots = data.parts["test"].images[data.parts["test"].labels == 9]
+    boots = data.splits["test"].images[data.splits["test"].labels == 9]
     probabilities = classifier.predict(boots).probabilities[:, 9]
     assert probabilities.max() > 0.5
     return Image.fromarray(boots[int(torch.argmax(probabilities)), 0].numpy())

@@ -50,7 +50,7 @@ def test_gallery_image_is_converted_for_each_classifier(
         ("hat", "sock"),
         metadata={"model": {"image_shape": [3, 14, 20]}, "data": {"option": "image_csv"}},
     )
-    image = data.parts["test"].images[0]
+    image = data.splits["test"].images[0]
     message, *_ = cards.classify_test_image(image, "0: <b>", {"first": classifier, "other": other})
     assert message == '<p role="status">Test image 0: &lt;b&gt;</p>'
     assert torch.equal(images["first"], image)

@@ -86,7 +86,7 @@ def test_each_classifier_classifies_an_upload_and_no_file_is_kept(
         for card in cards:
             assert bars(card) == [(name, f"{probability:.1%}") for probability, name in expected]
     message, *cards = upload(text_file.read_bytes())
-    assert message == '<p role="alert">The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).</p>'
+    assert message == '<p role="alert">The file is not an image (PNG, JPEG, WEBP, GIF, BMP).</p>'
     assert [bars(card) for card in cards] == [[], []]
     assert temporary_files() == before
 
@@ -105,8 +105,8 @@ def test_aborted_upload_is_not_an_error(address: str, path: str, status: bytes |
 def test_concurrent_uploads_get_their_own_results(
     upload: Upload, classifier: Classifier, data: ImageDataModule
 ) -> None:
-    contents = [png(Image.fromarray(image[0].numpy())) for image in data.parts["test"].images[:24]]
-    expected = classifier.predict(data.parts["test"].images[:24]).names
+    contents = [png(Image.fromarray(image[0].numpy())) for image in data.splits["test"].images[:24]]
+    expected = classifier.predict(data.splits["test"].images[:24]).names
     with ThreadPoolExecutor(8) as clients:
         results = list(clients.map(upload, contents))
     assert [bars(first)[0][0] for _, first, _ in results] == expected
@@ -161,7 +161,7 @@ def test_page_in_a_browser(browser: Any, address: str, image_dir: Path, text_fil
     wait_for_text(".card h2", "Ankle boot")
     wait_for_text(".card tr:first-child th", "Ankle boot")
     file_input.send_keys(str(text_file))
-    wait_for_text("#message [role=alert]", "The file is no picture (PNG, JPEG, WEBP, GIF, BMP, TIFF).")
+    wait_for_text("#message [role=alert]", "The file is not an image (PNG, JPEG, WEBP, GIF, BMP).")
     assert not browser.find_elements(By.CSS_SELECTOR, ".card h2")
     file_input.send_keys(str(image_dir / "boot.jpg"))
     wait_for_text(".card h2", "Ankle boot")

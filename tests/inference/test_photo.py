@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.image_io import read_picture
+from fashion_mlp.data.image_io import read_image
 from fashion_mlp.inference.photo import as_fashion_mnist
 
 
@@ -27,7 +27,7 @@ def enlarge(image: Tensor, side: int, *, black_on_white: bool, kind: str) -> Ten
     photograph = Image.fromarray(255 - pixels if black_on_white else pixels)
     buffer = BytesIO()
     photograph.resize((side, side), Image.Resampling.BICUBIC).save(buffer, kind)
-    return read_picture(buffer.getvalue(), "gray")
+    return read_image(buffer.getvalue(), "gray")
 
 
 def difference(first: Tensor, second: Tensor) -> float:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from fashion_mlp.models import MLP, TTA
-from fashion_mlp.models.tta import views
 
 IMAGE = torch.tensor([[[[1, 2, 3], [4, 5, 6]]]], dtype=torch.uint8)
 
@@ -26,14 +25,14 @@ def test_the_views_are_shifted_and_mirrored() -> None:
     ]
     expected = {(False, True): shifted, (True, True): shifted + mirrored, (True, False): [shifted[0], mirrored[0]]}
     for (flip, shift), pixels in expected.items():
-        seen = views(IMAGE, flip=flip, shift=shift)
+        seen = list(TTA(nn.Identity(), flip=flip, shift=shift).views(IMAGE))
         assert [view[0, 0].tolist() for view in seen] == pixels
         assert all(view.dtype == torch.uint8 for view in seen)
         assert TTA(nn.Identity(), flip=flip, shift=shift).num_views == len(pixels)
 
 
 def test_colours_keep_their_shape() -> None:
-    assert {view.shape for view in views(torch.zeros(5, 3, 20, 10), flip=True, shift=True)} == {(5, 3, 20, 10)}
+    assert {view.shape for view in TTA(nn.Identity()).views(torch.zeros(5, 3, 20, 10))} == {(5, 3, 20, 10)}
 
 
 def test_the_mean_is_the_same_for_an_image_and_its_mirror_image() -> None:

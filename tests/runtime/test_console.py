@@ -49,7 +49,7 @@ def test_commands_escape_control_characters(
     assert f"good{SHOWN}.png" in out
     assert f"hat{SHOWN} nan%" in out
     assert "undecodable\\udcff.png" in out
-    assert f"bad{SHOWN}.png is no picture" in err
+    assert f"bad{SHOWN}.png is not an image" in err
     for arguments in (["predict", str(checkpoint), f"gone{RED}"], ["bench", f"--{RED}"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -91,7 +91,7 @@ def test_a_run_escapes_control_characters_on_the_terminal_and_in_its_log(
     )
     assert done.returncode == 0, done.stderr
     for text in (done.stdout, (tmp_path / "run" / "train.log").read_text()):
-        assert f"own images (images{SHOWN})" in text
+        assert f"custom images (images{SHOWN})" in text
         assert RED not in text
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from fashion_mlp.config.command_line import without_outputs
+from fashion_mlp.config.compose import without_outputs
 from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.signals import GracefulStop

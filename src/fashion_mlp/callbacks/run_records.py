@@ -24,9 +24,8 @@ from torchvision.utils import make_grid
 
 from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.config.check import SCHEMAS
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.schema import MLPConfig, OptimizerConfig, SchedulerConfig
+from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.reporting.loggers import get_file_writer
 from fashion_mlp.runtime.failures import warn_on_failure

@@ -75,7 +75,7 @@ class InitialCheckpoint:
         if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
             raise UserError(
                 f"ckpt_path={self.path}: trained for {epochs} epochs already. Set trainer.max_epochs above that, or "
-                "restore its weights only: ckpt_part=weights"
+                "restore its weights only: ckpt_weights_only=true"
             )
 
     def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
@@ -109,7 +109,7 @@ class InitialCheckpoint:
                 name = section if key == "_target_" else f"{section}.{key}"
                 raise UserError(
                     f"{name}={format_value(current.get(key))}: ckpt_path={self.path} was trained with "
-                    f"{format_value(saved.get(key))}. Use that, or restore its weights only: ckpt_part=weights"
+                    f"{format_value(saved.get(key))}. Use that, or restore its weights only: ckpt_weights_only=true"
                 )
 
 
@@ -127,10 +127,10 @@ def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) ->
         UserError: the checkpoint cannot be used.
     """
     found = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-    return found or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_part)
+    return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
-def load_initial_checkpoint(path: str | None, part: str) -> InitialCheckpoint:
+def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialCheckpoint:
     """Load the checkpoint that `ckpt_path` names.
 
     Raises:
@@ -138,10 +138,11 @@ def load_initial_checkpoint(path: str | None, part: str) -> InitialCheckpoint:
     """
     if path is None:
         return InitialCheckpoint()
-    checkpoint, full_state = read_checkpoint(path), part == "all"
+    checkpoint, full_state = read_checkpoint(path), not weights_only
     if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
         raise UserError(
-            f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: ckpt_part=weights"
+            f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: "
+            "ckpt_weights_only=true"
         )
     return InitialCheckpoint(Path(path), checkpoint, full_state)
 

@@ -18,7 +18,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--tta": {
         "action": "store_true",
         "help": "test-time augmentation: average the probabilities over the image and its views as in training: "
-        "flipped (data.augment.flip), shifted by one pixel in four directions (data.augment.shift)",
+        "flipped (data.augment.hflip), shifted by one pixel in four directions (data.augment.translate)",
     },
 }
 
@@ -63,7 +63,7 @@ def output_file(text: str) -> Path:
 
 def figure_file(text: str) -> Path:
     """Return the path of an `output_file` with the suffix of a figure; otherwise exit with status 1."""
-    from fashion_mlp.config.callbacks import FIGURE_SUFFIXES  # takes too long for --help
+    from fashion_mlp.config.schema import FIGURE_SUFFIXES  # takes too long for --help
 
     if Path(text).suffix not in FIGURE_SUFFIXES:
         sys.exit(printable(f"error: {text}: unknown format. Expected {', '.join(FIGURE_SUFFIXES)}"))

@@ -28,9 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     datamodule.setup("fit")
     datamodule.setup("test")
     images, labels = next(iter(datamodule.loader("train", batch_size=datamodule.batch_size)))
-    pixels = datamodule.parts["train"].images.double() / 255
+    pixels = datamodule.splits["train"].images.double() / 255
     echo(f"data     {datamodule.name}, verified")
-    echo("images   " + ", ".join(f"{len(dataset):,} {split}" for split, dataset in datamodule.parts.items()))
+    echo("images   " + ", ".join(f"{len(dataset):,} {split}" for split, dataset in datamodule.splits.items()))
     echo(f"classes  {summary.format_counts(datamodule.class_counts())}")
     echo(f"a batch  images {list(images.shape)} {images.dtype}, labels {list(labels.shape)} {labels.dtype}")
     echo(f"pixels   mean {pixels.mean():.5f}, standard deviation {pixels.std():.5f}, on the scale from 0 to 1")

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.inference.test_data import load_test_data
 
     (classifier,) = load_members([arguments.checkpoint], arguments.device)
-    dataset = load_test_data(classifier, arguments.words).parts["test"]
+    dataset = load_test_data(classifier, arguments.words).splits["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
     names = [classifier.class_names[label] for label in labels.tolist()]

@@ -78,7 +78,7 @@ def _save_plots(output: "EvalOutput", datamodule: "ImageDataModule", directory: 
         plots["confusion_matrix"] = figures.confusion_matrix(matrix, class_names)
     worst = evaluate.most_confident_mistakes(output, 32)
     if len(worst):
-        images, labels = datamodule.parts["test"].__getitems__(worst.tolist())
+        images, labels = datamodule.splits["test"].__getitems__(worst.tolist())
         plots["mistakes"] = figures.predictions(images, output.logits[worst].softmax(1), labels, class_names)
     for name, figure in plots.items():
         save_figure(figure, directory / f"{name}.png", quiet=quiet)

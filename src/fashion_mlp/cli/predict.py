@@ -81,7 +81,7 @@ def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], ar
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.reporting import figures
 
-    dataset = load_test_data(classifier, overrides).parts["test"]
+    dataset = load_test_data(classifier, overrides).splits["test"]
     images, labels = dataset.__getitems__(range(min(arguments.test_samples, len(dataset))))
     probabilities = classifier.predict(images).probabilities
     rows = [

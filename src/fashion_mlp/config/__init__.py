@@ -1,4 +1,4 @@
-"""The configuration of a run: its schema, its check, why it is wrong, and its replay on resumption.
+"""The configuration of a run: its schema, its check, explanations of mistakes, and its replay when a run is resumed.
 
-Light to import: a mistake is reported before torch is imported.
+No module here imports torch, so that a mistake is reported at once.
 """

@@ -1,24 +1,38 @@
 """Check a composed configuration against the schema."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from fashion_mlp.config import trainer  # noqa: F401, a schema
-from fashion_mlp.config.fields import LARGEST, SMALLEST, Section, describe
+from fashion_mlp.config.conflicts import find_conflicts
 from fashion_mlp.config.messages import did_you_mean, format_value
-from fashion_mlp.config.schema import RunConfig
+from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
 
+# Sections without a `_target_` of their own, or with one that has no schema.
+DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
 # Messages by the key that they are about.
 Problems = dict[str, str]
-NUMBER = r"[-+]?[\d.]+(e[-+]?\d+)?"
 # In place of a value that is missing; an interpolation is not checked.
 UNKNOWN = "${}"
+TYPES = {
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "object": "keys in braces",
+    "string": "text",
+}
+BOUNDS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "greater than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
 
 
 def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
@@ -30,52 +44,53 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
         multirun: whether it is that of a job of a sweep.
     """
     unusable: Problems = {}
-    values = _values(cfg, unusable)
-    found: Problems = {}
-    for key, part in _parts(values):
-        found.update(section_problems(SCHEMAS[part["_target_"]], part, f"{key}.", multirun=multirun))
-    found.update(section_problems(RunConfig, values, multirun=multirun))
-    found.update(unusable)
-    if any(found.values()):
-        # A value that refers to an invalid one is not a second mistake.
-        found = {key: line for key, line in found.items() if line}
-        return [line for key, line in found.items() if not _refers_to(cfg, key, found)] or list(found.values())
-    return [] if found else list(RunConfig.model_construct(**values).cross_conflicts())
+    references: dict[str, str] = {}
+    values = _values(cfg, unusable, references)
+    found = section_problems(RunConfig, values, multirun=multirun)
+    for key, schema, part in _sections(values):
+        found |= section_problems(schema, part, f"{key}.", multirun=multirun)
+    found |= unusable
+    if not found:
+        return list(find_conflicts(RunConfig.model_construct(**values)))
+    found = {key: line for key, line in found.items() if line}
+    # A value that refers to an invalid one, as data.shuffle_seed does to seed, is not a second mistake.
+    repeated = {key for key, raw in references.items() if any(f"${{{name}" in raw for name in found if name != key)}
+    return [line for key, line in found.items() if key not in repeated] or list(found.values())
 
 
-def _values(node: DictConfig, problems: Problems, prefix: str = "") -> dict[str, Any]:
+def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:
     names = [name for name in node if prefix or name != "hydra"]
-    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems) for name in names}
+    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
     return {name: value for name, value in values.items() if value is not UNKNOWN}
 
 
-def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems) -> Any:
-    """Return a value with its interpolations resolved as far as possible, and record what cannot be used."""
+def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
+    """Return a value with its interpolations resolved if possible; record references and what cannot be used."""
     if OmegaConf.is_missing(node, name):
         problems[key] = f"{key}: missing value. Type {key}=..."
         return UNKNOWN
+    if OmegaConf.is_interpolation(node, name):
+        references[key] = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
     try:
         value = node[name]
     except OmegaConfBaseException as error:
-        raw: Any = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
         reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
-        if "HydraConfig" not in reason and "hydra" not in str(raw):
-            problems[key] = f"{key}={raw}: cannot be resolved: {reason}"
-        return raw
+        if "HydraConfig" not in reason and "hydra" not in references[key]:
+            problems[key] = f"{key}={references[key]}: cannot be resolved: {reason}"
+        return references[key]
     if isinstance(value, ListConfig):
-        return [_value(value, index, f"{key}.{index}", problems) for index in range(len(value))]
-    if isinstance(value, DictConfig):
-        return _values(value, problems, f"{key}.")
-    return value
+        return [_value(value, index, f"{key}.{index}", problems, references) for index in range(len(value))]
+    return _values(value, problems, references, f"{key}.") if isinstance(value, DictConfig) else value
 
 
-def _parts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each part of a configuration that has a schema, with its key."""
+def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, type[Section], dict[str, Any]]]:
+    """Yield each part of a configuration that has a schema, with its key and schema."""
     for name, value in values.items():
         if isinstance(value, dict):
-            if value.get("_target_") in SCHEMAS:
-                yield f"{prefix}{name}", value
-            yield from _parts(value, f"{prefix}{name}.")
+            key = f"{prefix}{name}"
+            if schema := SCHEMAS.get(str(value.get("_target_")), DEFAULTS.get(key)):
+                yield key, schema, value
+            yield from _sections(value, f"{key}.")
 
 
 def section_problems(
@@ -90,76 +105,64 @@ def section_problems(
         multirun: whether it is that of a job of a sweep.
     """
     try:
-        schema.model_validate(values, context={"multirun": multirun})
-    except ValidationError as error:
+        section = schema.model_validate(values)
+    except ValidationError as invalid:
         problems: Problems = {}
-        for entry in error.errors(include_url=False):
-            if entry["type"] == "conflict":
-                problems |= {f"{prefix}{line}": f"{prefix}{line}" for line in entry["ctx"]["lines"]}
-            elif entry["type"] != "missing" or schema.is_complete:
-                key, line = _explanation(schema, values, prefix, entry["loc"], entry["type"])
+        for error in invalid.errors(include_url=False):
+            if error["type"] != "missing" or schema.is_complete:  # a union gives several errors for one key
+                key, line = _explanation(schema, values, prefix, error)
                 problems.setdefault(key, line)
         return problems
-    return {}
+    return {f"{prefix}{line}": f"{prefix}{line}" for line in section.conflicts(multirun=multirun)}
 
 
-def _explanation(
-    schema: type[Section], values: Mapping[str, Any], prefix: str, place: tuple[int | str, ...], kind: str
-) -> tuple[str, str]:
-    """Return the key of an invalid value, and the message; a union gives several errors for one key."""
-    name, *inner = map(str, place)
-    fields = {field.alias or key: field for key, field in schema.model_fields.items()}
-    value: Any = values.get(name)
-    hint = getattr(fields.get(name), "annotation", None)
-    text = str(value) if isinstance(value, float) else format_value(value)
-    if inner and isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, dict):
-        return _explanation(hint, value, f"{prefix}{name}.", place[1:], kind)
-    if inner and name in ("callbacks", "logger"):
-        key = f"{prefix}{name}.{inner[0]}"
-        return key, f"{key}={format_value(value[inner[0]])}: invalid value. Expected null, or an object with a _target_"
-    key = f"{prefix}{name}"
-    if kind == "missing":
+def _explanation(schema: type[Section], values: Mapping[str, Any], prefix: str, error: ErrorDetails) -> tuple[str, str]:
+    """Return the key of an invalid value, and the message."""
+    name, *inner = map(str, error["loc"])
+    key, value = f"{prefix}{name}", values.get(name)
+    if error["type"] == "missing":
         return key, f"{key}: missing value. Type {key}=..."
-    if kind == "extra_forbidden":
-        return key, f"{key}={text}: no such key{did_you_mean(name, fields, prefix=prefix)}"
-    if "${" in text:
-        return key, ""
-    expected = describe(fields[name])
-    return key, f"{key}={text}: invalid value. Expected {expected}{_suggestion(value, expected)}"
+    if inner and isinstance(value, dict) and inner[0] in value:  # one of several callbacks or loggers
+        key, value = f"{key}.{inner[0]}", value[inner[0]]
+    text = str(value) if isinstance(value, float) else format_value(value)
+    properties = schema.model_json_schema()["properties"]
+    if name not in properties:
+        return key, f"{key}={text}: no such key{did_you_mean(name, properties, prefix=prefix)}"
+    expected, reason = describe(properties[name]), error.get("ctx", {}).get("error", "invalid value")
+    return key, "" if "${" in text else f"{key}={text}: {reason}. Expected {expected}{_hint(value, expected)}"
 
 
-def _suggestion(value: Any, expected: str) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if expected.startswith("the path"):
-            return f"; type ./{value}"
-        is_fitting = abs(value) < 2**63 if isinstance(value, int) else not value or SMALLEST <= abs(value) <= LARGEST
-        return "" if is_fitting else f", of {'64' if isinstance(value, int) else '32'} bits"
+def describe(schema: Mapping[str, Any]) -> str:
+    """Return what a JSON schema accepts, in words."""
+    *first, last = dict.fromkeys(_alternatives(schema))
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _alternatives(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "description" in schema:
+        yield schema["description"]
+    elif "anyOf" in schema:
+        for option in schema["anyOf"]:
+            yield from _alternatives(option)
+    elif "const" in schema or "enum" in schema:
+        yield from map(format_value, schema.get("enum", [schema.get("const")]))
+    elif schema["type"] == "array":
+        length = (
+            f" of {'' if 'maxItems' in schema else 'at least '}{schema['minItems']}" if "minItems" in schema else ""
+        )
+        yield f"a list in brackets{length}, each {describe(schema['items'])}"
+    else:
+        bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
+        yield " ".join([TYPES.get(schema["type"], schema["type"]), " and ".join(bounds)]).strip()
+
+
+def _hint(value: Any, expected: str) -> str:
+    if value == "":
+        return "; is a shell variable empty?"
     if not isinstance(value, str):
         return ""
-    if not value:
-        return "; is a shell variable empty?"
-    if re.fullmatch(NUMBER, value):
+    if re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value):
         return ", not text; ${oc.decode:${oc.env:NAME}} reads one from the environment"
     choices = [choice for choice in re.split(", | or ", expected) if " " not in choice]
     similar = get_close_matches(value, choices, n=1)
     return f"; did you mean {similar[0]}?" if similar else ""
-
-
-def _refers_to(cfg: DictConfig, key: str, others: Iterable[str]) -> bool:
-    """Return True if the value of a key refers to another one of some keys, as `data.shuffle_seed: ${seed}` does."""
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    if not (isinstance(node, DictConfig) and name in node and OmegaConf.is_interpolation(node, name)):
-        return False
-    raw: Any = OmegaConf.to_container(node, resolve=False)
-    return any(re.search(rf"\${{{re.escape(other)}\b", raw[name]) for other in others if other != key)
-
-
-def _subclasses(parent: type[Section]) -> Iterable[type[Section]]:
-    for child in parent.__subclasses__():
-        yield child
-        yield from _subclasses(child)
-
-
-# The schema of each `_target_` that has one.
-SCHEMAS = {target: schema for schema in _subclasses(Section) for target in schema.targets}

@@ -1,23 +1,25 @@
-"""The Hydra callback that checks a configuration, before torch is imported and before a directory is created."""
+"""Parse the command line of `train.py`, and check its configuration before torch is imported and anything is created.
+
+A command line consists of flags, which are Hydra's, and overrides.
+"""
 
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp.config.check import find_problems
-from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.explain import check_options, explain
-from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import find_obstacle
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.ranks import is_rank_zero
@@ -25,30 +27,90 @@ from fashion_mlp.runtime.run_directory import CHECKPOINTS, explain_existing_run
 
 # The configuration, in the directory of the project.
 CONF = Path(__file__).resolve().parents[3] / "conf"
+# Flags that a mistyped one is compared with.
+FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multirun", "--package", "--resolve")
 # The environment variable with which Hydra raises an error of composition instead of printing it.
 FULL_ERROR = "HYDRA_FULL_ERROR"
 _full_error_before = os.environ.get(FULL_ERROR)
 
 
+def parse_flags(argv: Sequence[str]) -> Namespace:
+    """Parse a command line as Hydra does, but accept flags among the overrides.
+
+    Raises:
+        UserError: a flag is unknown, lacks its value or has an invalid one.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
+    args, unknown = parser.parse_known_intermixed_args(list(argv))
+    for text in unknown:
+        name, _, value = text.partition("=")
+        similar = get_close_matches(name, FLAGS, n=1, cutoff=0.75)
+        key = f"a key has no dashes. Type {name.lstrip('-')}={value or '...'}"
+        raise UserError(f"{text}: no such flag; {f'did you mean {similar[0]}?' if similar else key}")
+    if args.shell_completion and not args.overrides:
+        raise UserError("--shell-completion: no action. Type install=bash, uninstall=bash or query=bash")
+    if args.experimental_rerun:
+        raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
+    return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}. python train.py --help shows all options")
+
+
+def flags_first(argv: Sequence[str]) -> list[str]:
+    """Return a command line with its flags before its overrides, where Hydra expects them."""
+    overrides = parse_flags(argv).overrides
+    return [*(text for text in argv if text not in overrides and text != "--"), *overrides]
+
+
+def without_outputs(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose run writes no directory and no log, for all ranks of a run except the first.
+
+    Hydra would create a directory for each process, named by the time.
+    """
+    # Lightning appends overrides to the command line of a process that it starts.
+    return [*flags_first(argv), "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+
+
+def list_options() -> str:
+    """Return a line for each config group with its options, for `--help`; files such as `_base.yaml` are no options."""
+    groups = {path.name: sorted(file.stem for file in path.glob("[!_]*.yaml")) for path in sorted(CONF.iterdir())}
+    return "\n".join(f"  {group:<11} {', '.join(options)}" for group, options in groups.items() if options)
+
+
+OmegaConf.register_new_resolver("list_options", list_options)
+
+
 class CheckConfig(Callback):
-    """Checks the configuration of a run, or of each job of a sweep."""
+    """Check the configuration of a run, or of each job of a sweep."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
         with exit_on_user_error():
-            _, _, lines = check_options(_overrides(config))
-            raise_problems(lines or [*directory_problems(config, "hydra.run.dir"), *find_problems(config)])
+            check_run(config, _overrides(config))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _restore_full_error()
         with exit_on_user_error():
             lines = explain(_overrides(config), multirun=True, config_name=config.hydra.job.config_name)
-            raise_problems([*directory_problems(config, "hydra.sweep.dir"), *lines])
+            raise_problems([*_directory_problems(config, "hydra.sweep.dir"), *lines])
 
 
 def _overrides(config: DictConfig) -> list[str]:
     overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
     return [*overrides["hydra"], *overrides["task"]]
+
+
+def check_run(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Check the composed configuration of a single run.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
+    _, _, lines = check_options(overrides)
+    raise_problems(lines or [*_directory_problems(config, "hydra.run.dir"), *find_problems(config)])
 
 
 def raise_problems(lines: Sequence[str]) -> None:
@@ -75,9 +137,9 @@ def explain_composition(argv: Sequence[str]) -> Iterator[None]:
     os.environ[FULL_ERROR] = "1"
     try:
         yield
+    except (UserError, BrokenPipeError):
+        raise
     except Exception as error:  # Hydra raises errors of many types, and prints those of the run itself
-        if isinstance(error, UserError | BrokenPipeError):
-            raise
         lines = [] if args.config_path else _explain(args)
         raise UserError(*(lines or [" ".join(str(error).split())])) from error
     finally:
@@ -114,18 +176,16 @@ def _restore_full_error() -> None:
         os.environ[FULL_ERROR] = _full_error_before
 
 
-def directory_problems(config: DictConfig, key: str) -> Iterator[str]:
+def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     """Yield why the directory of a run or sweep cannot be created."""
     if not is_rank_zero():
         return
     try:
-        directory = OmegaConf.select(config, key)
+        directory = Path(OmegaConf.select(config, key))
     except OmegaConfBaseException as error:
         yield f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
         return
-    if not isinstance(directory, str) or not directory.strip():
-        yield f"{key}={format_value(directory)}: invalid value. Expected the path of a directory"
-    elif obstacle := find_obstacle(Path(directory)):
-        yield f"{key}={directory}: {obstacle}"
-    elif key == "hydra.run.dir" and config.get("resume") is None and Path(directory, CHECKPOINTS).exists():
+    if problem := find_obstacle(directory):
+        yield f"{key}={directory}: {problem}"
+    elif key == "hydra.run.dir" and config.get("resume") is None and (directory / CHECKPOINTS).exists():
         yield f"{key}={directory}: {explain_existing_run(directory)}"

@@ -4,31 +4,37 @@ Used when Hydra cannot compose the configuration, and for each sweep, whose jobs
 slow.
 """
 
+import re
+import shlex
+import shutil
 from collections.abc import Iterator, Sequence
-from itertools import product
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import islice, product
 from typing import Any
 
 from hydra import compose
-from hydra.core.config_loader import ConfigLoader
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, ValueType
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fashion_mlp.config.check import find_problems, section_problems
-from fashion_mlp.config.command_line import MAX_VALUES, parse_overrides, values
-from fashion_mlp.config.launchers import launcher_error
-from fashion_mlp.config.messages import did_you_mean, format_value, suggest_key
-from fashion_mlp.config.schema import LayersConfig, SearchConfig, holds_out_images
+from fashion_mlp.config.messages import did_you_mean, format_value
+from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
 
-# Where a key may be removed with `~`.
-REMOVABLE = ("callbacks.", "logger.", "hydra.")
-# Groups of which several options are combined, as in logger=[tensorboard,csv].
-SEVERAL = ("logger",)
+# Keys that may be removed with `~`.
+REMOVABLE = re.compile(r"(callbacks|logger)\.\w+|hydra\..+")
 # Groups whose option may be null.
 OPTIONAL = ("experiment", "sweep")
+# Launchers that come with an extra of this project, and the option of a plugin that `conf/` builds on.
+EXTRAS = {"joblib": "sweep", "slurm": "slurm", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+PLUGINS = {"slurm": "submitit_slurm"}
+# Most values of one key in a sweep.
+MAX_VALUES = 10_000
 
 
 def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = "train") -> list[str]:
@@ -55,149 +61,174 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
 def check_options(texts: Sequence[str]) -> tuple[list[Override], list[Override], list[str]]:
     """Return the overrides that choose valid options, those of single keys, and a line for each mistake."""
     loader = GlobalHydra.instance().config_loader()
-    overrides, problems = parse_overrides(texts, loader)
-    choices, settings = [], []
-    for override in overrides:
-        key, text = override.key_or_group, override.input_line
-        if options := _options(key, loader):
-            lines = list(_group_problems(override, options))
+    parser = OverridesParser.create(config_loader=loader)
+    choices, settings, problems = [], [], []
+    for text in _rejoin(texts):
+        try:
+            (override,) = parser.parse_overrides([text])
+            found = values(override)
+        except (HydraException, ValueError, RecursionError) as error:  # of Python: numbers too long, brackets too deep
+            problems.append(f"{text if text.strip() else repr(text)}: {_parse_problem(text, error)}")
+            continue
+        key = override.key_or_group
+        options = sorted(name for name in loader.get_group_options(key) if not name.startswith("_")) if key else []
+        if text not in texts:
+            problems.append(f"{text}: typed with spaces. Type {shlex.quote(text)}")
+        elif not key:
+            problems.append(f"{text}: no key. Expected key=value")
+        elif options:
+            lines = list(_group_problems(override, found, options))
             problems += lines
             choices += [] if lines else [override]
-        elif override.is_delete() and not key.startswith(REMOVABLE):
+        elif override.is_delete() and not REMOVABLE.fullmatch(key):
             problems.append(f"{text}: required. Callbacks and loggers can be removed, such as ~callbacks.curves")
         else:
             settings.append(override)
     return choices, settings, problems
 
 
+def _rejoin(texts: Sequence[str]) -> list[str]:
+    """Join arguments that the shell has split at spaces within brackets or around `=`."""
+    line = re.sub(r"\[[^]=]*\]", lambda match: re.sub(r",?\0", ",", match[0]), "\0".join(texts))
+    line = re.sub(r"\0=\0?|=\0(?=[^\0=]+(\0|$))", "=", line)
+    return line.split("\0") if texts else []
+
+
+def _parse_problem(text: str, error: Exception) -> str:
+    if not text.strip():
+        return "empty argument; is a shell variable empty?"
+    if any(text.count(quote) % 2 for quote in "'\""):
+        return "a quote is not closed"
+    if any(text.count(opening) > text.count(closing) for opening, closing in ("[]", "{}", "()")):
+        return "a bracket is not closed"
+    if "=" not in text:
+        return "no value. Expected key=value"
+    message = " ".join(str(error).split()).partition(" See https")[0]
+    if isinstance(error, HydraException) and " while evaluating " not in message:
+        return "cannot be parsed. Expected key=value, key=[a,b], or \"key='value with special characters'\""
+    return f"cannot be parsed: {message.rpartition(' while evaluating ')[2]}"
+
+
+def values(override: Override) -> list[Any]:
+    """Return the values that an override sets: one, or each of a sweep up to `MAX_VALUES` and one more."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
+    return list(islice(override.sweep_iterator(), MAX_VALUES + 1)) if override.is_sweep_override() else [value]
+
+
+def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:
+    """Yield why an option of a group cannot be chosen so."""
+    group, text = override.key_or_group, str(override.input_line)
+    if override.package is not None or override.is_add() or override.is_delete():
+        yield f"{text}: not supported. Type {group}=... (available: {', '.join(options)})"
+        return
+    if group == "sweep" and override.is_sweep_override():
+        yield f"{text}: several options. Expected one"
+    if not found:
+        yield f"{text}: no such option (available: {', '.join(options)})"
+    for chosen in found:
+        names, text = chosen if isinstance(chosen, list) else [chosen], f"{group}={format_value(chosen)}"
+        unknown = [format_value(name) for name in names if name not in options and (name or group not in OPTIONAL)]
+        if isinstance(chosen, list) and group != "logger":
+            yield f"{text}: several options. Expected one; a sweep is typed -m {group}=a,b"
+        elif not names or len(set(map(format_value, names))) < len(names):
+            yield f"{text}: invalid value. Expected different options; for none type {group}=none"
+        elif group == "hydra/launcher" and chosen in EXTRAS and PLUGINS.get(chosen, chosen) not in options:
+            yield f"{text}: not installed. Type python -m pip install -e '.[{EXTRAS[chosen]}]'"
+        elif unknown:
+            yield f"{text}: no such option{did_you_mean(unknown[0], options)}"
+        elif group == "hydra/launcher" and chosen.endswith("slurm") and shutil.which("srun") is None:
+            yield f"{text}: no SLURM on this machine. Use hydra/launcher=joblib"
+
+
 def _composed_problems(
     cfg: DictConfig, choices: Sequence[Override], settings: Sequence[Override], *, multirun: bool
 ) -> Iterator[str]:
     """Yield the mistakes of single keys in one combination of options."""
-    hydra_settings = [setting for setting in settings if setting.key_or_group.startswith(("hydra.", "hydra/"))]
-    for setting in hydra_settings:
-        yield from _apply(setting, cfg, setting.value())
+    typed = {setting.key_or_group for setting in settings}
+    for setting in settings:
+        if setting.is_hydra_override():
+            yield from _set(cfg, setting, setting.value())
     multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
-    is_search = cfg.hydra.sweeper._target_ in SearchConfig.targets
+    is_search = SCHEMAS.get(cfg.hydra.sweeper._target_) is SearchConfig
     if is_search:
         sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
         yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
-    typed = {setting.key_or_group for setting in settings}
+        if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
+            yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
     params = OmegaConf.select(cfg, "hydra.sweeper.params")
     named = {*typed, *cfg.hydra.runtime.choices}
     added = [f"{key!s}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
+        key, found = override.key_or_group, values(override)
         if override.is_sweep_override() and not multirun:
             yield f"{override.input_line}: several values without -m. Type -m for a sweep, or [a,b] for a list"
-        elif override in choices or override in hydra_settings:
+        elif override in choices or override.is_hydra_override():
             continue
-        elif lines := list(_sweep_problems(override, is_search=is_search)):
+        elif problem := _sweep_problem(override, found, is_search=is_search):
+            yield f"{override.input_line}: {problem}"
+        elif is_search and key in ("model.width", "model.depth"):
+            for value in found:
+                yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()
+        elif lines := _set(cfg, override, found[0]):
             yield from lines
-        elif is_search and override.key_or_group in ("model.width", "model.depth"):
-            name = override.key_or_group.partition(".")[2]
-            for value in values(override):
-                yield from section_problems(LayersConfig, {name: value}, "model.").values()
-        elif lines := list(_apply(override, cfg, values(override)[0])):
-            yield from lines
-        elif override.is_sweep_override():
-            swept.append((override, values(override)))
-    for job in _jobs(cfg, swept):
-        lines = find_problems(job, multirun=multirun)
-        yield from lines or (_search_problems(job, typed) if is_search else ())
-
-
-def _jobs(cfg: DictConfig, swept: Sequence[tuple[Override, list[Any]]]) -> Iterator[DictConfig]:
-    """Yield the configuration with the first value of each sweep, then with each other value of each sweep."""
-    yield cfg
-    for override, (first, *others) in swept:
-        for value in (*others, first):
-            OmegaConf.update(cfg, override.key_or_group, value, merge=False, force_add=override.is_add())
-            if value is not first:
-                yield cfg
-
-
-def _search_problems(cfg: DictConfig, typed: set[str]) -> Iterator[str]:
-    if not holds_out_images(cfg.data):
-        yield "data.val_size=0: a search compares val/acc. Set data.val_size above 0"
-    if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
-        yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
-
-
-def _options(group: str, loader: ConfigLoader) -> list[str]:
-    """Return the options of a config group; none if there is no such group."""
-    return sorted(name for name in loader.get_group_options(group) if not name.startswith("_")) if group else []
-
-
-def _group_problems(override: Override, options: Sequence[str]) -> Iterator[str]:
-    """Yield why an option of a group cannot be chosen so."""
-    group, text = override.key_or_group, str(override.input_line)
-    if override.is_delete():
-        yield f"{text}: required. Type {group}=... (available: {', '.join(options)})"
-    elif override.package is not None:
-        yield f"{text}: not supported with @. Type {group}={options[0]}"
-    elif override.is_add():
-        yield f"{text}: not needed with +. Type {text.lstrip('+')}"
-    elif group == "sweep" and override.is_sweep_override():
-        yield f"{text}: several options. Expected one"
-    else:
-        if not values(override):
-            yield f"{text}: no such option (available: {', '.join(options)})"
-        for chosen in values(override):
-            names, text = chosen if isinstance(chosen, list) and group in SEVERAL else [chosen], format_value(chosen)
-            if isinstance(chosen, list) and group not in SEVERAL:
-                yield f"{group}={text}: several options. Expected one; a sweep is typed -m {group}=a,b"
-            elif not names or len(set(map(format_value, names))) < len(names):
-                yield f"{group}={text}: invalid value. Expected different options; for none type {group}=none"
-            elif unknown := [name for name in names if name not in [*options, *([None] if group in OPTIONAL else [])]]:
-                yield f"{group}={text}: no such option{did_you_mean(format_value(unknown[0]), options)}"
-            elif group == "hydra/launcher" and (reason := launcher_error(str(chosen))):
-                yield reason
-
-
-def _sweep_problems(override: Override, *, is_search: bool) -> Iterator[str]:
-    """Yield a line for a sweep without values, or one from which only a search can draw."""
-    text, value = override.input_line, override.value()
-    if isinstance(value, IntervalSweep) and not is_search:
-        yield f"{text}: an interval is for sweep=optuna. Expected values, such as a,b"
-    elif isinstance(value, RangeSweep) and not isinstance(value, IntervalSweep) and not value.step:
-        yield f"{text}: a step of 0"
-    elif not (found := values(override)):
-        yield f"{text}: no value; a range ends before its stop"
-    elif len(found) > MAX_VALUES:
-        yield f"{text}: more than {MAX_VALUES:,} values"
-    elif any(isinstance(each, Sweep) for each in found):
-        yield f"{text}: a sweep within a sweep. Type all values in one choice(...)"
-
-
-def _apply(override: Override, cfg: DictConfig, value: Any) -> Iterator[str]:
-    """Set a key as an override does, or yield why it cannot be set."""
-    key, text = override.key_or_group, str(override.input_line)
-    exists = _exists(cfg, key)
-    if override.package is not None or (not exists and not override.is_add()):
-        yield f"{text}: no such key{suggest_key(key, cfg)}"
-    elif override.is_delete():
-        if value is not None:
-            yield f"{text}: removed without a value. Type ~{key}"
         else:
-            parent, _, name = key.rpartition(".")
-            with open_dict(cfg):
-                del OmegaConf.select(cfg, parent)[name]
-    elif override.is_sweep_override() and key.startswith("hydra."):
-        yield f"{text}: several values of a key of Hydra. Expected one; type [a,b] for a list"
-    elif exists and override.is_add() and not override.is_force_add():
-        yield f"{text}: exists. Type {text.lstrip('+')}"
-    else:
-        try:
-            OmegaConf.update(cfg, key, value, merge=not isinstance(value, list), force_add=override.is_add())
-        except (OmegaConfBaseException, ValueError, OverflowError) as error:  # of Python: a number too large
-            yield f"{key}={format_value(value)}: {str(error).splitlines()[0]}"
+            swept.append((override, found))
+    yield from find_problems(cfg, multirun=multirun)
+    for override, (first, *others) in swept:
+        change = replace(override, type=OverrideType.CHANGE)
+        for value in others:
+            yield from _set(cfg, change, value) or find_problems(cfg, multirun=multirun)
+        if others:
+            _set(cfg, change, first)
 
 
-def _exists(cfg: DictConfig, key: str) -> bool:
-    """Return whether a key exists, even if its value is missing or cannot be resolved."""
+def _sweep_problem(override: Override, found: Sequence[Any], *, is_search: bool) -> str:
+    """Return why a sweep has no values, too many, or some from which only a search can draw; else an empty string."""
+    if isinstance(override.value(), IntervalSweep) and not is_search:
+        return "an interval is for sweep=optuna. Expected values, such as a,b"
+    if not found:
+        return "no value; a range ends before its stop"
+    return f"more than {MAX_VALUES:,} values" if len(found) > MAX_VALUES else ""
+
+
+def _set(cfg: DictConfig, override: Override, value: Any) -> list[str]:
+    """Set a key to a value as Hydra does, or return why it cannot be set."""
+    if override.is_hydra_override() and override.is_sweep_override():
+        return [f"{override.input_line}: several values of a key of Hydra. Expected one; type [a,b] for a list"]
+    key, text = override.key_or_group, override.input_line
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
-    if isinstance(node, ListConfig):
-        return name.isdigit() and int(name) < len(node)
-    return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, `in` skips missing values
+    node = OmegaConf.select(cfg, parent, throw_on_resolution_failure=False) if parent else cfg
+    # `in` is False for a missing value.
+    exists = isinstance(node, ListConfig) or (isinstance(node, DictConfig) and name in node.keys())  # noqa: SIM118
+    if override.package is not None or not (exists or override.is_add() or override.is_force_add()):
+        return [f"{text}: no such key{_suggest_key(key, node, cfg)}"]
+    try:
+        # Hydra's public `compose` reports the first mistake only, and takes a tenth of a second for each override.
+        single = replace(override, _value=value, value_type=ValueType.ELEMENT)
+        ConfigLoaderImpl._apply_overrides_to_config([single], cfg)
+    except (HydraException, ValueError, OverflowError) as error:  # of Python: a number too large
+        return [f"{text}: {str(error.__cause__ or error).splitlines()[0]}"]
+    return []
+
+
+def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
+    """Return a suggestion of a key: one in the same place, or else one of a similar name anywhere."""
+    name = key.rpartition(".")[2]
+    hint = f"; --cfg {'hydra' if key.startswith('hydra') else 'job'} shows all keys"
+    if isinstance(parent, DictConfig) and parent is not cfg:
+        return did_you_mean(name, map(str, parent), prefix=key.removesuffix(name)) or hint
+    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    by_name = {other.rpartition(".")[2]: other for other in keys}
+    similar = get_close_matches(key, keys, n=1, cutoff=0.75)
+    similar = similar or [by_name[other] for other in get_close_matches(name, by_name, n=2, cutoff=0.75)]
+    return f"; did you mean {' or '.join(similar)}?" if similar else hint
+
+
+def _keys(part: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in part.items():
+        if isinstance(value, dict) and f"{prefix}{name}" != "hydra":
+            yield from _keys(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}"

@@ -1,6 +1,6 @@
-"""The metrics by which checkpoints, epochs and runs are compared. Light to import: torch is not needed."""
+"""The metrics that compare checkpoints, epochs and runs. The module does not import torch."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from inspect import signature
 from pkgutil import resolve_name
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 # Metrics that are logged after each epoch.
 MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
-# What runs are compared by: the first, or the second if there is no validation split.
+# Metrics that compare runs: the first, or the second if there is no validation split.
 OBJECTIVES = ("val/acc", "train/loss")
 DIRECTIONS: Mapping[str, Literal["min", "max"]] = {"acc": "max", "loss": "min"}
 
@@ -18,11 +18,21 @@ def metric_direction(metric: str) -> Literal["min", "max"] | None:
     return DIRECTIONS.get(metric.rpartition("/")[2])
 
 
-def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a callback that follow from the metric that it monitors and are not set.
+def get_objective(metrics: Container[str], *, has_validation: bool = False) -> str:
+    """Return the metric that a run is judged by, which is never one of the test images.
 
-    Lightning's own `mode` is "min" for any metric. Its callbacks may run after a validation in the middle of an epoch,
-    when `train/*` are still those of the epoch before.
+    Args:
+        metrics: the names of the run's metrics.
+        has_validation: whether the run has images for validation; if not given, the names of the metrics show it.
+    """
+    return OBJECTIVES[0] if has_validation or OBJECTIVES[0] in metrics else OBJECTIVES[-1]
+
+
+def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a callback that follow from its monitored metric and are not set.
+
+    The default `mode` of Lightning is "min" for every metric. Its callbacks may run after a validation within an
+    epoch, when `train/*` still belong to the previous epoch.
 
     Args:
         config: of the callback.
@@ -30,10 +40,11 @@ def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     if "monitor" not in config:
         return {}
     monitor = str(config["monitor"])
-    arguments: dict[str, Any] = {"mode": metric_direction(monitor)}
+    direction = metric_direction(monitor)
+    arguments: dict[str, Any] = {"mode": direction} if direction else {}
     if monitor.startswith("train/"):
         arguments |= {"check_on_train_epoch_end": True, "save_on_train_epoch_end": True}
     accepted: Mapping[str, Any] = {}
     with suppress(ImportError, AttributeError, TypeError, ValueError):  # reported when the callback is built
         accepted = signature(resolve_name(str(config["_target_"]))).parameters
-    return {name: value for name, value in arguments.items() if value and name in accepted and name not in config}
+    return {name: value for name, value in arguments.items() if name in accepted and config.get(name) is None}

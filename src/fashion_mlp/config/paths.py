@@ -1,19 +1,18 @@
-"""Checks of paths that a user has typed."""
+"""Check paths that a user has typed."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 
-def missing_path(key: str, value: str, *, is_file: bool) -> Iterator[str]:
-    """Yield a line if a path is not that of an existing file or directory."""
+def missing_path(path: str, *, is_file: bool) -> str:
+    """Return why a path is not that of an existing file or directory; an empty string if it is."""
     kind = "file" if is_file else "directory"
-    path = Path(value)
     try:
-        if not (path.is_file() if is_file else path.is_dir()):
-            yield f"{key}={value}: not a {kind}" if path.exists() else f"{key}={value}: no such {kind}"
+        if Path(path).is_file() if is_file else Path(path).is_dir():
+            return ""
+        return f"not a {kind}" if Path(path).exists() else f"no such {kind}"
     except (OSError, ValueError) as error:  # too long a name; a null character
-        yield f"{key}={value}: not a valid path ({error})"
+        return f"not a valid path ({error})"
 
 
 def same_path(one: str | None, other: str | None) -> bool:

@@ -1,6 +1,6 @@
-"""What a job leaves in its folder: `metrics.json` once it is complete, or else `error.json` if it failed.
+"""Read and write the result of a run or job: `metrics.json` when it is complete, `error.json` when it failed.
 
-Both name the job's overrides, so that a folder speaks for itself, whichever process wrote it.
+Both contain the overrides, so that any process can tell which job a directory belongs to.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.config.monitoring import get_objective, metric_direction
 from fashion_mlp.runtime.errors import UserError
 
 METRICS = "metrics.json"
@@ -25,11 +25,11 @@ class JobRecord:
     """A job that has ended.
 
     Args:
-        folder: where it ran.
-        name: its folder within the sweep's, which is its number unless `hydra.sweep.subdir` says otherwise.
-        overrides: its overrides by their keys.
-        metrics: what it measured; empty if it failed.
-        error: why it failed, in one line; empty if it did not.
+        folder: its run directory.
+        name: that directory relative to the sweep directory: the job's number, unless `hydra.sweep.subdir` is set.
+        overrides: the values of its overrides by key.
+        metrics: its metrics; empty if it failed.
+        error: why it failed, in one line; empty if it did not fail.
     """
 
     folder: Path
@@ -40,41 +40,31 @@ class JobRecord:
 
     @property
     def objective(self) -> str:
-        """What a job is judged by: never by the test images."""
+        """The metric that ranks the job."""
         return get_objective(self.metrics)
 
     @property
     def score(self) -> float:
-        """The objective as a number of which more is better; a NaN is the worst."""
+        """The value of the objective, negated if lower is better; NaN counts as the worst."""
         value = float(self.metrics[self.objective])
         return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
 
 
 def task_overrides(hydra_cfg: HydraConf) -> list[str]:
-    """Return the overrides of a job as they were typed, with their interpolations."""
+    """Return the overrides of a job as they were typed, without resolving interpolations."""
     overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
     return list(overrides)
 
 
-def get_objective(metrics: Mapping[str, Any]) -> str:
-    """Return the objective that some metrics hold."""
-    return next((name for name in OBJECTIVES if name in metrics), OBJECTIVES[-1])
-
-
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete run, whose figures are drawn; None if `metrics.json` is missing or damaged."""
+    """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
     metrics = _read(folder / METRICS) or {}
-    full_state = (
-        metrics.get("complete") is True
-        and type(metrics.get("epochs")) is int
-        and isinstance(metrics.get("overrides"), list)
-        and isinstance(metrics.get(get_objective(metrics)), int | float)
-    )
-    return metrics if full_state else None
+    is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
+    return metrics if is_complete else None
 
 
 def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
-    """Write down why a job failed, and return it as one line."""
+    """Write why a job failed to `error.json`, and return it as one line."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = " ".join(text.split())
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,16 +73,16 @@ def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> st
 
 
 def read_error(folder: Path) -> str:
-    """Return why a job failed, as far as its folder says it."""
+    """Return why a job failed, according to its `error.json`."""
     return str((_read(folder / ERROR) or {}).get("error", "its process ended"))
 
 
 def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
-    """Return the jobs of a sweep that have ended, in order.
+    """Return the completed and failed jobs of a sweep, by their numbers.
 
     Args:
-        sweep_dir: the sweep's folder.
-        pattern: what the folders of jobs look like within it.
+        sweep_dir: the directory of the sweep.
+        pattern: a glob pattern that matches the directories of its jobs.
     """
     jobs = []
     for folder in sorted(filter(Path.is_dir, sweep_dir.glob(pattern)), key=_in_order):
@@ -108,7 +98,7 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):  # absent, or cut off, or not what a job wrote
+    except (OSError, ValueError, RecursionError):  # missing, truncated or foreign
         return None
     if not isinstance(content, dict):
         return None

@@ -5,6 +5,7 @@ configuration must equal the recorded one.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 import yaml
 from hydra.utils import to_absolute_path
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.command_line import parse_flags
+from fashion_mlp.config.compose import parse_flags
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.records import METRICS, JobRecord, get_objective, read_result
+from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.records import METRICS, JobRecord, read_result
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
@@ -39,6 +41,8 @@ ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
 # Overrides that depend on the directory.
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
+# A number from an environment variable, as an override or in a YAML file.
+NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 
 
 def expand_resume(argv: Sequence[str]) -> list[str]:
@@ -51,60 +55,50 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         UserError: there is no such run or sweep.
     """
     args = parse_flags(argv)
-    named = {key: text for text in args.overrides for key in ("resume", "resume_sweep") if text.startswith(f"{key}=")}
-    named = {key: text for key, text in named.items() if text != f"{key}=null"}
+    named = [text for text in args.overrides if re.match(r"resume(_sweep)?=(?!null$)", text)]
     if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return list(argv)
-    (key, text) = next(iter(named.items()))
-    directory = Path(text.partition("=")[2].strip("'\""))
+    key, _, path = named[0].partition("=")
+    directory = Path(path.strip("'\""))
     if not directory.is_dir() or directory == Path():
-        raise UserError(
-            f"{text}: no such directory. Type {key}=DIR with that of a {'run' if key == 'resume' else 'sweep'}"
-        )
-    added = [text for text in args.overrides if text not in named.values()]
-    hydra_added = [text for text in added if text.startswith(("hydra.", "hydra/"))]
-    others = [text for text in added if text not in hydra_added]
-    if key == "resume":
-        if args.multirun:
-            raise UserError(f"{text}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
-        return _replay_run(text, directory, hydra_added, others)
-    if others:
-        raise UserError(f"{' '.join(others)}: not supported with {text}. Remove it, or start a new sweep")
-    return _replay_sweep(text, directory, hydra_added)
+        raise UserError(f"{named[0]}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
+    added = [text for text in args.overrides if text not in named]
+    if key == "resume" and args.multirun:
+        raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
+    others = [text for text in added if not text.startswith(("hydra.", "hydra/"))]
+    if key == "resume_sweep" and others:
+        raise UserError(f"{' '.join(others)}: not supported with {named[0]}. Remove it, or start a new sweep")
+    return _replay_run(directory, added) if key == "resume" else _replay_sweep(directory, added)
 
 
-def _replay_run(typed: str, directory: Path, hydra_added: Sequence[str], others: Sequence[str]) -> list[str]:
+def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
     hydra = read_record(directory / RECORD / "hydra.yaml")
-    recorded, config = (_read(directory / RECORD / f"{name}.yaml") for name in ("overrides", "config"))
-    is_list = isinstance(recorded, list) and all(isinstance(text, str) for text in recorded)
-    if hydra is None or not is_list or not isinstance(config, dict):
+    overrides, config = (_read(directory / RECORD / f"{name}.yaml") for name in ("overrides", "config"))
+    if not (hydra and isinstance(config, dict) and _are_strings(overrides)):
         if (directory / SWEEP_RECORD).exists():
-            raise UserError(f"{typed}: holds a sweep. Type resume_sweep={directory}")
-        last = directory / "checkpoints" / "last.ckpt"
-        remedy = f"Start a new run{f' with ckpt_path={last}' if last.is_file() else ''}"
-        raise UserError(f"{typed}: no record of a run ({RECORD} is missing or damaged). {remedy}")
-    latest = {text.partition("=")[0]: _with_recorded_value(text, OmegaConf.create(config)) for text in recorded}
-    kept = [text for text in (*hydra["overrides"]["hydra"], *hydra_added) if not text.startswith(REPLACED)]
+            raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
+        raise UserError(f"resume={directory}: no record of a run ({RECORD} is missing or damaged). Start a new run")
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
-    changed = [text for text in others if text not in latest.values()]
-    return [*_recorded_flags(hydra), *kept, *place, *latest.values(), *changed, f"resume={hydra_quote(directory)}"]
+    latest = {text.partition("=")[0]: text for text in overrides}.values()
+    changed = [text for text in added if text not in latest]
+    return [*_hydra_arguments(hydra, REPLACED), *latest, *place, *changed, f"resume={hydra_quote(directory)}"]
 
 
-def _replay_sweep(typed: str, directory: Path, hydra_added: Sequence[str]) -> list[str]:
+def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
     hydra = read_record(directory / SWEEP_RECORD)
     if hydra is None:
-        raise UserError(f"{typed}: no record of a sweep ({SWEEP_RECORD} is missing or damaged)")
-    has_launcher = any(text.startswith("hydra/launcher=") for text in hydra_added)
-    replaced = (*REPLACED, *(("hydra/launcher=", "hydra.launcher.") if has_launcher else ()))
-    kept = [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
+        raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_RECORD} is missing or damaged)")
+    has_launcher = any(text.startswith("hydra/launcher=") for text in added)
+    replaced = (*REPLACED, "hydra/launcher=", "hydra.launcher.") if has_launcher else REPLACED
     place = f"hydra.sweep.dir={hydra_quote(directory)}"
-    return ["--multirun", *_recorded_flags(hydra), *kept, *hydra["overrides"]["task"], place, *hydra_added]
+    return ["--multirun", *_hydra_arguments(hydra, replaced), *hydra["overrides"]["task"], place, *added]
 
 
-def _recorded_flags(hydra: Any) -> list[str]:
-    """Return the flags of a recorded command line that its replay needs."""
+def _hydra_arguments(hydra: Any, replaced: tuple[str, ...]) -> list[str]:
+    """Return the flags and overrides of Hydra in a recorded command line, without those that are replaced."""
     flags = [] if hydra["job"]["config_name"] == "train" else ["--config-name", hydra["job"]["config_name"]]
-    return flags + [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
+    flags += [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
+    return flags + [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
 
 
 def _config_dirs(hydra: Any) -> list[str]:
@@ -116,12 +110,12 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     """Resume the run that `cfg.resume` names, unless it is complete.
 
     Args:
-        cfg: composed from the recorded overrides and from those that were added.
-        overrides: these.
+        cfg: the configuration, composed from the recorded overrides and the added ones.
+        overrides: both.
         train: `fashion_mlp.training.train`.
 
     Returns:
-        What `train` returns, or the objective of a complete run.
+        The result of `train`, or the objective of a complete run.
 
     Raises:
         UserError: the configuration differs from the recorded one in more than the keys in `OVERRIDABLE`.
@@ -129,52 +123,24 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     directory = Path(to_absolute_path(cfg.resume))
     name = relative_to_cwd(directory)
     recorded = _read(directory / RECORD / "config.yaml")
-    current: Any = OmegaConf.to_container(resolve_environment(cfg))
+    current: Any = OmegaConf.to_container(OmegaConf.create(_freeze_environment(OmegaConf.to_yaml(cfg))))
     typed = [text for text in overrides if not text.startswith("resume=")]
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
-    is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
-    if result is None or is_longer:
+    if result is None or cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]:
         return train(cfg, typed, resumed=True, before_fit=partial(record, directory, cfg, typed))
     objective = get_objective(result)
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
 
 
-def _with_recorded_value(override: str, config: DictConfig) -> str:
-    """Return an override with the value that an environment variable had when the run was started, if recorded."""
-    key = override.partition("=")[0]
-    if "${oc.env:" not in override:
-        return override
-    parent, _, name = key.lstrip("+").rpartition(".")
-    value = (OmegaConf.select(config, parent) if parent else config)._get_node(name)
-    return override if "${oc.env:" in str(value) else f"{key}={format_value(OmegaConf.create([value])[0])}"
+def _freeze_environment(text: str) -> str:
+    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
 
-
-def resolve_environment(cfg: DictConfig) -> DictConfig:
-    """Return a configuration with the values of environment variables instead of references to them, except for text.
-
-    When a run is resumed, a variable may have changed. A path or a password stays a reference.
+    Text from a variable, such as a path or a password, remains a reference.
     """
-    resolved = cfg.copy()
-    for node, name in _environment_references(resolved):
-        if not isinstance(node[name], str):
-            node[name] = node[name]
-    return resolved
-
-
-def _environment_references(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each value that refers to an environment variable, as its container and its name there."""
-    if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
-        return
-    names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
-    for name in names:
-        child: Any = node._get_node(name)
-        if not child._is_interpolation():
-            yield from _environment_references(child)
-        elif "${oc.env:" in child._value():
-            yield node, name
+    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
 
 
 def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -185,121 +151,100 @@ def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """
     if not (directory / RECORD).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
         return
-    config = resolve_environment(cfg)
-    config["resume"] = None
     try:
         (directory / METRICS).unlink(missing_ok=True)  # it marks a run as complete
-        for name, content in (("config", config), ("overrides", OmegaConf.create(list(overrides)))):
+        for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
             with atomic_write(directory / RECORD / f"{name}.yaml") as file:
-                file.write(OmegaConf.to_yaml(content).encode())
+                file.write(_freeze_environment(OmegaConf.to_yaml(content)).encode())
     except OSError as error:
         raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error
 
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each key that differs from the recorded one and would change the course of the run."""
+    weights = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
     for key, before, now in _differences(recorded, current):
-        if key in NOT_COMPARED:
-            continue
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":
-            yield from _max_epochs_problems(before, now, current)
-        elif key not in OVERRIDABLE and by_override:
+            text = f"{key}={format_value(now)}"
+            if not (type(before) is int and type(now) is int and 0 < before < now):
+                yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
+            elif planned := _planned_for_length(current):
+                yield f"{text}: {planned} was planned for {before} epochs. {weights}"
+        elif key in (*OVERRIDABLE, *NOT_COMPARED):
+            continue
+        elif by_override:
             yield f"{by_override[-1]}: would change the course of the run; resume takes {', '.join(OVERRIDABLE)} only"
         elif ABSENT in (before, now):
-            last = directory / "checkpoints" / "last.ckpt"
-            yield (
-                f"resume={directory}: recorded by another version, since only one of two configurations has {key}. "
-                f"Start a new run with its weights: ckpt_path={last} ckpt_part=weights"
-            )
-        elif key not in OVERRIDABLE:
+            yield f"resume={directory}: recorded by another version, since {key} is new or gone. {weights}"
+        else:
             value = format_value(before)
             yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"
 
 
 def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each key whose values differ, with both; `ABSENT` for a key that one of two configurations lacks."""
-    if not (isinstance(recorded, dict) and isinstance(current, dict)):
-        if recorded != current:
-            yield key, recorded, current
-        return
-    for name in {**recorded, **current}:
-        before, now = recorded.get(name, ABSENT), current.get(name, ABSENT)
-        yield from _differences(before, now, f"{key}.{name}" if key else str(name))
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        for name in {**recorded, **current}:
+            path = f"{key}.{name}" if key else str(name)
+            yield from _differences(recorded.get(name, ABSENT), current.get(name, ABSENT), path)
+    elif recorded != current:
+        yield key, recorded, current
 
 
-def _max_epochs_problems(before: Any, now: Any, current: Mapping[str, Any]) -> Iterator[str]:
-    text = f"trainer.max_epochs={format_value(now)}"
-    if not (type(before) is int and type(now) is int and 0 < before < now):
-        yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
-    planned = [
-        *(["data.augment.off_last"] if current["data"].get("augment", {}).get("off_last") else []),
-        *(["the schedule"] if _depends_on_length(current["scheduler"]) else []),
-    ]
-    if planned:
-        yield (
-            f"{text}: {planned[0]} was planned for {format_value(before)} epochs. Start a new run with its weights: "
-            "ckpt_path=.../checkpoints/last.ckpt ckpt_part=weights"
-        )
-
-
-def _depends_on_length(scheduler: Mapping[str, Any] | None) -> bool:
-    """Return True unless the definition of a schedule states that it does not depend on the length of the run."""
-    if not scheduler:
-        return False
-    return getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True) is not False
+def _planned_for_length(config: Mapping[str, Any]) -> str:
+    """Return the key or section that depends on the length of a run; an empty string if there is none."""
+    if (config["data"].get("augment") or {}).get("off_fraction"):
+        return "data.augment.off_fraction"
+    scheduler = config["scheduler"]
+    if not scheduler or getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True) is False:
+        return ""
+    return "the schedule"
 
 
 def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobRecord]) -> None:
-    """Check that a directory is free for a sweep, or holds the same sweep, which was interrupted.
-
-    Args:
-        directory: of the sweep.
-        config: of the sweep.
-        jobs: found in the directory.
+    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
 
     Raises:
         UserError: it holds another sweep, or directories that a job of this one would write to.
     """
-    before = read_record(directory / SWEEP_RECORD)
-    if before is None:
-        foreign = [job.folder for job in jobs] or sorted(path for path in directory.glob("*") if path.name.isdecimal())
-    else:
-        now: Any = OmegaConf.to_container(config.hydra, resolve=False)
-        if _jobs_of(before) != _jobs_of(now):
-            raise UserError(
-                f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
-                f"another directory, or resume that sweep with resume_sweep={directory}"
-            )
-        keys = {text.partition("=")[0] for text in now["overrides"]["task"]} | set(now["sweeper"].get("params") or {})
-        foreign = [job.folder for job in jobs if job.overrides.keys() != keys]
-    if foreign:
+    before, now = read_record(directory / SWEEP_RECORD), OmegaConf.to_container(config.hydra, resolve=False)
+    if before and _jobs_of(before) != _jobs_of(now):
+        raise UserError(
+            f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
+            f"another directory, or resume that sweep with resume_sweep={directory}"
+        )
+    foreign = [*(job.folder for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
+    if foreign and not before:
         raise UserError(
             f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
         )
 
 
 def _jobs_of(hydra: Any) -> list[Any]:
-    """Return what the jobs of a sweep and their directories follow from."""
+    """Return the parts of a sweep's record that determine its jobs and their directories."""
     name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
     return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, _config_dirs(hydra), subdir]
 
 
 def read_record(path: Path) -> Any:
-    """Return Hydra's part of the record that it wrote of a run or sweep; None if that is missing or damaged."""
-    content = _read(path)
-    hydra: Any = content.get("hydra") if isinstance(content, dict) else None
+    """Return the key `hydra` of a record that Hydra wrote; None if the file is missing or damaged."""
     try:
-        names = [hydra["job"]["config_name"], hydra["sweep"]["subdir"]]
-        texts = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"], *names, *_config_dirs(hydra)]
-        is_valid = isinstance(hydra["sweeper"], dict) and all(isinstance(text, str) for text in texts)
-    except (KeyError, TypeError):
+        hydra = _read(path)["hydra"]
+        task, _, name, config_dirs, _ = _jobs_of(hydra)
+        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *config_dirs])
+    except (AttributeError, KeyError, TypeError):
         return None
     return hydra if is_valid else None
 
 
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
 def _read(path: Path) -> Any:
-    """Return the content of a YAML file, its interpolations as they are; None if it is missing or damaged."""
+    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
     try:
-        return yaml.safe_load(path.read_text())
+        return OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None

@@ -1,59 +1,124 @@
-"""The schema of the configuration: type and range of each key, and values that cannot be combined.
+"""The schema of the configuration: the type and range of each key, and values that exclude each other.
 
-Each model describes the arguments of the classes and functions that it names as `targets`; their values are in `conf/`.
-A part of the configuration whose `_target_` no model names is accepted as it is. The arguments of the Trainer are in
-`trainer.py`, those of callbacks in `callbacks.py`.
+Each section describes the arguments of the classes and functions that it names as `targets`; their values are in
+`conf/`. A part of the configuration whose `_target_` no section names is accepted as it is. `conflicts.py` compares
+values of different sections.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from ctypes import c_float
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import AfterValidator, ConfigDict, Field
+from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fashion_mlp.config.callbacks import callback_conflicts
-from fashion_mlp.config.fields import (
-    AboveZero,
-    AtLeastOne,
-    AtLeastZero,
-    BelowOne,
-    Count,
-    Directory,
-    Expected,
-    File,
-    Float,
-    Fraction,
-    PartConfig,
-    Positive,
-    Probability,
-    Section,
-    Seed,
-    Text,
-)
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.monitoring import MONITORED
-from fashion_mlp.config.paths import find_obstacle, missing_path, same_path
+from fashion_mlp.config.monitoring import MONITORED, metric_direction
+from fashion_mlp.config.paths import missing_path, same_path
+from fashion_mlp.runtime import ranks
 
+# Suffixes of the files that figures are saved as.
+FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
+# Names of the files that `TrainingStateCheckpoint` writes.
+RESERVED = ("last", "new", "previous")
 # Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
 # Below it torch's Beta distribution returns one half where it should return nearly 0 or 1.
 MIN_MIXUP = 0.01
-MIXED = {"16-true": "16-mixed", "bf16-true": "bf16-mixed"}
+MAX_PROCESSES_PER_CORE = 8
+# Absolute values that float32 holds with full precision.
+FLOAT32_MIN, FLOAT32_MAX = 1.2e-38, 3.4e38
 
 
-class AugmentationConfig(Section):
+def _are_different(values: Sequence[Any]) -> bool:
+    return 0 < len(values) == len(set(values))
+
+
+Count = Annotated[int, Ge(0)]
+Positive = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+Unlimited = Annotated[int, Ge(-1)]
+AboveZero = Annotated[float, Gt(0)]
+AtLeastZero = Annotated[float, Ge(0)]
+AtLeastOne = Annotated[float, Ge(1)]
+Probability = Annotated[float, Ge(0), Le(1)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
+Fraction = Annotated[float, Gt(0), Le(1)]
+BetweenZeroAndOne = Annotated[float, Gt(0), Lt(1)]
+Text = Annotated[str, Field(min_length=1)]
+Directory = Annotated[Text, Field(description="the path of a directory (such as ./name)")]
+File = Annotated[Text, Field(description="the path of a file (such as ./name)")]
+PartConfig = Annotated[dict[str, Any], Field(description="an object with a _target_")]
+FigurePath = Annotated[
+    Text,
+    Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
+    Field(description=f"the path of a file that ends in {', '.join(FIGURE_SUFFIXES)}"),
+]
+Time = Annotated[
+    str,
+    Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="a time as days:hours:minutes:seconds, such as 00:01:30:00"),
+    Predicate(lambda time: time.strip("0:") != ""),
+]
+Devices = Annotated[
+    Literal["auto", -1] | Positive | Annotated[list[Count], Predicate(_are_different)],
+    Field(description="auto, a number of devices, or different indices in brackets"),
+]
+Batches = Positive | Fraction | None
+FollowsFromMonitor = Annotated[None, Field(description="no value, since it follows from the monitored metric")]
+SavedAnyway = Annotated[Literal[False] | None, Field(description="false, since last.ckpt is always saved")]
+
+
+# The section of each `_target_` that has one.
+SCHEMAS: dict[str, type["Section"]] = {}
+
+
+class Section(BaseModel):
+    """The keys of one part of the configuration.
+
+    Args:
+        targets: the classes and functions, as `_target_` names them, whose arguments these are.
+        is_complete: whether each key needs a value, and not only the arguments without a default.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    is_complete: ClassVar[bool]
+
+    target: Text = Field(default="", alias="_target_")
+
+    def conflicts(self, *, multirun: bool) -> Iterable[str]:
+        """Return a line for each value that excludes another; it starts with the name of a key.
+
+        Args:
+            multirun: whether the run is a job of a sweep.
+        """
+        return ()
+
+    def __init_subclass__(cls, *, targets: Iterable[str] = (), is_complete: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.is_complete = is_complete
+        SCHEMAS.update(dict.fromkeys(targets, cls))
+
+    @field_validator("*")
+    @classmethod
+    def _is_in_range(cls, value: Any) -> Any:
+        for number in value if isinstance(value, list) else [value]:
+            largest = 2**63 - 1 if isinstance(number, int) else FLOAT32_MAX
+            if isinstance(number, int | float) and number and not FLOAT32_MIN <= abs(number) <= largest:
+                raise ValueError(f"outside the range of {'int64' if isinstance(number, int) else 'float32'}")
+        return value
+
+
+class AugmentationConfig(Section, targets=["fashion_mlp.data.Augmentation"]):
     """Arguments of `fashion_mlp.data.Augmentation`."""
 
-    targets = ("fashion_mlp.data.Augmentation",)
-
-    flip: Probability
-    shift: Count
+    hflip: Probability
+    translate: Count
     erasing: Probability
-    mixup: Annotated[Float, Ge(0), Le(1000)]
-    off_last: BelowOne
+    mixup: Annotated[float, Ge(0), Le(1000)]
+    off_fraction: BelowOne
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if 0 < self.mixup < MIN_MIXUP:
@@ -73,21 +138,23 @@ class DataConfig(Section):
     augment: PartConfig = Field(default_factory=dict)
 
 
-class FashionMNISTConfig(DataConfig):
-    """Arguments of `fashion_mlp.data.FashionMNISTDataModule`."""
+class OtherDataConfig(DataConfig):
+    """Arguments of a data module without a schema, which accepts further arguments."""
 
-    targets = ("fashion_mlp.data.FashionMNISTDataModule",)
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class MNISTConfig(DataConfig, targets=["fashion_mlp.data.MNISTDataModule", "fashion_mlp.data.FashionMNISTDataModule"]):
+    """Arguments of `fashion_mlp.data.MNISTDataModule` and of `fashion_mlp.data.FashionMNISTDataModule`."""
 
     root: Directory
-    mirrors: list[Text]
-    timeout: Annotated[Float, Gt(0), Le(86_400)]
+    mirrors: list[Text] | None
+    timeout: Annotated[float, Gt(0), Le(86_400)]
     val_size: Annotated[int, Ge(0), Lt(60_000)]
 
 
-class SyntheticConfig(DataConfig):
+class SyntheticConfig(DataConfig, targets=["fashion_mlp.data.SyntheticDataModule"]):
     """Arguments of `fashion_mlp.data.SyntheticDataModule`."""
-
-    targets = ("fashion_mlp.data.SyntheticDataModule",)
 
     root: Directory
     train_size: Annotated[int, Ge(10), Le(1_000_000)]
@@ -101,7 +168,7 @@ class SyntheticConfig(DataConfig):
 
 
 class CustomImagesConfig(DataConfig):
-    """Arguments of both data modules over the reader's own images; a size below 1 is a fraction of the whole.
+    """Arguments of both data modules for custom images; a size below 1 is a fraction of the images.
 
     Attributes:
         sources: the keys that name the images for training, validation and test.
@@ -112,17 +179,16 @@ class CustomImagesConfig(DataConfig):
     image_size: Annotated[list[Annotated[int, Ge(1), Le(4096)]], Len(2, 2)]
     mode: Literal["gray", "rgb"]
     val_size: Count | BelowOne
-    test_size: Positive | Annotated[Float, Gt(0), Lt(1)]
+    test_size: Positive | BetweenZeroAndOne
     class_names: Annotated[list[Text], Len(2)] | None
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
-        names = self.class_names or []
-        if len(set(names)) < len(names):
-            yield f"class_names={format_value(names)}: a class is named twice"
-        for key in ("annotations_file", "img_dir", *self.sources):
-            value, is_file = getattr(self, key, None), key.endswith("_file")
-            if value is not None:
-                yield from missing_path(key, value, is_file=is_file)
+        if self.class_names and not _are_different(self.class_names):
+            yield f"class_names={format_value(self.class_names)}: a class is named twice"
+        for key in dict.fromkeys([*self.sources, "img_dir"]):
+            path, is_file = getattr(self, key), key.endswith("_file")
+            if path is not None and (problem := missing_path(path, is_file=is_file)):
+                yield f"{key}={path}: {problem}"
         for one, other in combinations(self.sources, 2):
             if same_path(getattr(self, one), getattr(self, other)):
                 yield (
@@ -131,10 +197,9 @@ class CustomImagesConfig(DataConfig):
                 )
 
 
-class ImageCSVConfig(CustomImagesConfig):
+class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVDataModule"]):
     """Arguments of `fashion_mlp.data.ImageCSVDataModule`."""
 
-    targets = ("fashion_mlp.data.ImageCSVDataModule",)
     sources = ("annotations_file", "val_annotations_file", "test_annotations_file")
 
     annotations_file: File
@@ -143,10 +208,9 @@ class ImageCSVConfig(CustomImagesConfig):
     test_annotations_file: File | None
 
 
-class ImageFolderConfig(CustomImagesConfig):
+class ImageFolderConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageFolderDataModule"]):
     """Arguments of `fashion_mlp.data.ImageFolderDataModule`."""
 
-    targets = ("fashion_mlp.data.ImageFolderDataModule",)
     sources = ("img_dir", "val_img_dir", "test_img_dir")
 
     img_dir: Directory
@@ -154,10 +218,8 @@ class ImageFolderConfig(CustomImagesConfig):
     test_img_dir: Directory | None
 
 
-class MLPConfig(Section):
+class MLPConfig(Section, targets=["fashion_mlp.models.MLP"]):
     """Arguments of `fashion_mlp.models.MLP`, and `compile` for `torch.compile`."""
-
-    targets = ("fashion_mlp.models.MLP",)
 
     hidden_sizes: list[Annotated[int, Ge(1), Le(1_000_000)]]
     activation: Literal["elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "tanh"]
@@ -165,8 +227,8 @@ class MLPConfig(Section):
     norm: Literal["none", "batch", "layer"]
     init: Literal["kaiming", "xavier", "local", "default"]
     mean: Probability
-    std: Annotated[Float, Ge(0.001), Le(1)]
-    pixel_bins: Annotated[list[Annotated[Float, Ge(0), Le(255)]], Len(2)] | None
+    std: Annotated[float, Ge(0.001), Le(1)]
+    pixel_bins: Annotated[list[Annotated[float, Ge(0), Le(255)]], Len(2)] | None
     compile: bool
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
@@ -178,33 +240,23 @@ class MLPConfig(Section):
             yield f"pixel_bins={format_value(self.pixel_bins)}: not in order. Expected increasing numbers"
 
 
-AlwaysPartial = Annotated[Literal[True], Expected("true, since the run passes the other arguments")]
-
-
 class OptimizerConfig(Section):
     """Arguments of every optimizer."""
 
-    partial: Annotated[Literal[True], Expected("true, since the run passes the weights")] = Field(
-        True, alias="_partial_"
-    )
     lr: AboveZero
     weight_decay: AtLeastZero
 
 
-class AdamConfig(OptimizerConfig):
+class AdamConfig(OptimizerConfig, targets=["torch.optim.Adam", "torch.optim.AdamW"]):
     """Arguments of `torch.optim.Adam` and `torch.optim.AdamW`."""
-
-    targets = ("torch.optim.Adam", "torch.optim.AdamW")
 
     betas: Annotated[list[BelowOne], Len(2, 2)]
     eps: AboveZero
     fused: bool
 
 
-class SGDConfig(OptimizerConfig):
+class SGDConfig(OptimizerConfig, targets=["torch.optim.SGD"]):
     """Arguments of `torch.optim.SGD`."""
-
-    targets = ("torch.optim.SGD",)
 
     momentum: BelowOne
     nesterov: bool
@@ -215,10 +267,8 @@ class SGDConfig(OptimizerConfig):
             yield "nesterov=true: no momentum. Set optimizer.momentum above 0"
 
 
-class RMSpropConfig(OptimizerConfig):
+class RMSpropConfig(OptimizerConfig, targets=["torch.optim.RMSprop"]):
     """Arguments of `torch.optim.RMSprop`, which has no fused implementation."""
-
-    targets = ("torch.optim.RMSprop",)
 
     alpha: BelowOne
     eps: AboveZero
@@ -229,62 +279,232 @@ class RMSpropConfig(OptimizerConfig):
 class SchedulerConfig(Section):
     """Arguments of every schedule."""
 
-    partial: AlwaysPartial = Field(True, alias="_partial_")
 
-
-class CosineConfig(SchedulerConfig):
+class CosineConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.cosine"]):
     """Arguments of `fashion_mlp.schedulers.cosine`."""
-
-    targets = ("fashion_mlp.schedulers.cosine",)
 
     min_lr: AtLeastZero
 
 
-class OneCycleConfig(SchedulerConfig):
+class OneCycleConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.onecycle"]):
     """Arguments of `fashion_mlp.schedulers.onecycle`."""
-
-    targets = ("fashion_mlp.schedulers.onecycle",)
 
     pct_start: BelowOne
     div_factor: AtLeastOne
     final_div_factor: AtLeastOne
 
 
-class PlateauConfig(SchedulerConfig):
+class PlateauConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.plateau"]):
     """Arguments of `fashion_mlp.schedulers.plateau`."""
 
-    targets = ("fashion_mlp.schedulers.plateau",)
-
     monitor: Literal[MONITORED]  # type: ignore[valid-type]
-    factor: Annotated[Float, Gt(0), Lt(1)]
+    factor: BetweenZeroAndOne
     patience: Count
     min_lr: AtLeastZero
 
 
-class StepConfig(SchedulerConfig):
+class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
     """Arguments of `fashion_mlp.schedulers.step`."""
-
-    targets = ("fashion_mlp.schedulers.step",)
 
     step_size: Positive
     gamma: Fraction
 
 
-class LoggerConfig(Section):
-    """Arguments of the loggers that write files; other arguments are accepted."""
+class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema"]):
+    """Arguments of `fashion_mlp.callbacks.ema`; a decay of None disables it."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-    targets = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
+    decay: BetweenZeroAndOne | None
+
+
+class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm"]):
+    """Arguments of `fashion_mlp.callbacks.gradient_norm`; None disables it."""
+
+    every_n_steps: Positive | None
+
+
+class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.WeightHistograms"]):
+    """Arguments of `fashion_mlp.callbacks.WeightHistograms`; None disables it."""
+
+    every_n_epochs: Positive | None
+
+
+class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.progress_bar"]):
+    """Arguments of `fashion_mlp.callbacks.progress_bar`."""
+
+    refresh_rate: Positive
+
+
+class LearningCurvesConfig(Section, targets=["fashion_mlp.callbacks.LearningCurves"]):
+    """Arguments of `fashion_mlp.callbacks.LearningCurves`."""
+
+    path: FigurePath
+
+
+class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.PredictionGrid"]):
+    """Arguments of `fashion_mlp.callbacks.PredictionGrid`."""
+
+    path: FigurePath
+    count: Positive
+
+
+class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.EvaluationFigures"]):
+    """Arguments of `fashion_mlp.callbacks.EvaluationFigures`."""
+
+    folder: Text
+    every_n_epochs: Positive
+    count: Positive
+
+
+class TrainingStateConfig(Section, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
+    """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
+
+    dirpath: Text
+    every_n_steps: Positive | None
+    every_n_seconds: AboveZero | None
+
+
+class MonitorConfig(Section, extra="allow"):
+    """Arguments that all callbacks with a monitored metric share; other arguments are accepted."""
+
+    monitor: Literal[MONITORED] | None = None  # type: ignore[valid-type]
+    mode: Literal["min", "max"] | None = None
+
+    def conflicts(self, *, multirun: bool) -> Iterator[str]:
+        direction = metric_direction(str(self.monitor))
+        if self.monitor and self.mode not in (None, direction):
+            yield f"mode={self.mode}: {self.monitor} is best at its {direction}imum. Remove it"
+
+
+class EarlyStoppingConfig(MonitorConfig, targets=["lightning.pytorch.callbacks.EarlyStopping"]):
+    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
+
+    patience: Count = 3
+    check_on_train_epoch_end: FollowsFromMonitor = None
+    min_delta: float = 0.0
+
+
+class CheckpointCallbackConfig(
+    MonitorConfig, targets=["lightning.pytorch.callbacks.ModelCheckpoint", "fashion_mlp.callbacks.BestCheckpoint"]
+):
+    """Arguments of Lightning's `ModelCheckpoint`, and of `fashion_mlp.callbacks.BestCheckpoint`."""
+
+    dirpath: Text | None = None
+    filename: Text | None = None
+    save_top_k: Unlimited = 1
+    save_last: SavedAnyway = None
+    save_on_exception: SavedAnyway = None
+    every_n_train_steps: Positive | None = None
+    every_n_epochs: Positive | None = None
+    train_time_interval: PartConfig | None = None
+    save_on_train_epoch_end: FollowsFromMonitor = None
+
+    def conflicts(self, *, multirun: bool) -> Iterator[str]:
+        yield from super().conflicts(multirun=multirun)
+        name = str(self.filename)
+        if name in RESERVED:
+            yield f"filename={name}: reserved for the state that resume= reads. Use another name, such as best"
+        if Path(name).is_absolute() or ".." in Path(name).parts or "${run_dir}" in name:
+            yield f"filename={name}: not relative to dirpath. Set dirpath"
+        fields = {"epoch": 1, "step": 1, **dict.fromkeys(MONITORED, 0.5)}
+        try:
+            name.format_map(fields)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            yield f"filename={name}: not a valid template ({error}). Expected the fields {', '.join(fields)}"
+        if multirun and self.dirpath is not None and "${" not in self.dirpath:
+            yield f"dirpath={self.dirpath}: jobs would overwrite each other's files. Remove it"
+        for key in ("every_n_train_steps", "train_time_interval"):
+            if self.monitor and (value := getattr(self, key)):
+                yield f"{key}={format_value(value)}: {self.monitor} would be that of earlier weights. Remove it"
+
+
+LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
+
+
+class LoggerConfig(Section, targets=LOGGERS, extra="allow"):
+    """Arguments of the loggers that write files; other arguments are accepted."""
 
     save_dir: Text
     name: str | None
     version: str | int | None
 
 
-class SearchConfig(Section):
-    """Arguments of the Hydra sweeper of `sweep=optuna`."""
+class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
+    """Arguments of `lightning.Trainer`; a test compares them with Lightning's signature.
 
-    targets = ("hydra_plugins.fashion_mlp_search.OptunaSweeper",)
+    `callbacks` and `logger` are config groups.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"] | PartConfig
+    devices: Devices
+    num_nodes: Positive
+    precision: Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true"] | None
+    fast_dev_run: bool | Count
+    max_epochs: Literal[-1] | Positive | None
+    min_epochs: Count | None
+    max_steps: Literal[-1] | Positive
+    min_steps: Count | None
+    max_time: Time | None
+    limit_train_batches: Batches
+    limit_val_batches: Annotated[Batches, Field(description="more than 0; for no validation type data.val_size=0")]
+    limit_test_batches: Annotated[Batches, Field(description="more than 0; for no test type test=false")]
+    limit_predict_batches: Batches
+    overfit_batches: Count | Probability
+    val_check_interval: Positive | Fraction | Time | None
+    check_val_every_n_epoch: Positive | None
+    num_sanity_val_steps: Unlimited | None
+    log_every_n_steps: Positive | None
+    enable_checkpointing: bool | None
+    enable_progress_bar: bool | None
+    enable_model_summary: bool | None
+    accumulate_grad_batches: Positive
+    gradient_clip_val: AtLeastZero | None
+    gradient_clip_algorithm: Literal["norm", "value"] | None
+    deterministic: bool | Literal["warn"] | None
+    benchmark: bool | None
+    inference_mode: bool
+    use_distributed_sampler: bool
+    profiler: Literal["simple", "advanced", "pytorch"] | PartConfig | None
+    detect_anomaly: bool
+    barebones: Annotated[Literal[False], Field(description="false; to measure speed use fashion-mlp bench")]
+    plugins: list[PartConfig] | PartConfig | None
+    sync_batchnorm: bool
+    reload_dataloaders_every_n_epochs: Count
+    default_root_dir: Directory | None
+    enable_autolog_hparams: bool
+    model_registry: Text | None
+
+    def conflicts(self, *, multirun: bool) -> Iterator[str]:
+        if self.accelerator == "cpu" and str(self.precision).startswith("16"):
+            yield f"precision={self.precision}: needs a GPU. Type trainer.precision=bf16-mixed"
+        if self.accelerator == "cpu" and self.sync_batchnorm:
+            yield "sync_batchnorm=true: works on GPUs only. Type trainer.sync_batchnorm=false"
+        cores, devices = os.cpu_count() or 1, self._num_devices()
+        if self.accelerator == "cpu" and devices and devices > MAX_PROCESSES_PER_CORE * cores:
+            yield f"devices={devices}: too many processes for {cores} cores"
+        settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
+        if multirun and (devices or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes > 1:
+            yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
+        launch = ranks.detect_launcher()
+        if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
+            yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
+        if launch is not None and (devices or launch.devices, self.num_nodes) != (launch.devices, launch.nodes):
+            yield (
+                f"{settings}: {launch.program} has started {launch.devices} x {launch.nodes} processes. "
+                f"Type trainer=ddp trainer.devices={launch.devices} trainer.num_nodes={launch.nodes}"
+            )
+
+    def _num_devices(self) -> int | None:
+        """Return how many devices of a machine a run uses; None for all of its GPUs."""
+        if isinstance(self.devices, list):
+            return len(self.devices)
+        if self.devices in ("auto", -1):
+            return 1 if self.accelerator == "cpu" else None
+        return int(self.devices)
+
+
+class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_search.OptunaSweeper"]):
+    """Arguments of the Hydra sweeper of `sweep=optuna`."""
 
     n_trials: Positive
     n_jobs: Positive
@@ -294,39 +514,27 @@ class SearchConfig(Section):
 
 
 class LayersConfig(Section):
-    """Keys that a search varies in place of `model.hidden_sizes`."""
+    """Keys that a search varies instead of `model.hidden_sizes`."""
 
     width: Annotated[int, Ge(1), Le(1_000_000)]
     depth: Count
 
 
-class CheckpointConfig(Section):
+class CheckpointConfig(Section, is_complete=True):
     """When `last.ckpt` is written within an epoch; null for never."""
-
-    is_complete = True
 
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
 
 
-def holds_out_images(data: Mapping[str, Any]) -> bool:
-    """Return True if the arguments of a data module give it images for validation."""
-    return data.get("val_size") != 0 or any(data.get(name) for name in ("val_annotations_file", "val_img_dir"))
+Parts = Annotated[
+    dict[str, Annotated[dict[str, Any], Predicate(lambda part: not part or bool(part.get("_target_")))] | None],
+    Field(description="an object with a _target_"),
+]
 
 
-def _has_target(part: dict[str, Any]) -> dict[str, Any]:
-    if part and not part.get("_target_"):
-        raise ValueError
-    return part
-
-
-Parts = dict[str, Annotated[dict[str, Any], AfterValidator(_has_target)] | None]
-
-
-class RunConfig(Section):
+class RunConfig(Section, is_complete=True):
     """The whole configuration of a run."""
-
-    is_complete = True
 
     data: PartConfig
     model: PartConfig
@@ -339,76 +547,9 @@ class RunConfig(Section):
     label_smoothing: BelowOne
     steps_per_execution: Positive
     test: bool
-    checkpoint: CheckpointConfig
+    checkpoint: dict[str, Any]
     ckpt_path: File | None
-    ckpt_part: Literal["all", "weights"]
+    ckpt_weights_only: bool
     resume: Directory | None
     resume_sweep: Directory | None
     run_dir: Directory
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether images are held out for validation."""
-        return holds_out_images(self.data)
-
-    @property
-    def augment(self) -> dict[str, Any]:
-        """The arguments of the augmentation, if the data have one."""
-        return self.data.get("augment") or {}
-
-    def cross_conflicts(self) -> Iterator[str]:
-        """Yield a line for each value that cannot be combined with one of another section; each section is valid."""
-        trainer, optimizer, scheduler = self.trainer, self.optimizer, self.scheduler or {}
-        if self.ckpt_path is not None and self.resume is None:
-            yield from missing_path("ckpt_path", self.ckpt_path, is_file=True)
-        if "${" not in self.run_dir and (obstacle := find_obstacle(Path(self.run_dir))):
-            yield f"run_dir={self.run_dir}: {obstacle}"
-        shift, sides = self.augment.get("shift", 0), self.data.get("image_size", [28, 28])
-        if isinstance(sides, list) and shift >= min(sides):
-            yield f"data.augment.shift={shift}: too large. Expected less than the sides {format_value(sides)}"
-        precision = str(trainer.get("precision"))
-        if optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
-            yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
-        has_hidden = self.model.get("norm") == "batch" and self.model.get("hidden_sizes")
-        if has_hidden and self.data.get("batch_size") == 1:
-            yield "model.norm=batch: no deviation of one image. Set data.batch_size above 1"
-        callbacks = self.callbacks or {}
-        decay = (callbacks.get("ema") or {}).get("decay")
-        if decay is not None and precision in MIXED:
-            mixed = MIXED[precision]
-            yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
-        every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
-        if self.has_validation and 0 < epochs < every:
-            yield f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs. Expected at most that"
-        for name, parts in (
-            ("enable_checkpointing", ("best_checkpoint", "last_checkpoint")),
-            ("enable_progress_bar", ("progress_bar",)),
-        ):
-            present = [f"~callbacks.{part}" for part in parts if callbacks.get(part)]
-            if trainer.get(name) is False and present:
-                yield f"trainer.{name}=false: a callback does this. Type {' '.join(present)} instead"
-        lr, min_lr = optimizer.get("lr"), scheduler.get("min_lr")
-        if isinstance(lr, float | int) and isinstance(min_lr, float | int) and min_lr > lr:
-            bound = f"optimizer.lr={format_value(lr)}"
-            yield f"scheduler.min_lr={format_value(min_lr)}: too large. Expected at most {bound}"
-        yield from self._schedule_conflicts(str(scheduler.get("monitor")))
-        for name, part in callbacks.items():
-            if part and self.resume is None:
-                has_validation = self.has_validation
-                yield from callback_conflicts(
-                    f"callbacks.{name}", part, self.run_dir, trainer, callbacks, has_validation=has_validation
-                )
-
-    def _schedule_conflicts(self, monitor: str) -> Iterator[str]:
-        trainer, epochs = self.trainer, self.trainer.get("max_epochs")
-        if monitor.startswith("val/") and not self.has_validation:
-            yield f"scheduler.monitor={monitor}: no validation with data.val_size=0. Type scheduler.monitor=train/loss"
-        if monitor.startswith("val/") and trainer.get("check_val_every_n_epoch") != 1:
-            yield f"scheduler.monitor={monitor}: needed after each epoch. Type trainer.check_val_every_n_epoch=1"
-        is_endless = epochs == -1 or (epochs is None and trainer.get("max_time") is not None)
-        planned = [
-            *(["a schedule"] if self.scheduler and "monitor" not in self.scheduler else []),
-            *(["data.augment.off_last"] if self.augment.get("off_last") else []),
-        ]
-        if planned and is_endless and trainer.get("max_steps") == -1:
-            yield f"trainer.max_epochs={format_value(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"

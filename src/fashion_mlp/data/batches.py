@@ -1,33 +1,33 @@
-"""What an epoch's minibatches must be: known once the data are read, and told before training begins."""
+"""Checks of the number and size of an epoch's minibatches, which are known once the data are read."""
 
 from itertools import count as count_from
 from math import ceil
 
 from omegaconf import DictConfig
 
-from fashion_mlp.data import ImageDataModule
+from fashion_mlp.data.module import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
 
 def limit_batches(batches: int, limit: int | float | None) -> int:
-    """Return how many of an epoch's batches are used under `trainer.limit_train_batches`."""
+    """Return the number of batches that a limit of the Trainer leaves: a number, a fraction, or None for no limit."""
     if limit is None:
         return batches
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
-    """Check that the batches of each stage suit what the configuration does with them.
+    """Check that the batches of each stage fit the configuration.
 
     Args:
-        cfg: the configuration.
-        datamodule: of the run, set up for "fit".
-        processes: the number of processes, each of which takes its share of the images.
+        cfg: configuration of the run.
+        datamodule: data module of the run, set up for "fit".
+        processes: number of processes, each of which takes a share of the images.
 
     Raises:
-        UserError: a key must be changed.
+        UserError: a key needs another value.
     """
-    images = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    images = {split: len(dataset) for split, dataset in datamodule.splits.items()}
     if cfg.test:
         images["test"] = datamodule.num_test_images()
     share, size, trainer = ceil(images["train"] / processes), datamodule.batch_size, cfg.trainer
@@ -44,13 +44,13 @@ def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) 
     interval, each_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
     if isinstance(interval, int) and each_epoch and interval > used and not trainer.fast_dev_run:
         raise UserError(
-            f"trainer.val_check_interval={interval}: an epoch has {used:,} steps; lower it, or count over epochs with "
-            "trainer.check_val_every_n_epoch=null"
+            f"trainer.val_check_interval={interval}: an epoch has {used:,} steps. Expected at most that; or count over "
+            "epochs with trainer.check_val_every_n_epoch=null"
         )
     has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
     if has_norm and share % size == 1 and used == batches:
         other = next(other for other in count_from(size + 1) if share % other != 1)
         raise UserError(
-            f"model.norm=batch: the last minibatch of an epoch would hold one image, of which there is no deviation; "
-            f"use data.batch_size={other}, or change data.val_size by one"
+            f"model.norm=batch: the last minibatch of an epoch would have one image, which has no variance. Type "
+            f"data.batch_size={other}, or change data.val_size by one"
         )

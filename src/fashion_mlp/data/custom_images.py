@@ -1,4 +1,4 @@
-"""What data modules over the reader's own images share: their parts, their classes, their size."""
+"""The base of the data modules that read the user's own images."""
 
 import hashlib
 from abc import abstractmethod
@@ -6,59 +6,51 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from fashion_mlp.data.dataset import held_out_count, stratified_split
-from fashion_mlp.data.image_io import Mode, read_picture, resize
+from fashion_mlp.data.dataset import count_held_out, stratified_split
+from fashion_mlp.data.image_io import Mode, read_image, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 
-# A confusion matrix has the square of them.
+# A confusion matrix has the square of this number of entries.
 MAX_CLASSES = 10_000
 
-# Of the argument that names a split's source.
+# Prefixes of `source_key` for the sources of the splits.
 PREFIXES = {"train": "", "val": "val_", "test": "test_"}
 
 
-class Labelled(NamedTuple):
-    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, what the labels mean, and the files of the images."""
+class LabelledImages(NamedTuple):
+    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, the names of the classes, and the paths of the images."""
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
     paths: Sequence[Path]
 
-    def file_ids(self) -> dict[tuple[int, int], Path]:
-        """Return the files by device and inode, which are the same under whatever name."""
-        return {(status.st_dev, status.st_ino): path for path, status in ((path, path.stat()) for path in self.paths)}
-
     def fingerprint(self) -> str:
-        """Return a checksum of the names, classes and sizes of the files: the same wherever their folder is."""
+        """Return a checksum of the names, classes and sizes of the files, which does not depend on their directory."""
         files = zip(self.paths, self.labels.tolist(), strict=True)
         lines = sorted(f"{self.class_names[label]}/{path.name} {path.stat().st_size}" for path, label in files)
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 class CustomImagesDataModule(ImageDataModule):
-    """Images from sources of the reader's own: one for training, and perhaps others for validation and test.
+    """The user's own images: a source of training images, and optional sources for validation and test.
 
     Args:
-        source_key: the argument that names the source of the training images; those for validation and test have
-            `val_` and `test_` before it.
-        sources: the arguments that say what to read; None for one that takes a part of the training images.
-        image_size: height and width that all images are brought to.
+        sources: the source of each split; None to hold out a part of the training images.
+        image_size: height and width to which all images are resized.
         mode: "gray" for one channel, "rgb" for three.
-        test_size: images, or if less than 1 the part of them, that are held out for the test, stratified by class,
-            where the test has no source of its own.
-        class_names: the classes, in the order of the labels; by default those that the training images have.
-        val_size: likewise for validation, of what the test leaves.
-        **loading: the arguments of `ImageDataModule`.
+        test_size: number of images, or their fraction if less than 1, to hold out for the test, stratified by class,
+            if it has no source.
+        class_names: the classes, in the order of the labels; by default those of the training images.
+        val_size: number or fraction of the remaining images to hold out for validation.
+        **loading: arguments of `ImageDataModule`.
     """
 
     def __init__(
         self,
-        source_key: str,
         sources: Mapping[str, str | None],
         image_size: Sequence[int] = (28, 28),
         mode: Mode = "gray",
@@ -68,76 +60,70 @@ class CustomImagesDataModule(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(val_size=val_size, **loading)
-        given = {name: value for name, value in sources.items() if value is not None}
-        self.arguments = {**given, "image_size": list(image_size), "mode": mode, "test_size": test_size}
-        self.sources = {split: sources[f"{prefix}{source_key}"] for split, prefix in PREFIXES.items()}
+        self.sources = {split: source for split, source in sources.items() if source is not None}
+        self.arguments = {f"{PREFIXES[split]}{self.source_key}": source for split, source in self.sources.items()}
+        self.arguments |= {"image_size": list(image_size), "mode": mode, "test_size": test_size}
         self.image_size = (image_size[0], image_size[1])
         self.mode = mode
         self.test_size = test_size
-        self.has_own_val = self.sources["val"] is not None
+        self.has_own_val = "val" in self.sources
         self.image_shape = (1 if mode == "gray" else 3, *self.image_size)
         self.given_class_names = tuple(class_names) if class_names else None
-        self.name = f"own images ({Path(str(self.sources['train'])).name})"
-        self._read: dict[str, Labelled] = {}
+        self.name = f"custom images ({Path(self.sources['train']).name})"
+        self._loaded: dict[str, LabelledImages] = {}
 
     @abstractmethod
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
-        """Read the images of a source; with `class_names`, its labels are among these.
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
+        """Read the images of a source, whose classes are `class_names` if given.
 
         Raises:
-            UserError: something in it cannot be used.
+            UserError: an image or a label cannot be used.
         """
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"files": self.labelled("train").fingerprint()}
-
-    def class_counts(self) -> dict[str, int]:
-        """Return the number of images of each class in all sources that were read."""
-        labels = torch.cat([read.labels for read in self._read.values()])
-        counts = torch.bincount(labels, minlength=len(self.class_names))
-        return dict(zip(self.class_names, counts.tolist(), strict=True))
+        return super().identity | {"files": self.load_source("train").fingerprint()}
 
     @property
-    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once the images are read
-        return self.given_class_names or self.labelled("train").class_names
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known after the images are read
+        return self.given_class_names or self.load_source("train").class_names
 
     def read_split(self, split: str) -> Batch:
-        if self.sources[split] is not None and (split != "train" or self.sources["test"] is not None):
-            return self.labelled(split)[:2]
-        whole = self.labelled("train")
-        count = held_out_count("test_size", self.test_size, len(whole.labels))
-        kept, held_out = stratified_split(whole.labels, count, self.split_seed)
-        chosen = held_out if split == "test" else kept
-        return whole.images[chosen], whole.labels[chosen]
+        if split in self.sources and (split != "train" or "test" in self.sources):
+            return self.load_source(split)[:2]
+        images, labels, _, _ = self.load_source("train")
+        count = count_held_out("test_size", self.test_size, len(labels))
+        kept, held_out = stratified_split(labels, count, self.split_seed)
+        indices = held_out if split == "test" else kept
+        return images[indices], labels[indices]
 
-    def labelled(self, split: str) -> Labelled:
-        """Return what the source of a split holds, which is read once.
+    def load_source(self, split: str) -> LabelledImages:
+        """Return the content of the source of a split, which is read once.
 
         Raises:
-            UserError: something in it cannot be used, or is in the source of another split too.
+            UserError: something in it cannot be used, or is also in the source of another split.
         """
-        if split not in self._read:
-            source = str(self.sources[split])
-            found = self.read_source(source, self.given_class_names if split == "train" else self.class_names)
-            count = len(found.class_names)
-            if count < 2:
-                raise UserError(f"{source}: all images are of one class; there is nothing to tell apart")
-            if count > MAX_CLASSES:
-                raise UserError(f"{source}: has {count:,} classes, more than {MAX_CLASSES:,}")
-            for other, read in self._read.items():
-                known = read.file_ids()
-                if shared := [path for file_id, path in found.file_ids().items() if file_id in known]:
-                    raise UserError(
-                        f"{source}: {len(shared)} of its images are in {self.sources[other]} too, such as "
-                        f"{shared[0]}; each image must be in one split only"
-                    )
-            self._read[split] = found
-        return self._read[split]
+        if split in self._loaded:
+            return self._loaded[split]
+        source = self.sources[split]
+        loaded = self.read_source(source, self.given_class_names if split == "train" else self.class_names)
+        if not 2 <= len(loaded.class_names) <= MAX_CLASSES:
+            raise UserError(
+                f"{source}: number of classes is {len(loaded.class_names):,}. Expected 2 to {MAX_CLASSES:,}"
+            )
+        for other, images in self._loaded.items():
+            known = {path.resolve() for path in images.paths}
+            if shared := [path for path in loaded.paths if path.resolve() in known]:
+                raise UserError(
+                    f"{source}: {len(shared)} of its images are also in {self.sources[other]}, such as {shared[0]}. "
+                    "Expected each image in one split only"
+                )
+        self._loaded[split] = loaded
+        return loaded
 
 
-def read_image(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
-    """Read an image of the reader's own, and bring it to the height and width of the others.
+def read_resized(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
+    """Read an image and resize it to a height and width.
 
     Returns:
         uint8 `[C, H, W]`.
@@ -146,6 +132,6 @@ def read_image(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
         UserError: it cannot be read.
     """
     try:
-        return resize(read_picture(path, mode), size)
+        return resize(read_image(path, mode), size)
     except UserError as error:
         raise UserError(f"{path} {error}") from error

@@ -1,4 +1,4 @@
-"""Images in memory, fetched by whole batches through a plain `DataLoader`."""
+"""Images in memory, fetched in whole batches by a plain `DataLoader`, and the split of a dataset."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from fashion_mlp.runtime.errors import UserError
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels as tensors, or the part of them that `indices` names.
+    """Images and labels as tensors, or a subset of them.
 
-    `__getitems__` returns a whole batch, ready made; give the `DataLoader` `collate_fn=identity_collate`. That is many
-    times as fast as collating samples one by one.
+    `__getitems__` returns a whole batch, for a `DataLoader` with `collate_fn=identity_collate`: many times as fast as
+    collating samples one by one.
 
     Args:
         images: uint8 `[N, C, H, W]`.
         labels: int64 `[N]`.
-        indices: int64 `[M]`, the samples that belong to this part; all by default.
+        indices: int64 `[M]`, the samples in this dataset; all by default.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
@@ -37,66 +37,57 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images `[B, C, H, W]` and labels `[B]`."""
         source = self.indices[torch.as_tensor(batch)]
-        # index_select copies whole images, where indexing in brackets copies byte by byte.
+        # index_select copies whole images; indexing with a tensor copies single bytes.
         return self.images.index_select(0, source), self.labels.index_select(0, source)
 
 
 def identity_collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Collate nothing: the batch comes from `ImageDataset.__getitems__` ready made."""
+    """Return the batch of `ImageDataset.__getitems__` unchanged."""
     return batch
 
 
-def in_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def to_shared_memory(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Move a batch to shared memory in the worker that fetched it.
 
-    By default a thread of the worker does so, and drops a batch that does not fit; the main process would wait for it
-    forever. An error that is raised here reaches the main process.
+    By default a thread of the worker moves it. That thread drops a batch that does not fit, and the main process waits
+    for it forever. An error in this function is raised in the main process.
     """
     images, labels = batch
     return images.share_memory_(), labels.share_memory_()  # type: ignore[no-untyped-call]
 
 
-def held_out_count(key: str, part: float, count: int) -> int:
-    """Return how many of `count` images a key of the data holds out.
+def count_held_out(key: str, size: float, total: int) -> int:
+    """Return the number of images that a key of the data holds out.
 
     Args:
-        key: its name, for the error message.
-        part: its value: a number of images, or if less than 1 the part of them.
-        count: the number of images to divide.
+        key: name of the key, for error messages.
+        size: its value: a number of images, or a fraction of `total` if less than 1.
+        total: number of images to split.
 
     Raises:
-        UserError: that is none of them, or all.
+        UserError: the result is 0, or not less than `total`.
     """
-    size = round(part * count) if part < 1 else int(part)
-    if size == 0:
-        raise UserError(f"data.{key}={part}: is less than one image of {count}")
-    if size >= count:
-        raise UserError(f"data.{key}={part}: must be less than the {count} images to divide")
-    return size
+    count = round(size * total) if size < 1 else int(size)
+    if not 0 < count < total:
+        raise UserError(f"data.{key}={size}: {count} of {total} images. Expected at least 1, and less than all")
+    return count
 
 
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the indices of `labels` in two parts with the same proportions of classes.
-
-    The seed is the split's own: a change of the run's seed does not move it.
+    """Split the indices of `labels` in two with the same proportions of classes, independent of the random state.
 
     Args:
         labels: int64 `[N]`.
         held_out: size of the second part, 0 to N.
-        seed: of the drawing.
+        seed: seed of the split.
 
     Returns:
         The kept and the held-out indices, each in ascending order.
-
-    Raises:
-        ValueError: `held_out` is negative or larger than N.
     """
-    if not 0 <= held_out <= len(labels):
-        raise ValueError(f"cannot hold out {held_out} of {len(labels)} samples")
     classes, counts = torch.unique(labels, return_counts=True)
     shares = counts.double() * held_out / len(labels)
     quotas = shares.long()
-    # Largest remainders get the samples that rounding down left over.
+    # The classes with the largest remainders get the samples that rounding down left over.
     by_remainder = (shares - quotas).argsort(descending=True, stable=True)
     quotas[by_remainder[: held_out - int(quotas.sum())]] += 1
 

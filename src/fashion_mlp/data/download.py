@@ -1,10 +1,12 @@
-"""Files that are verified before use, and fetched again from mirrors where they are missing or damaged."""
+"""Data files that are verified before each use, and restored from mirrors if they are missing or damaged."""
 
+import gzip
 import hashlib
 import logging
+import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
@@ -12,132 +14,119 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 20
-# How zlib calls the format.
-GZIP = zlib.MAX_WBITS | 16
-
-
-class BadSourceError(Exception):
-    """A source that answered with something other than the file that was asked for."""
+# More than the largest archive, 26 MB of Fashion-MNIST; what a mirror sends beyond it is not read.
+MAX_ARCHIVE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file as it should lie on disk, unpacked."""
+    """A data file, and its archive `NAME.gz` in the same directory.
+
+    Args:
+        name: name of the file.
+        md5: MD5 of the archive, as in torchvision's list of resources.
+        sha256: SHA-256 of the file. If empty, the file is compared with its archive.
+    """
 
     name: str
-    size: int
-    sha256: str
+    md5: str
+    sha256: str = ""
 
-    def is_intact(self, folder: Path) -> bool:
-        """Return whether `folder` holds the file with this size and SHA-256."""
-        path = folder / self.name
-        return path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256
+    def is_intact(self, directory: Path) -> bool:
+        """Return True if `directory` holds the file with the right content."""
+        path, archive = directory / self.name, directory / f"{self.name}.gz"
+        if not path.is_file() or not (self.sha256 or archive.is_file()):
+            return False
+        content = path.read_bytes()
+        if self.sha256:
+            return hashlib.sha256(content).hexdigest() == self.sha256
+        compressed = archive.read_bytes()
+        # A gzip file ends with the CRC-32 and the size of its content.
+        return self.is_archive(compressed) and compressed[-8:] == struct.pack("<II", zlib.crc32(content), len(content))
+
+    def is_archive(self, content: bytes) -> bool:
+        """Return True if `content` is that of the archive."""
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def lock_directory(directory: Path) -> AbstractContextManager[object]:
+    """Create `directory` and acquire its lock, so that concurrent runs and ranks wait for each other.
 
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Create `folder` and hold its lock, so that parallel runs and ranks wait for one another.
+    Returns:
+        A context manager that releases the lock.
 
     Raises:
-        UserError: the folder cannot be created or written.
+        UserError: the directory cannot be created or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
+        directory.mkdir(parents=True, exist_ok=True)
+        return FileLock(directory / ".lock").acquire()
     except OSError as error:
         raise UserError(
-            f"data.root: {folder} cannot be written ({error.strerror}); point data.root at a folder that can"
+            f"data.root: {directory} cannot be written ({error.strerror}). Set data.root to a writable directory"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @cache
-def download_and_verify(folder: Path, files: tuple[DataFile, ...], mirrors: tuple[str, ...], timeout: float) -> None:
-    """Make sure that `folder` holds `files`, intact; fetch what is missing or damaged. Once a process.
+def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: tuple[str, ...], timeout: float) -> None:
+    """Verify `files` and restore those that are missing or damaged, once per process.
 
-    Each file is unpacked from a `.gz` of its name, which is looked for in `folder` and then on `mirrors`, in
-    order. A file that was placed by hand or by torchvision is thus used without any network.
+    A file is unpacked from its archive in `directory`, or else from that of the first mirror that has it. Files that
+    were placed there by the user or by torchvision therefore need no network.
 
     Args:
-        folder: where the unpacked files lie; need not be writable if they are intact.
-        files: what to look for.
-        mirrors: URLs of folders, each with a trailing slash.
-        timeout: seconds that a mirror may stay silent.
+        directory: of the files and their archives; may be read-only if the files are intact.
+        files: the files.
+        mirrors: URLs of directories, each with a trailing slash, in order of preference.
+        timeout: seconds to wait for data from a mirror.
 
     Raises:
-        UserError: no source has a file, or `folder` cannot be written.
+        UserError: no source has a file, or `directory` cannot be written.
     """
-    if all(file.is_intact(folder) for file in files):
+    if all(file.is_intact(directory) for file in files):
         return
-    with locked(folder):
+    with lock_directory(directory):
         for file in files:
-            # Looked at again: another process may have fetched it while this one waited.
-            if not file.is_intact(folder):
-                if (folder / file.name).exists():
-                    log.warning("%s is damaged (its SHA-256 is wrong): fetching it again", folder / file.name)
-                _restore(folder, file, mirrors, timeout)
+            # Another process may have restored it while this one waited for the lock.
+            if not file.is_intact(directory):
+                if (directory / file.name).exists():
+                    log.warning("%s is damaged: restoring it", directory / file.name)
+                _restore(directory, file, mirrors, timeout)
 
 
-def _restore(folder: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
-    archive = folder / f"{file.name}.gz"
+def _restore(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
+    archive = directory / f"{file.name}.gz"
     sources = [archive.absolute().as_uri()] if archive.is_file() else []
     sources += [mirror + archive.name for mirror in mirrors]
     failures: list[str] = []
     for source in sources:
         try:
-            content = _fetch(source, file, timeout)
-            with atomic_write(folder / file.name) as target:
-                target.write(content)
-        except (OSError, HTTPException, zlib.error, ValueError, BadSourceError) as error:
+            log.info("reading %s", source)
+            with urlopen(source, timeout=timeout) as response:
+                compressed = response.read(MAX_ARCHIVE_BYTES)
+            if not file.is_archive(compressed):
+                raise ValueError("not the expected file (wrong MD5)")
+            with atomic_write(directory / file.name) as target:
+                target.write(gzip.decompress(compressed))
+            if not source.startswith("file:"):
+                with atomic_write(archive) as target:
+                    target.write(compressed)
+        except (OSError, HTTPException, zlib.error, ValueError) as error:
             failures.append(f"{source}: {getattr(error, 'reason', None) or error or type(error).__name__}")
         else:
             for failure in failures:
-                log.warning("passed over %s", failure)
-            log.info("fetched %s from %s", file.name, source)
+                log.warning("skipped %s", failure)
             return
     raise UserError(
-        f"{folder / file.name} is missing or damaged and could not be fetched. Ways on:\n"
-        f"- place the four .gz files of Fashion-MNIST in {folder.absolute()}\n"
-        "- point data.root (or FASHION_MLP_DATA) at a folder that has them, or data.mirrors at a site that does\n"
-        "- run on drawn garments, which need no network: data=synthetic\n"
+        f"{directory / file.name}: missing or damaged, and no source has it. One of these helps:\n"
+        f"- place the .gz files of the data set in {directory.absolute()}\n"
+        "- set data.root or FASHION_MLP_DATA to a directory that has it, or data.mirrors to a site that has it\n"
+        "- train on synthetic images, which need no network: data=synthetic\n"
         + "\n".join(f"Tried {failure}" for failure in failures or ["nothing: data.mirrors is empty"])
     )
-
-
-def _fetch(source: str, file: DataFile, timeout: float) -> bytes:
-    """Fetch a file and unpack it, however much it holds: read and unpack no more than the file can take.
-
-    Raises:
-        BadSourceError: it is another file.
-    """
-    archive, limit = bytearray(), 2 * file.size + CHUNK_BYTES
-    with urlopen(source, timeout=timeout) as response:
-        size = int(response.headers.get("Content-Length") or 0) or None
-        # disable=None: no bar where stderr is not a terminal.
-        with tqdm(desc=f"{file.name}.gz", total=size, unit="B", unit_scale=True, disable=None) as progress:
-            while chunk := response.read(CHUNK_BYTES):
-                archive += chunk
-                progress.update(len(chunk))
-                if len(archive) > limit:
-                    raise BadSourceError("not the file that was expected (its archive does not end)")
-    content = zlib.decompressobj(GZIP).decompress(archive, max_length=file.size + 1)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise BadSourceError("not the file that was expected (its SHA-256 is wrong)")
-    return content

@@ -1,8 +1,7 @@
-"""Synthetic images of garments: an offline stand-in for Fashion-MNIST.
+"""Synthetic images of garments, with the image size and the classes of Fashion-MNIST.
 
-Each image is drawn from the outlines of its class, in the image size, the ten classes and the class order of
-Fashion-MNIST. It is not Fashion-MNIST and holds nothing of it: it lets a pipeline run without a download, and a score
-on it says nothing about a score on the real set.
+They are drawn from outlines and contain nothing of Fashion-MNIST. A pipeline runs on them without a download, but the
+accuracy on them says nothing about the accuracy on the real data set.
 """
 
 from typing import TypeAlias
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 SIZE = 28
-# Outlines are drawn this many times larger and averaged, so that their edges are smooth.
+# Images are drawn this many times larger and averaged, for smooth edges.
 OVERSAMPLING = 4
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -26,7 +25,7 @@ def _symmetric(*right: tuple[float, float]) -> Points:
 
 
 LEG = ((0.02, -0.9), (0.36, -0.9), (0.42, 0.9), (0.18, 0.9), (0.04, -0.3))
-# In the order of the labels. Points are (x, y), y downwards, from -1 to 1 across the image; shoes point to the left.
+# In the order of the labels. Points are (x, y) in [-1, 1], with y downwards; shoes point to the left.
 GARMENTS: tuple[tuple[Points, ...], ...] = (
     (_symmetric((0.15, -0.65), (0.5, -0.7), (0.85, -0.25), (0.65, -0.05), (0.46, -0.25), (0.46, 0.75)),),  # T-shirt/top
     (LEG, tuple((-x, y) for x, y in LEG)),  # trouser
@@ -49,36 +48,31 @@ GARMENTS: tuple[tuple[Points, ...], ...] = (
 
 
 def draw_garments(count: int, seed: int) -> tuple[Bytes, Bytes]:
-    """Draw labelled garments, light on black, the same for the same count, seed and releases of NumPy and Pillow.
+    """Draw labelled garments, light on black, reproducibly for the same versions of NumPy and Pillow.
 
     Args:
         count: number of images, at least 1.
-        seed: of all that is random: the order of the labels and the look of each garment; at least 0.
+        seed: seed of the labels and of the drawings, at least 0.
 
     Returns:
-        Images, uint8 `[count, 28, 28]`, and labels, uint8 `[count]`, whose class sizes differ by at most one.
-
-    Raises:
-        ValueError: `count` is less than 1, or `seed` less than 0.
+        Images, uint8 `[count, 28, 28]`, and labels, uint8 `[count]`; class sizes differ by at most one.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % len(GARMENTS)).astype(np.uint8)
     return np.stack([_draw(GARMENTS[label], rng) for label in labels]), labels
 
 
 def _draw(outlines: tuple[Points, ...], rng: np.random.Generator) -> Bytes:
-    """Draw one garment of random proportions, place, brightness and pattern, as uint8 `[28, 28]`."""
+    """Draw a garment with random proportions, position, brightness and pattern, as uint8 `[28, 28]`."""
     image = Image.new("L", (OVERSAMPLING * SIZE, OVERSAMPLING * SIZE))
     scale, shift = rng.uniform(0.75, 1, 2) * (rng.choice((-1, 1)), 1), rng.uniform(-0.2, 0.2, 2)
     for outline in outlines:
         points = (np.array(outline) + rng.normal(0, 0.05, (len(outline), 2))) * scale + shift
         places = (points + 1) * (OVERSAMPLING * SIZE / 2)
         ImageDraw.Draw(image).polygon(places.flatten().tolist(), fill=int(rng.integers(128, 256)))
-    # Stripes and grain are factors: the background stays black.
+    # Stripes and noise are factors, so that the background remains black.
     position = np.arange(SIZE) * rng.uniform(0.5, 1.5) + rng.uniform(0, 2 * np.pi)
     stripes = 1 - rng.choice((0, 0.7)) * (np.sin(position) > 0)
-    grain = 1 + 0.06 * rng.standard_normal((SIZE, SIZE), np.float32)
-    light = np.asarray(image.reduce(OVERSAMPLING)) * (stripes if rng.random() < 0.5 else stripes[:, None]) * grain
+    noise = 1 + 0.06 * rng.standard_normal((SIZE, SIZE), np.float32)
+    light = np.asarray(image.reduce(OVERSAMPLING)) * (stripes if rng.random() < 0.5 else stripes[:, None]) * noise
     return np.asarray(light.clip(0, 255), np.uint8)

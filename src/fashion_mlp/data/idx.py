@@ -1,7 +1,7 @@
-"""IDX, the file format of MNIST and its successors.
+"""IDX, the file format of MNIST.
 
-Two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as four bytes, big-endian; then
-the numbers. The format: https://web.archive.org/web/20220331130319/https://yann.lecun.com/exdb/mnist/
+Two zero bytes, the type and the number of dimensions as one byte each, the dimensions as four bytes each, big-endian;
+then the numbers. See https://web.archive.org/web/20220331130319/https://yann.lecun.com/exdb/mnist/
 """
 
 import struct
@@ -14,48 +14,67 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fashion_mlp.data.module import Batch, ImageDataModule
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
-# The type of these files.
-UNSIGNED_BYTES = 8
-SPLIT_PREFIX = {"train": "train", "test": "t10k"}
+# The type of the numbers.
+UNSIGNED_BYTE = 8
 
 
-def image_file(split: str) -> str:
-    """Return the name of the image file of a split, "train" or "test"."""
-    return f"{SPLIT_PREFIX[split]}-images-idx3-ubyte"
+class IDXDataModule(ImageDataModule):
+    """Gray images of 28 x 28 pixels, light on black, in IDX files in `directory`."""
+
+    directory: Path
+    image_shape = (1, 28, 28)
+    is_light_on_black = True
+
+    def num_test_images(self) -> int:
+        return count_images(self.directory, "test")
+
+    def read_split(self, split: str) -> Batch:
+        return read_split(self.directory, split)
 
 
-def label_file(split: str) -> str:
-    """Return the name of the label file of a split, "train" or "test"."""
-    return f"{SPLIT_PREFIX[split]}-labels-idx1-ubyte"
+def split_paths(directory: Path, split: str) -> tuple[Path, Path]:
+    """Return the paths of the images and of the labels of a split, "train" or "test"."""
+    prefix = {"train": "train", "test": "t10k"}[split]
+    return directory / f"{prefix}-images-idx3-ubyte", directory / f"{prefix}-labels-idx1-ubyte"
 
 
 @lru_cache(maxsize=4)
-def read_split(folder: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Read a split once a process: the jobs of a multirun share the tensors.
+def read_split(directory: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Read a split once per process, so that the jobs of a multirun share the tensors.
 
     Returns:
         Images, uint8 `[N, 1, H, W]`, and labels, int64 `[N]`.
 
     Raises:
-        UserError: a file is not what it should be.
+        UserError: a file is not valid.
     """
-    images = read_array(folder / image_file(split), dimensions=3)
-    labels = read_array(folder / label_file(split), dimensions=1)
-    if len(images) != len(labels):
-        raise UserError(f"{folder}: {len(images):,} {split} images, and {len(labels):,} labels")
+    count_images(directory, split)
+    images, labels = (
+        read_array(path, dimensions) for path, dimensions in zip(split_paths(directory, split), (3, 1), strict=True)
+    )
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
 
 
-def count_images(folder: Path, split: str) -> int:
-    """Return the number of images of a split, from the header of its label file."""
-    return read_shape(folder / label_file(split), dimensions=1)[0]
+def count_images(directory: Path, split: str) -> int:
+    """Return the number of images of a split, from the headers of its files.
+
+    Raises:
+        OSError: a file cannot be read.
+        UserError: a file is not valid, or the numbers of images and labels differ.
+    """
+    images, labels = split_paths(directory, split)
+    num_images, num_labels = read_shape(images, dimensions=3)[0], read_shape(labels, dimensions=1)[0]
+    if num_images != num_labels:
+        raise UserError(f"{directory}: {num_images:,} {split} images, but {num_labels:,} labels")
+    return num_images
 
 
 def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an array of bytes, with one copy in memory; torchvision's reader makes two.
+    """Read an array of bytes with one copy in memory; torchvision's reader makes two.
 
     Raises:
         UserError: the file is not valid.
@@ -68,29 +87,30 @@ def read_shape(path: Path, dimensions: int) -> tuple[int, ...]:
     """Read the shape of an array of bytes from its header.
 
     Raises:
-        UserError: the file has no such header, or another size than its header states.
+        UserError: the header is not valid, or does not match the size of the file.
     """
-    expected = struct.pack(">HBB", 0, UNSIGNED_BYTES, dimensions)
+    magic = struct.pack(">HBB", 0, UNSIGNED_BYTE, dimensions)
     with path.open("rb") as file:
-        header = file.read(len(expected) + 4 * dimensions)
-    if not header.startswith(expected) or len(header) < len(expected) + 4 * dimensions:
-        raise UserError(f"{path}: no IDX file of bytes in {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", header[len(expected) :])
-    if path.stat().st_size != len(header) + prod(shape):
-        raise UserError(f"{path}: {path.stat().st_size:,} bytes, where its header says {len(header) + prod(shape):,}")
+        header = file.read(len(magic) + 4 * dimensions)
+    if not header.startswith(magic) or len(header) < len(magic) + 4 * dimensions:
+        raise UserError(f"{path}: not a valid IDX file of bytes in {dimensions} dimensions")
+    shape = struct.unpack(f">{dimensions}I", header[len(magic) :])
+    size, expected = path.stat().st_size, len(header) + prod(shape)
+    if size != expected:
+        raise UserError(f"{path}: {size:,} bytes, but {expected:,} by its header")
     return shape
 
 
-def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+def write_split(directory: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
     """Write a split, each file atomically.
 
     Args:
-        folder: an existing folder.
+        directory: an existing directory.
         split: "train" or "test".
         images: uint8 `[N, H, W]`.
         labels: uint8 `[N]`.
     """
-    for name, array in ((image_file(split), images), (label_file(split), labels)):
-        with atomic_write(folder / name) as file:
-            file.write(struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTES, array.ndim, *array.shape))
+    for path, array in zip(split_paths(directory, split), (images, labels), strict=True):
+        with atomic_write(path) as file:
+            file.write(struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape))
             file.write(np.ascontiguousarray(array, dtype=np.uint8).tobytes())

@@ -1,4 +1,4 @@
-"""The reader's own images: a folder for each class, as torchvision's `ImageFolder` has it."""
+"""The user's own images in a directory per class, as in torchvision's `ImageFolder`."""
 
 import logging
 import os
@@ -9,108 +9,99 @@ from typing import Any
 
 import torch
 
-from fashion_mlp.data.custom_images import CustomImagesDataModule, Labelled, read_image
-from fashion_mlp.data.image_io import SUFFIXES, left_out, why_left_out
+from fashion_mlp.data.custom_images import CustomImagesDataModule, LabelledImages, read_resized
+from fashion_mlp.data.image_io import SUFFIXES, describe_skipped, skip_reason
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 
 log = logging.getLogger(__name__)
 
 
-class ImageFolderDataModule(CustomImagesDataModule):
-    """Images in folders that are named by their classes: `img_dir/<class>/<image>`.
+class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
+    """Images in directories named after their classes: `img_dir/<class>/<image>`.
 
     Args:
-        img_dir: the folder of the training images.
-        val_img_dir: likewise for validation, instead of a part of the training images.
-        test_img_dir: likewise for the test, instead of a part of the images in `img_dir`.
+        img_dir: directory of the training images.
+        val_img_dir: directory of the validation images; None to hold out a part of the training images.
+        test_img_dir: directory of the test images; None to hold out a part of the images in `img_dir`.
         **arguments: those of `CustomImagesDataModule`.
     """
 
-    option = "image_folder"
+    source_key = "img_dir"
 
     def __init__(
         self, img_dir: str, val_img_dir: str | None = None, test_img_dir: str | None = None, **arguments: Any
     ) -> None:
-        sources = {"img_dir": img_dir, "val_img_dir": val_img_dir, "test_img_dir": test_img_dir}
-        super().__init__("img_dir", sources, **arguments)
+        super().__init__({"train": img_dir, "val": val_img_dir, "test": test_img_dir}, **arguments)
 
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> Labelled:
-        samples = _find_samples(source)
-        classes = dict.fromkeys(name for _, name in samples)
-        names = tuple(class_names or classes)
-        problems = [f"{source}/{name}: is none of {', '.join(names)}" for name in classes if name not in names]
+    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
+        samples = _find_samples(Path(source))
+        found = dict.fromkeys(samples.values())
+        names = tuple(class_names or found)
+        problems = [f"{source}/{name}: not one of {', '.join(names)}" for name in found if name not in names]
         images = []
-        for path, _ in samples:
+        for path in samples:
             try:
-                images.append(read_image(path, self.mode, self.image_size))
+                images.append(read_resized(path, self.mode, self.image_size))
             except UserError as error:
                 problems.append(str(error))
         if problems:
             raise UserError(*problems)
-        labels = torch.tensor([names.index(name) for _, name in samples])
-        return Labelled(torch.stack(images), labels, names, [path for path, _ in samples])
+        labels = torch.tensor([names.index(name) for name in samples.values()])
+        return LabelledImages(torch.stack(images), labels, names, list(samples))
 
 
-def _find_samples(source: str) -> list[tuple[Path, str]]:
-    """Return the path and class of each image, each file once, in the order of torchvision's `ImageFolder`.
+def _find_samples(source: Path) -> dict[Path, str]:
+    """Return the class of each image, each file once, in the order of torchvision's `ImageFolder`.
 
-    One line says how many files were left out: hidden ones, files that are no images or outside of the classes'
-    folders, symbolic links to images that are listed already.
+    A warning tells how many files were skipped and why.
 
     Raises:
-        UserError: a folder cannot be read, a class has no images, or an image is in two classes, by a symbolic link.
+        UserError: a directory cannot be read, a class has no images, or an image is linked to in two classes.
     """
-    reasons: Counter[str] = Counter()
-    files: dict[str, list[Path]] = {}
+    skipped: Counter[str] = Counter()
+    problems: list[str] = []
+    samples: dict[Path, tuple[Path, str]] = {}
     try:
-        for entry in os.scandir(source):
-            if entry.is_dir() and not entry.name.startswith("."):
-                files[entry.name] = _image_files(entry.path, reasons)
-            else:
-                reasons[why_left_out(entry.name) or "outside of the classes' folders"] += 1
+        for entry in sorted(source.iterdir()):
+            if not entry.is_dir() or entry.name.startswith("."):
+                skipped[skip_reason(entry.name) or "not in the directory of a class"] += 1
+                continue
+            paths = _find_images(entry, skipped)
+            if not paths:
+                problems.append(f"{entry}: no images ({', '.join(SUFFIXES)})")
+            for path in paths:
+                first, name = samples.setdefault(path.resolve(), (path, entry.name))
+                if name != entry.name:
+                    problems.append(f"{path}: the same file as {first}, which is in another class. Remove one of them")
+                elif path != first:
+                    skipped["links to images that are already listed"] += 1
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    problems = [] if files else [f"{source}: has no folders; expected one for each class, as in {source}/boot/1.png"]
-    samples: dict[Path, tuple[Path, str]] = {}
-    for name in sorted(files):
-        if not files[name]:
-            problems.append(f"{source}/{name}: has no images ({', '.join(SUFFIXES)})")
-        for path in files[name]:
-            first, other = samples.setdefault(path.resolve(), (path, name))
-            if name != other:
-                problems.append(f"{path}: is the same file as {first}, which is in another class; remove one of them")
-            elif path != first:
-                reasons["links to images that are listed already"] += 1
+    if not samples and not problems:
+        problems.append(f"{source}: no directories. Expected one per class, such as {source}/boot/1.png")
     if problems:
         raise UserError(*problems)
-    if reasons and is_rank_zero():
-        log.warning(left_out(source, reasons))
-    return list(samples.values())
+    if skipped and is_rank_zero():
+        log.warning(describe_skipped(source, skipped))
+    return dict(samples.values())
 
 
-def _image_files(folder: str, reasons: Counter[str]) -> list[Path]:
-    """Return the images in the folder of a class and below it, and count by reason what is left out.
+def _find_images(directory: Path, skipped: Counter[str]) -> list[Path]:
+    """Return the images in the directory of a class and below it, and count by reason what is skipped.
 
-    Symbolic links to folders are followed, but no folder is entered twice, and none that contains the class's folder:
-    a link that leads back up would never end.
+    Links to directories below it are not followed, since they may lead back up.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: a directory cannot be read.
     """
-    entered = {place.resolve() for place in (*Path(folder).absolute().parents, *Path(folder).resolve().parents)}
     found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        real = Path(place).resolve()
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = sorted(set(folders).difference(hidden))
-        for name in (*hidden, *files):
-            if reason := why_left_out(name):
-                reasons[reason] += 1
+    for place, directories, files in os.walk(directory, onerror=_raise):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        skipped.update("links to directories" for name in directories if Path(place, name).is_symlink())
+        for name in files:
+            if reason := skip_reason(name):
+                skipped[reason] += 1
             else:
                 found.append(Path(place, name))
     return sorted(found, key=lambda path: (str(path.parent), path.name))

@@ -1,8 +1,8 @@
-"""What every data module of this project shares: the split, the loaders, the set's identity."""
+"""The base of all data modules: splits, loaders, and the metadata that identify the data."""
 
 from abc import abstractmethod
 from math import ceil, prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
@@ -11,42 +11,58 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, held_out_count, identity_collate, in_shared_memory, stratified_split
+from fashion_mlp.data.dataset import ImageDataset, count_held_out, identity_collate, stratified_split, to_shared_memory
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
 from fashion_mlp.runtime.workers import limit_num_workers, max_batch_bytes
 
 Batch = tuple[Tensor, Tensor]
 
-# Of images, in one fetch of several minibatches: they stay in a processor's cache, and large images fit in memory.
+# Size of the images in one fetch of several minibatches: they fit in a CPU cache.
 FETCH_BYTES = 8 << 20
 
 
 class ImageDataModule(LightningDataModule):
-    """Labelled images in memory, with a validation split out of the training set.
+    """Labelled images in memory, with a validation split taken from the training images.
 
-    A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`. A subclass says where they come
-    from: `prepare_data` puts them on disk, `read_split` brings them into memory, and the attributes name them.
+    A batch is a pair: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`. A subclass implements `read_split`, and
+    `prepare_data` if it downloads or writes files. It sets the attributes below and registers itself by the name of
+    its YAML file in `conf/data/`: `class MyDataModule(ImageDataModule, option="my_data")`.
 
     Args:
-        batch_size: images a batch; of several processes, in each.
-        eval_batch_size: likewise where nothing is learned, and a large batch only saves time.
-        shuffle: whether the training images come in another order each epoch.
-        shuffle_seed: seed of those orders.
-        num_workers: processes that fetch batches; 0 fetches them in the main process.
-        val_size: images, or if less than 1 the part of them, that are held out of the training set, stratified by
-            class; 0 for none.
+        batch_size: number of images per minibatch, in each process.
+        eval_batch_size: number of images per batch in validation and test, where a larger one only saves time.
+        shuffle: whether to shuffle the training images in each epoch.
+        shuffle_seed: seed of the shuffling.
+        num_workers: number of processes that fetch batches; 0 to fetch them in the main process.
+        val_size: number of training images, or their fraction if less than 1, to hold out for validation, stratified
+            by class; 0 for none.
         split_seed: seed of that split.
-        train_fraction: the part of the other training images that is learned from, above 0 to 1, stratified likewise.
-        augment: what is done to a minibatch for training, once it is on its device; by default nothing.
+        train_fraction: fraction of the remaining training images to train on, in (0, 1], stratified by class.
+        augment: augmentation of training minibatches on their device; none by default.
+
+    Attributes:
+        option: name of the data module on the command line and in checkpoints.
+        name: name of the data set in reports.
+        class_names: names of the classes, in the order of the labels.
+        image_shape: channels, height and width.
+        source_key: name of the argument that names the user's own images; empty for a fixed data set.
+        is_light_on_black: whether all images are objects, light on black, so that `fashion-mlp predict` has to convert
+            photographs.
     """
 
-    # The name of its option in the config group `data`.
-    option: str
-    # What the set is called in the run's summary and in `metrics.json`.
+    registry: ClassVar[dict[str, type["ImageDataModule"]]] = {}
+    option: ClassVar[str]
+    source_key: ClassVar[str] = ""
+    is_light_on_black: ClassVar[bool] = False
     name: str
     class_names: tuple[str, ...]
-    # Channels, height and width.
     image_shape: tuple[int, int, int]
+
+    def __init_subclass__(cls, *, option: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if option is not None:
+            cls.option = option
+            cls.registry[option] = cls
 
     def __init__(
         self,
@@ -71,18 +87,17 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
-        # Those of a subclass that decide what the set holds.
+        # The arguments of a subclass that determine its images.
         self.arguments: dict[str, Any] = {}
-        # Whether validation images come from elsewhere than the training set.
+        # Whether validation images have a source of their own.
         self.has_own_val = False
-        # Minibatches that a training batch holds.
         self.batches_per_fetch = 1
-        self.parts: dict[str, ImageDataset] = {}
+        self.splits: dict[str, ImageDataset] = {}
 
     def set_batches_per_fetch(self, batches: int) -> None:
-        """Let a training batch hold up to `batches` minibatches.
+        """Let the training loader fetch up to `batches` minibatches at once.
 
-        Their images must fit in `FETCH_BYTES` and, as many of them as workers fetch at once, in shared memory.
+        The images of a fetch fit in `FETCH_BYTES`, and in shared memory if workers fetch them.
         """
         limit = FETCH_BYTES
         if self.num_workers:
@@ -91,110 +106,110 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Plain values that tell this set from any other; a checkpoint carries them."""
+        """Plain values that identify the data; checkpoints contain them."""
         split = {"split_seed": self.split_seed, "val_size": self.val_size}
         return {"name": self.name, "option": self.option, "arguments": self.arguments | split}
 
     @abstractmethod
     def read_split(self, split: str) -> Batch:
-        """Return the images and labels of "train" or "test", shaped as a batch; of "val" with `has_own_val`."""
+        """Return all images and labels of "train" or "test", and of "val" if `has_own_val`, in the form of a batch."""
 
     def num_test_images(self) -> int:
-        """Return the number of test images, and read them if that is not known otherwise."""
+        """Return the number of test images; read them only if it is not known otherwise."""
         return len(self.read_split("test")[1])
 
     def class_counts(self) -> dict[str, int]:
-        """Return the number of images of each class in all parts that are set up."""
-        labels = torch.cat([part.labels[part.indices] for part in self.parts.values()])
+        """Return the number of images of each class in the splits that are set up."""
+        labels = torch.cat([dataset.labels[dataset.indices] for dataset in self.splits.values()])
         counts = torch.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property
     def has_validation(self) -> bool:
-        """Whether there are images to validate on."""
+        """True if there are validation images."""
         return self.has_own_val or self.val_size > 0
 
     def setup(self, stage: str) -> None:
-        """Bring into memory what a stage needs; the test set not before the stage "test"."""
-        if stage == "fit" and "train" not in self.parts:
+        """Read the splits of a stage into memory; the test images only for the stage "test"."""
+        if stage == "fit" and "train" not in self.splits:
             images, labels = self.read_split("train")
             is_split = self.val_size > 0 and not self.has_own_val
-            val_count = held_out_count("val_size", self.val_size, len(labels)) if is_split else 0
+            val_count = count_held_out("val_size", self.val_size, len(labels)) if is_split else 0
             train, val = stratified_split(labels, val_count, self.split_seed)
             if self.train_fraction < 1:
-                count = held_out_count("train_fraction", self.train_fraction, len(train))
+                count = count_held_out("train_fraction", self.train_fraction, len(train))
                 train = train[stratified_split(labels[train], count, self.split_seed)[1]]
-            self.parts["train"] = ImageDataset(images, labels, train)
+            self.splits["train"] = ImageDataset(images, labels, train)
             own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
-            self.parts["val"] = ImageDataset(*own_val)
-        elif stage == "test" and "test" not in self.parts:
-            self.parts["test"] = ImageDataset(*self.read_split("test"))
+            self.splits["val"] = ImageDataset(*own_val)
+        elif stage == "test" and "test" not in self.splits:
+            self.splits["test"] = ImageDataset(*self.read_split("test"))
 
     def training_samples(self, count: int) -> Tensor:
-        """Return the first training images as a network gets them, augmented; moves no random numbers."""
-        images, labels = self.parts["train"].__getitems__(range(min(count, len(self.parts["train"]))))
+        """Return the first training images, augmented, without a change of the random state."""
+        train = self.splits["train"]
+        images, labels = train.__getitems__(range(min(count, len(train))))
         with torch.random.fork_rng(devices=[]):
             return self.augment(images, labels, len(self.class_names))[0]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return batches of the training part; a resumed run's begin where it was interrupted."""
-        order, batch_size = self._order(), self.batch_size * self.batches_per_fetch
+        """Return a loader of the training images; that of a resumed run starts where the run was interrupted."""
+        sampler, batch_size = self._train_sampler(), self.batch_size * self.batches_per_fetch
         if self.trainer is not None:
             fit = self.trainer.fit_loop
             progress = fit.epoch_loop.batch_progress
-            # A checkpoint of the validation at the end of an epoch is of its last batch: the next epoch follows.
+            # A checkpoint of the validation after an epoch has the progress of its last batch: the next epoch follows.
             done = progress.current.completed if fit.restarting and not progress.is_last_batch else 0
-            order.go_on(self.trainer.current_epoch, done * batch_size)
-        return self.loader("train", batch_size=batch_size, sampler=order)
+            sampler.resume(self.trainer.current_epoch, done * batch_size)
+        return self.loader("train", batch_size=batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return batches of the validation part; without any, give the Trainer `limit_val_batches=0`."""
+        """Return a loader of the validation images; if there are none, the Trainer needs `limit_val_batches=0`."""
         return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return batches of the test set."""
+        """Return a loader of the test images."""
         return self.loader("test")
 
     def loader(
-        self, part: str, *, batch_size: int | None = None, sampler: Sampler[Any] | None = None
+        self, split: str, *, batch_size: int | None = None, sampler: Sampler[Any] | None = None
     ) -> DataLoader[Batch]:
-        """Return batches of "train", "val" or "test", once `setup` has read them.
+        """Return a loader of "train", "val" or "test" after `setup`.
 
-        They come as they lie, of several processes to each its share, unless a sampler says otherwise.
+        By default it yields the images in order, and in each of several processes a share of them.
         """
+        dataset = self.splits[split]
         if sampler is None and (share := self._share()):
-            sampler = ContiguousDistributedSampler(self.parts[part], **share)
-        batch_size = min(batch_size or self.eval_batch_size, len(self.parts[part]))
+            sampler = ContiguousDistributedSampler(dataset, **share)
+        batch_size = min(batch_size or self.eval_batch_size, len(dataset))
         workers = limit_num_workers(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
-            self.parts[part],
+            dataset,
             batch_size=batch_size,
             sampler=sampler,
-            # A loader draws a seed for its workers: not from the run's random numbers, so that looking at data, or
-            # resuming a run, does not change what is learned.
+            # The loader draws a seed for its workers. A generator of its own leaves the run's random state unchanged.
             generator=torch.Generator(),
             # `__getitems__` returns a batch, not a list.
-            collate_fn=in_shared_memory if workers else identity_collate,  # type: ignore[arg-type]
+            collate_fn=to_shared_memory if workers else identity_collate,  # type: ignore[arg-type]
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
+    def num_minibatches(self) -> int:
+        """Return the number of minibatches per training epoch in each process."""
+        return ceil(len(self._train_sampler()) / self.batch_size)
+
+    def _train_sampler(self) -> ResumableDistributedSampler:
+        return ResumableDistributedSampler(
+            self.splits["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
+        )
+
     def _num_processes(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
-    def num_minibatches(self) -> int:
-        """Return how many minibatches an epoch of training has, in each process."""
-        return ceil(len(self._order()) / self.batch_size)
-
-    def _order(self) -> ResumableDistributedSampler:
-        """Return which training images this process takes, and in which order."""
-        return ResumableDistributedSampler(
-            self.parts["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
-        )
-
     def _share(self) -> dict[str, int]:
-        """Return which of several processes this is; nothing if there is one, or each is to take the whole."""
+        """Return `num_replicas` and `rank` of this process; empty if each process takes all images."""
         trainer = self.trainer
         if trainer is None or not trainer._accelerator_connector.use_distributed_sampler:
             return {}

@@ -1,51 +1,54 @@
-"""A data module by the name of its option, without Hydra: what the commands on checkpoints use."""
+"""Data modules by option, without Hydra: for the commands that use checkpoints."""
 
 from collections.abc import Mapping
-from inspect import signature
+from functools import cache
+from importlib import import_module
+from inspect import getfullargspec
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
-from fashion_mlp.config.check import SCHEMAS, section_problems
+from fashion_mlp.config.check import section_problems
 from fashion_mlp.config.messages import did_you_mean
-from fashion_mlp.data.fashion_mnist import FashionMNISTDataModule
-from fashion_mlp.data.image_csv import ImageCSVDataModule
-from fashion_mlp.data.image_folder import ImageFolderDataModule
+from fashion_mlp.config.schema import SCHEMAS
 from fashion_mlp.data.module import ImageDataModule
-from fashion_mlp.data.synthetic import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError
 
-DATA_MODULES: Mapping[str, type[ImageDataModule]] = {
-    module.option: module
-    for module in (FashionMNISTDataModule, SyntheticDataModule, ImageCSVDataModule, ImageFolderDataModule)
-}
+
+@cache
+def data_modules() -> Mapping[str, type[ImageDataModule]]:
+    """Import all modules of this package, whose data modules register themselves, and return these by option."""
+    for module in iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+        import_module(module.name)
+    return ImageDataModule.registry
 
 
-# The key that names the reader's own images, by option; that for those to test on has `test_` before it.
-SOURCES = {"image_csv": "annotations_file", "image_folder": "img_dir"}
+def find_data_module(option: str) -> type[ImageDataModule]:
+    """Return the class of an option, for its attributes; the base class if there is no such option."""
+    return data_modules().get(option, ImageDataModule)
 
 
 def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModule:
-    """Build a data module from a name and arguments that are not trusted.
+    """Build a data module from an untrusted option and untrusted arguments.
 
     Args:
-        option: one of `DATA_MODULES`.
-        arguments: for its constructor; what is not given keeps the constructor's default.
+        option: name of the data module.
+        arguments: of its constructor; the others keep their defaults.
 
     Raises:
-        UserError: there is no such option or argument, or a value is of the wrong type or out of range.
+        UserError: there is no such option or argument, or a value has the wrong type or is out of range.
     """
-    if option not in DATA_MODULES:
-        raise UserError(f"data={option}: no such option{did_you_mean(option, list(DATA_MODULES))}")
-    module = DATA_MODULES[option]
-    problems = [
-        f"data.{name}: missing value. Type data.{name}=..."
-        for name, parameter in signature(module).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind is not parameter.VAR_KEYWORD
-        and name not in arguments
-    ]
+    if option not in data_modules():
+        raise UserError(f"data={option}: no such option{did_you_mean(option, data_modules())}")
+    module = data_modules()[option]
+    names, _, _, defaults, *_ = getfullargspec(module)
+    required = names[1 : len(names) - len(defaults or ())]  # without self
+    problems = [f"data.{name}: missing value. Type data.{name}=..." for name in required if name not in arguments]
     if "augment" in arguments:
         problems.append("data.augment: only for train.py. Remove it")
-    if schema := SCHEMAS.get(f"fashion_mlp.data.{module.__name__}"):
+    # A subclass with the arguments of its parent needs no schema of its own.
+    targets = [f"{__package__}.{parent.__name__}" for parent in module.__mro__]
+    if schema := next((SCHEMAS[target] for target in targets if target in SCHEMAS), None):
         problems += section_problems(schema, arguments, "data.").values()
     if problems:
         raise UserError(*problems)

@@ -1,7 +1,4 @@
-"""Which images a loader yields, and in which order: all of them, or a process's share.
-
-Lightning leaves a loader with such a sampler alone.
-"""
+"""Samplers for several processes; Lightning does not replace them by its own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,34 +9,33 @@ from fashion_mlp.runtime.errors import UserError
 
 
 class ResumableDistributedSampler(DistributedSampler[Any]):
-    """The order of the training images, another one each epoch, and of several processes every n-th image of it.
+    """Shuffled training images; each of n processes takes every n-th of them.
 
-    It follows from the seed and the epoch alone, so that an interrupted epoch can be gone on with: neither the run's
-    random numbers nor what was drawn before play a part in it. The n processes' batches of 32 hold together what one
-    process's batch of n x 32 holds, step by step. Where the images do not divide by n, the first of an epoch come once
-    more at its end, as everywhere in PyTorch.
+    The order depends on the seed and the epoch only, not on the random state of the run, so that an interrupted epoch
+    can be resumed. The batches of 32 of n processes contain at each step the same images as the batch of n x 32 of one
+    process. If n does not divide the number of images, the first images of an epoch are repeated at its end.
 
     Args:
-        dataset: the whole.
-        seed: of all orders.
-        shuffle: whether they are shuffled.
-        num_replicas: the number of processes.
-        rank: that of this one.
+        dataset: all images.
+        seed: seed of the orders of all epochs.
+        shuffle: whether to shuffle.
+        num_replicas: number of processes.
+        rank: rank of this process.
     """
 
     def __init__(
         self, dataset: Dataset[Any], *, seed: int, shuffle: bool, num_replicas: int = 1, rank: int = 0
     ) -> None:
-        # PyTorch adds the epoch to the seed: the epochs of one run are not to be those of the next seed.
+        # PyTorch adds the epoch to the seed; the shift keeps the epochs of different seeds apart.
         super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=(seed << 20) % 2**63)
         self._done = 0
 
-    def go_on(self, epoch: int, done: int) -> None:
-        """Begin the next iteration in the middle of an epoch.
+    def resume(self, epoch: int, done: int) -> None:
+        """Start the next iteration in the middle of an epoch.
 
         Args:
-            epoch: counted from 0.
-            done: images of it that this process has gone through.
+            epoch: the epoch, counted from 0.
+            done: number of its images that this process has already processed.
         """
         self.epoch = epoch
         self._done = done
@@ -52,14 +48,14 @@ class ResumableDistributedSampler(DistributedSampler[Any]):
 
 
 class ContiguousDistributedSampler(DistributedSampler[Any]):
-    """Consecutive images, each of which is in one share only, so that no metric counts any twice.
+    """Consecutive images for each process, without repetition, so that metrics count each image once.
 
-    Shares differ by one image at most. Processes may have different numbers of batches: they meet at the epoch's end.
+    The shares of two processes differ by at most one image, so that their numbers of batches may differ.
 
     Args:
-        dataset: the whole.
-        num_replicas: the number of processes.
-        rank: that of this one.
+        dataset: all images.
+        num_replicas: number of processes.
+        rank: rank of this process.
 
     Raises:
         UserError: there are fewer images than processes.

@@ -1,36 +1,30 @@
-"""Drawn garments behind the same files, reader and loaders as Fashion-MNIST."""
+"""Synthetic images of garments, in files like those of Fashion-MNIST."""
 
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from fashion_mlp.data.download import locked, sha256_of
+from fashion_mlp.data.download import lock_directory
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import count_images, image_file, label_file, read_split, write_split
-from fashion_mlp.data.module import ImageDataModule
-from fashion_mlp.runtime.atomic import atomic_write
-
-CHECKSUMS = "SHA256SUMS"
+from fashion_mlp.data.idx import IDXDataModule, count_images, write_split
+from fashion_mlp.runtime.errors import UserError
 
 
-class SyntheticDataModule(ImageDataModule):
-    """Garments drawn from a seed, written once as IDX files: no network, and quick enough for tests.
+class SyntheticDataModule(IDXDataModule, option="synthetic"):
+    """Garments drawn from a seed and written once: no network, and fast enough for tests.
 
     Args:
-        root: folder under which the files are written.
+        root: directory of the data sets.
         train_size: number of training images.
-        test_size: number of test images, drawn with a seed of their own.
-        seed: of the drawing.
-        val_size: images that are held out of the training set.
-        **loading: the arguments of `ImageDataModule`.
+        test_size: number of test images, which have a seed of their own.
+        seed: seed of the drawings.
+        val_size: number of training images to hold out for validation.
+        **loading: arguments of `ImageDataModule`.
     """
 
-    option = "synthetic"
     name = "synthetic garments"
     class_names = tuple(FashionMNIST.classes)
-    image_shape = (1, 28, 28)
 
     def __init__(
         self,
@@ -45,37 +39,23 @@ class SyntheticDataModule(ImageDataModule):
         self.arguments = {"train_size": train_size, "test_size": test_size, "seed": seed}
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
-        self.folder = Path(root) / "SyntheticGarments" / f"{train_size}-{test_size}-seed{seed}" / "raw"
+        self.directory = Path(root, "SyntheticGarments", f"{train_size}-{test_size}-seed{seed}", "raw")
 
     def prepare_data(self) -> None:
-        """Draw and write the images, unless they lie there intact.
+        """Draw and write the images that do not exist.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the directory cannot be written.
         """
-        if self._is_intact():
+        if self._exists():
             return
-        with locked(self.folder):
-            if self._is_intact():
-                return
-            for number, (split, size) in enumerate(self.sizes.items()):
-                write_split(self.folder, split, *draw_garments(size, seed=2 * self.seed + number))
-            with atomic_write(self.folder / CHECKSUMS) as file:
-                file.write(self._checksums())
+        with lock_directory(self.directory):
+            if not self._exists():  # another process may have written them
+                for number, (split, size) in enumerate(self.sizes.items()):
+                    write_split(self.directory, split, *draw_garments(size, seed=2 * self.seed + number))
 
-    def num_test_images(self) -> int:
-        return count_images(self.folder, "test")
-
-    def read_split(self, split: str) -> tuple[Tensor, Tensor]:
-        return read_split(self.folder, split)
-
-    def _checksums(self) -> bytes:
-        """Return what `sha256sum` prints of the files."""
-        names = [name for split in self.sizes for name in (image_file(split), label_file(split))]
-        return "".join(f"{sha256_of(self.folder / name)}  {name}\n" for name in names).encode()
-
-    def _is_intact(self) -> bool:
+    def _exists(self) -> bool:
         try:
-            return self._checksums() == (self.folder / CHECKSUMS).read_bytes()
-        except OSError:  # no such file, or a part of its path is one
+            return all(count_images(self.directory, split) == size for split, size in self.sizes.items())
+        except (OSError, UserError):  # no such file, or a damaged one
             return False

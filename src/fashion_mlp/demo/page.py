@@ -67,7 +67,7 @@ def _image_input(name: str, results: list[gr.HTML]) -> None:
 
 def _gallery(data: ImageDataModule, classifiers: Mapping[str, Classifier], results: list[gr.HTML]) -> None:
     """Add the first test images to choose from, with their true classes."""
-    dataset = data.parts["test"]
+    dataset = data.splits["test"]
     images, labels = dataset.__getitems__(range(min(NUM_TEST_IMAGES, len(dataset))))
     captions = [f"{index}: {data.class_names[label]}" for index, label in enumerate(labels.tolist())]
     gallery = gr.Gallery(

@@ -8,7 +8,7 @@ import torch
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.registry import SOURCES
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.models import TTA, Ensemble
 from fashion_mlp.runtime.errors import UserError
 
@@ -66,7 +66,7 @@ def _add_tta(path: Path, classifier: Classifier) -> TTA:
     if not (augment["flip"] or augment["shift"]):
         raise UserError(
             f"{path}: trained on images neither flipped nor shifted, so --tta would lower its accuracy. "
-            "Remove --tta, or train with data.augment.shift=1"
+            "Remove --tta, or train with data.augment.translate=1"
         )
     return TTA(classifier.model, flip=bool(augment["flip"]), shift=bool(augment["shift"]))
 
@@ -76,9 +76,10 @@ def _signature(classifier: Classifier) -> dict[str, Any]:
     data = classifier.metadata["data"]
     # The split into training and validation images does not matter, unless the test images are split off too.
     ignored = ["val_size"]
-    if data["option"] not in SOURCES:
+    source_key = find_data_module(data["option"]).source_key
+    if not source_key:
         ignored += ["split_seed"]
-    elif data["arguments"].get(f"test_{SOURCES[data['option']]}"):
+    elif data["arguments"].get(f"test_{source_key}"):
         ignored += ["split_seed", "test_size", "files"]
     arguments = {f"data.{name}": value for name, value in data["arguments"].items() if name not in ignored}
     return {

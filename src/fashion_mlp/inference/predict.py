@@ -1,5 +1,7 @@
 """Image files as input of a classifier."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -7,12 +9,13 @@ from pathlib import Path
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import mode_of, read_picture, resize, why_left_out
+from fashion_mlp.data.image_io import describe_skipped, mode_of, read_image, resize, skip_reason
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
 
-# Options of `data` whose images have the form of Fashion-MNIST's.
-FASHION_MNIST_LIKE = ("fashion_mnist", "synthetic")
+log = logging.getLogger(__name__)
+
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
 MIN_PHOTO_SIDE = 1024
 
@@ -20,7 +23,7 @@ MIN_PHOTO_SIDE = 1024
 def find_images(patterns: Sequence[str]) -> list[Path]:
     """Return the image files that paths, directories and globs name, in order, without duplicates.
 
-    Of a directory these are the files with the suffix of an image.
+    Of a directory, these are the files with the suffix of an image. A line is logged if others are skipped.
 
     Raises:
         UserError: a pattern matches nothing, or a directory cannot be read.
@@ -30,7 +33,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         path = Path(pattern)
         try:
             if path.is_dir():
-                files = sorted(file for file in path.iterdir() if not why_left_out(file.name + "/" * file.is_dir()))
+                files = _images_in(path)
             else:
                 files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
         except OSError as error:
@@ -40,6 +43,13 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _images_in(directory: Path) -> list[Path]:
+    reasons = {path: skip_reason(path.name + "/" * path.is_dir()) for path in sorted(directory.iterdir())}
+    if skipped := Counter(filter(None, reasons.values())):
+        log.warning(describe_skipped(directory, skipped))
+    return [path for path, reason in reasons.items() if not reason]
 
 
 def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
@@ -59,6 +69,6 @@ def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
         UserError: the image cannot be read.
     """
     channels, height, width = classifier.metadata["model"]["image_shape"]
-    if classifier.metadata["data"]["option"] in FASHION_MNIST_LIKE:
-        return as_fashion_mnist(read_picture(source, mode_of(channels), enough=MIN_PHOTO_SIDE))
-    return resize(read_picture(source, mode_of(channels)), (height, width))
+    if find_data_module(classifier.metadata["data"]["option"]).is_light_on_black:
+        return as_fashion_mnist(read_image(source, mode_of(channels), min_side=MIN_PHOTO_SIDE))
+    return resize(read_image(source, mode_of(channels)), (height, width))

@@ -10,7 +10,7 @@ from fashion_mlp.config.paths import same_path
 from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
-from fashion_mlp.data.registry import SOURCES
+from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.data_overrides import parse_data_overrides
 from fashion_mlp.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ def load_test_data(classifier: Classifier, overrides: Sequence[str], *, download
     """
     trained_on = classifier.metadata["data"]
     option, arguments = _merge(trained_on, overrides)
-    if option in SOURCES:
+    if find_data_module(option).source_key:
         channels, height, width = classifier.metadata["model"]["image_shape"]
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
         arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
@@ -60,7 +60,7 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
     """
     value, arguments = parse_data_overrides(overrides)
     option: str = trained_on["option"] if value is None else format_value(value)
-    source, stored = SOURCES.get(option, ""), trained_on["arguments"]
+    source, stored = find_data_module(option).source_key, trained_on["arguments"]
     is_same_source = same_path(str(arguments.get(source)), str(stored.get(source)))
     if value is not None and not (option == trained_on["option"] and is_same_source):
         if source in arguments:
@@ -91,9 +91,9 @@ def _check_compatible(classifier: Classifier, datamodule: ImageDataModule) -> No
 
 def _warn_of_training_images(datamodule: CustomImagesDataModule, trained_on: Mapping[str, Any]) -> None:
     """Warn if some test images are, or may be, images that the classifier was trained on."""
-    split = "test" if datamodule.sources["test"] is not None else "train"
+    split = "test" if "test" in datamodule.sources else "train"
     source = datamodule.sources[split]
-    is_unchanged = datamodule.labelled(split).fingerprint() == trained_on.get("files")
+    is_unchanged = datamodule.load_source(split).fingerprint() == trained_on.get("files")
     if split == "test" and is_unchanged:
         log.warning(f"{source}: the checkpoint was trained on these images, so this is not a test")
     elif split == "train" and "files" in trained_on and not is_unchanged:

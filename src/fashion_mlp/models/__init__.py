@@ -1,4 +1,4 @@
-"""Networks: raw pixels in, logits out. They know nothing of Lightning or Hydra."""
+"""Networks from raw pixels to logits, independent of Lightning and Hydra."""
 
 from fashion_mlp.models.ensemble import Ensemble
 from fashion_mlp.models.mlp import MLP

@@ -1,4 +1,4 @@
-"""Several networks as one."""
+"""An ensemble of networks."""
 
 from collections.abc import Iterable
 from math import log
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Averages the probabilities that its members give each class (Lakshminarayanan et al., 2017, arXiv 1612.01474).
+    """Average of the class probabilities of several networks (Lakshminarayanan et al., 2017, arXiv 1612.01474).
 
     Args:
-        members: networks from the same raw pixels to logits of the same classes.
+        members: networks with the same input and the same classes.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -19,13 +19,13 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Take what each member takes; return the logarithms of the mean probabilities, `[N, num_classes]`."""
+        """Return the logarithms of the mean probabilities, `[N, num_classes]`."""
         return log_mean_probabilities(torch.stack([member(images) for member in self.members]))
 
 
 def log_mean_probabilities(logits: Tensor) -> Tensor:
-    """Average probabilities over the first dimension: logits `[M, N, num_classes]` to `[N, num_classes]`.
+    """Average the probabilities over the first dimension: logits `[M, N, num_classes]` to `[N, num_classes]`.
 
-    The result is logits as well: their softmax gives back the mean probabilities.
+    The results are logits, too: their softmax is the mean of the probabilities.
     """
     return logits.log_softmax(-1).logsumexp(0) - log(len(logits))

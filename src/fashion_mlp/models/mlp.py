@@ -5,7 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from fashion_mlp.models.dropout import Dropout
+from fashion_mlp.models.dropout import FastDropout
 from fashion_mlp.models.initialization import initialize
 from fashion_mlp.models.preprocessing import PiecewiseLinearEncoding, PixelNormalization
 
@@ -25,25 +25,25 @@ NORMS: dict[str, type[nn.Module] | None] = {"none": None, "batch": nn.BatchNorm1
 class MLP(nn.Module):
     """A multilayer perceptron from raw pixels to logits.
 
-    Each hidden layer is linear, then the norm, the activation and dropout, as far as they are asked for. Without
-    hidden layers it is softmax regression.
+    A hidden layer consists of a linear layer, the optional norm, the activation and optional dropout. Without hidden
+    layers the network is softmax regression.
 
     Args:
-        hidden_sizes: units of each hidden layer.
+        hidden_sizes: number of units of each hidden layer.
         activation: one of `ACTIVATIONS`.
-        dropout: probability that a hidden unit is dropped in training, 0 to less than 1.
+        dropout: probability to drop a hidden unit in training, in [0, 1).
         norm: one of `NORMS`.
-        init: of the weights: "kaiming", "xavier", "local" or "default", see `initialize`.
-        mean: of the training pixels, on the 0..1 scale.
-        std: likewise.
-        pixel_bins: edges of the bins of a `PiecewiseLinearEncoding`, on the 0..255 scale, which then takes the place of
-            the normalization by mean and standard deviation.
+        init: initialization of the weights: "kaiming", "xavier", "local" or "default", see `initialize`.
+        mean: mean of the training pixels on the 0..1 scale.
+        std: standard deviation of the training pixels on the 0..1 scale.
+        pixel_bins: edges of the bins of a `PiecewiseLinearEncoding` on the 0..255 scale, which replaces the
+            normalization by mean and standard deviation.
         image_shape: channels, height and width.
         num_classes: number of logits.
 
     Raises:
-        KeyError: `activation` or `norm` has no such name.
-        ValueError: `init` has no such name.
+        KeyError: unknown `activation` or `norm`.
+        ValueError: unknown `init`.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class MLP(nn.Module):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        make_norm = NORMS[norm]
+        norm_layer = NORMS[norm]
         layers: list[nn.Module] = []
         width = prod(image_shape) * (1 if pixel_bins is None else len(pixel_bins) - 1)
         for size in hidden_sizes:
             layers.append(nn.Linear(width, size))
-            if make_norm is not None:
-                layers.append(make_norm(size))
+            if norm_layer is not None:
+                layers.append(norm_layer(size))
             layers.append(ACTIVATIONS[activation]())
             if dropout > 0:
-                layers.append(Dropout(dropout))
+                layers.append(FastDropout(dropout))
             width = size
         layers.append(nn.Linear(width, num_classes))
 

@@ -1,4 +1,6 @@
-"""The same image, looked at several times."""
+"""Test-time augmentation."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -6,21 +8,20 @@ from torch.nn.functional import pad
 
 from fashion_mlp.models.ensemble import log_mean_probabilities
 
-# Of an image, in pixels down and to the right: none, and one in each direction.
+# Translations of an image in pixels, down and to the right: none, and one pixel in each direction.
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 class TTA(nn.Module):
-    """Test-time augmentation: averages a network's probabilities over several views of each image.
+    """Average of a network's class probabilities over several views of each image.
 
-    These are the image and, if asked for, its mirror image, left and right exchanged, each as it is and, if asked for,
-    under the others of `SHIFTS`; what is shifted in is 0, the background of Fashion-MNIST. For networks that were
-    trained on such views: others lose by it.
+    The views are the image and its mirror image, each translated by `SHIFTS`; zeros move in, the background of
+    Fashion-MNIST. It improves networks that were trained on such views, and harms others.
 
     Args:
-        model: the network, from raw pixels to logits.
-        flip: whether to take the mirror image too.
-        shift: whether to shift.
+        model: network from raw pixels to logits.
+        flip: whether to include mirror images.
+        shift: whether to include translated images.
     """
 
     def __init__(self, model: nn.Module, *, flip: bool = True, shift: bool = True) -> None:
@@ -32,22 +33,17 @@ class TTA(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logarithms of the mean probabilities, `[N, num_classes]`, of raw pixels `[N, C, H, W]`."""
         # One view after the other, which needs no more memory than the network alone.
-        seen = views(images, flip=self.flip, shift=self.shift)
-        return log_mean_probabilities(torch.stack([self.model(view) for view in seen]))
+        return log_mean_probabilities(torch.stack([self.model(view) for view in self.views(images)]))
 
     @property
     def num_views(self) -> int:
-        """Views of each image."""
+        """Number of views per image."""
         return (1 + self.flip) * (len(SHIFTS) if self.shift else 1)
 
-
-def views(images: Tensor, *, flip: bool, shift: bool) -> list[Tensor]:
-    """Return the views of images `[N, C, H, W]`, tensors of the same shape, the images themselves first."""
-    height, width = images.shape[-2:]
-    # One pixel of background on each side, out of which each view is cut.
-    framed = pad(images, (1, 1, 1, 1))
-    return [
-        side[..., 1 - down : 1 - down + height, 1 - right : 1 - right + width]
-        for side in ((framed, framed.flip(-1)) if flip else (framed,))
-        for down, right in (SHIFTS if shift else SHIFTS[:1])
-    ]
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the views of images `[N, C, H, W]`, tensors of the same shape; the first are the images themselves."""
+        height, width = images.shape[-2:]
+        padded = pad(images, (1, 1, 1, 1))
+        for side in (padded, padded.flip(-1)) if self.flip else (padded,):
+            for down, right in SHIFTS if self.shift else SHIFTS[:1]:
+                yield side[..., 1 - down : 1 - down + height, 1 - right : 1 - right + width]

@@ -41,7 +41,7 @@ def run_summary(
         seed: the seed of the run.
         initial: description of the checkpoint that it starts from; empty without one.
     """
-    sizes = {split: len(dataset) for split, dataset in datamodule.parts.items()}
+    sizes = {split: len(dataset) for split, dataset in datamodule.splits.items()}
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""

@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
-from fashion_mlp.config.records import ERROR, get_objective, read_result, record_error, task_overrides
+from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.records import ERROR, read_result, record_error, task_overrides
 from fashion_mlp.runtime.console import set_log_prefix
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve

@@ -1,0 +1,127 @@
+"""Values of different sections that exclude each other; each section on its own is valid."""
+
+from collections.abc import Iterator, Mapping
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.paths import find_obstacle, missing_path
+from fashion_mlp.config.schema import RunConfig
+
+USE_EMA = "use callbacks.ema.decay=0.999"
+# Callbacks of Lightning that do not work here, or with which a resumed run would differ, with a remedy.
+UNSUPPORTED = {
+    "BatchSizeFinder": "the run would keep its first batch size; set data.batch_size",
+    "EMAWeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
+    "LearningRateFinder": "the run would keep its first learning rate; compare some with -m optimizer.lr=1e-4,1e-3",
+    "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
+    "ModelPruning": "the masks are lost when a run is resumed; remove it",
+    "OnExceptionCheckpoint": "a new run would start from its file; remove it, since last.ckpt is always saved",
+    "SpikeDetection": "its state cannot be restored; remove it, since callbacks.terminate_on_nan checks each step",
+    "StochasticWeightAveraging": f"the average is lost when a run is resumed; {USE_EMA}",
+    "WeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
+}
+
+
+def has_validation(data: Mapping[str, Any]) -> bool:
+    """Return True if the arguments of a data module give it images for validation."""
+    return data.get("val_size") != 0 or any(data.get(name) for name in ("val_annotations_file", "val_img_dir"))
+
+
+def find_conflicts(run: RunConfig) -> Iterator[str]:
+    """Yield a line for each value that a value of another section excludes."""
+    yield from _path_conflicts(run)
+    yield from _training_conflicts(run)
+    yield from _schedule_conflicts(run)
+    if run.resume is None:  # a resumed run finds its own files
+        for name, part in (run.callbacks or {}).items():
+            if part:
+                yield from _callback_conflicts(f"callbacks.{name}", part, run)
+
+
+def _path_conflicts(run: RunConfig) -> Iterator[str]:
+    if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
+        yield f"ckpt_path={run.ckpt_path}: {problem}"
+    if "${" not in run.run_dir and (problem := find_obstacle(Path(run.run_dir))):
+        yield f"run_dir={run.run_dir}: {problem}"
+
+
+def _training_conflicts(run: RunConfig) -> Iterator[str]:
+    data, trainer, callbacks = run.data, run.trainer, run.callbacks or {}
+    augment, sides = data.get("augment") or {}, data.get("image_size", [28, 28])
+    translate = augment.get("translate", 0)
+    if isinstance(sides, list) and translate >= min(sides):
+        yield f"data.augment.translate={translate}: too large. Expected less than the sides {format_value(sides)}"
+    precision = str(trainer.get("precision"))
+    if run.optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
+        yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
+    if run.model.get("norm") == "batch" and run.model.get("hidden_sizes") and data.get("batch_size") == 1:
+        yield "model.norm=batch: no deviation of one image. Set data.batch_size above 1"
+    decay = (callbacks.get("ema") or {}).get("decay")
+    if decay is not None and precision in ("16-true", "bf16-true"):
+        mixed = precision.replace("true", "mixed")
+        yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
+    every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
+    if has_validation(data) and 0 < epochs < every:
+        yield f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs. Expected at most that"
+    if trainer.get("enable_progress_bar") is False and callbacks.get("progress_bar"):
+        yield "trainer.enable_progress_bar=false: a callback does this. Type ~callbacks.progress_bar instead"
+    checkpoints = ("best_checkpoint", "last_checkpoint")
+    if trainer.get("enable_checkpointing") is False and any(map(callbacks.get, checkpoints)):
+        remedy = " ".join(f"~callbacks.{name}" for name in checkpoints if callbacks.get(name))
+        yield f"trainer.enable_checkpointing=false: callbacks do this. Type {remedy} instead"
+
+
+def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
+    scheduler, trainer = run.scheduler or {}, run.trainer
+    monitor, epochs = str(scheduler.get("monitor")), trainer.get("max_epochs")
+    if monitor.startswith("val/") and not has_validation(run.data):
+        yield f"scheduler.monitor={monitor}: no validation with data.val_size=0. Type scheduler.monitor=train/loss"
+    if monitor.startswith("val/") and trainer.get("check_val_every_n_epoch") != 1:
+        yield f"scheduler.monitor={monitor}: needed after each epoch. Type trainer.check_val_every_n_epoch=1"
+    lr, min_lr = run.optimizer.get("lr"), scheduler.get("min_lr")
+    if isinstance(lr, float | int) and isinstance(min_lr, float | int) and min_lr > lr:
+        yield f"scheduler.min_lr={min_lr:g}: too large. Expected at most optimizer.lr={lr:g}"
+    planned = ["a schedule"] if scheduler and "monitor" not in scheduler else []
+    planned += ["data.augment.off_fraction"] if (run.data.get("augment") or {}).get("off_fraction") else []
+    is_endless = epochs == -1 or (epochs is None and trainer.get("max_time") is not None)
+    if planned and is_endless and trainer.get("max_steps") == -1:
+        yield f"trainer.max_epochs={format_value(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"
+
+
+def _callback_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
+    module, _, kind = str(part.get("_target_")).rpartition(".")
+    monitor = str(part.get("monitor"))
+    if module.startswith("lightning.") and kind in UNSUPPORTED:
+        yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
+    if kind == "Pruning" and not has_validation(run.data):
+        yield "data.val_size=0: a search compares val/acc. Set data.val_size above 0"
+    if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and (run.callbacks or {}).get("progress_bar"):
+        yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
+    checkpoints = ("${run_dir}/checkpoints", f"{run.run_dir}/checkpoints")
+    if kind == "TrainingStateCheckpoint" and part["dirpath"] not in checkpoints:
+        yield f"{key}.dirpath={part['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
+    if key == "callbacks.best_checkpoint":  # ignored without validation
+        if part.get("monitor") is None:
+            yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
+    elif monitor.startswith("val/") and not has_validation(run.data):
+        yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
+    if kind in ("BestCheckpoint", "ModelCheckpoint"):
+        yield from _checkpoint_conflicts(key, part, run)
+
+
+def _checkpoint_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
+    name, dirpath, trainer = str(part.get("filename")), part.get("dirpath"), run.trainer
+    is_once_an_epoch = trainer.get("val_check_interval") in (None, 1.0)
+    is_unique = "{" not in name or "{step" in name or ("{epoch" in name and is_once_an_epoch)
+    if part.get("save_top_k", 1) not in (0, 1) and part.get("enable_version_counter") is False and not is_unique:
+        yield f"{key}.filename={name}: several checkpoints could have the same name. Add {{step}}"
+    epochs, every = trainer.get("max_epochs") or 0, part.get("every_n_epochs")
+    if every and 0 < epochs < lcm(every, trainer.get("check_val_every_n_epoch") or 1):
+        yield f"{key}.every_n_epochs={every}: no checkpoint in {epochs} epochs. Expected at most {epochs}"
+    if dirpath is not None and "${" not in dirpath and not dirpath.startswith(run.run_dir):
+        if problem := find_obstacle(Path(dirpath)):
+            yield f"{key}.dirpath={dirpath}: {problem}"
+        elif (path := Path(dirpath, f"{name}.ckpt")).exists():
+            yield f"{key}.dirpath={dirpath}: {path} exists and would be overwritten. Choose another directory"
