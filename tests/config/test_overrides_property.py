@@ -115,6 +115,7 @@ def names(message: str, key: str) -> bool:
 
 def build_parts(cfg: DictConfig) -> None:
     """Build the components of a run, except for large models."""
+    cfg = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
     if OmegaConf.is_interpolation(cfg, "run_dir"):
         cfg.run_dir = "run"
     weights = [torch.nn.Parameter(torch.zeros(1))]

@@ -51,7 +51,12 @@ BetweenZeroAndOne = Annotated[float, Gt(0), Lt(1)]
 Text = Annotated[str, Field(min_length=1)]
 Directory = Annotated[Text, Field(description="the path of a directory (such as ./name)")]
 File = Annotated[Text, Field(description="the path of a file (such as ./name)")]
-PartConfig = Annotated[dict[str, Any], Field(description="an object with a _target_")]
+PartConfig = Annotated[
+    dict[str, Any],
+    Predicate(lambda part: not part or bool(part.get("_target_"))),
+    Field(description="an object with a _target_"),
+]
+Parts = Annotated[dict[str, PartConfig | None], Field(description="an object with a _target_")]
 FigurePath = Annotated[
     Text,
     Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
@@ -525,12 +530,6 @@ class CheckpointConfig(Section, is_complete=True):
 
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
-
-
-Parts = Annotated[
-    dict[str, Annotated[dict[str, Any], Predicate(lambda part: not part or bool(part.get("_target_")))] | None],
-    Field(description="an object with a _target_"),
-]
 
 
 class RunConfig(Section, is_complete=True):
