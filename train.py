@@ -2,17 +2,17 @@
 
 Commands to copy:
 
-    python train.py                                   # 512-512, Adam, 5 epochs; downloads the data once
-    python train.py data=synthetic                    # without a network, on drawn garments
-    python train.py optimizer=sgd                     # any group is swapped from the command line
+    python train.py                                   # 512-512, Adam, 5 epochs; downloads the data
+    python train.py data=synthetic                    # on drawn garments, without a network
+    python train.py optimizer=sgd                     # another option of a group
     python train.py 'model.hidden_sizes=[256,128]' optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
-    python train.py resume=runs/2026-01-31/12-00-00.000000     # resume an interrupted run, to the same bits
-    python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep: four runs, ranked at the end
+    python train.py resume=runs/2026-01-31/12-00-00.000000     # resume an interrupted run
+    python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep of four runs
     python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # resume an interrupted sweep
-    python train.py sweep=optuna                      # a search by Optuna, with the extra [sweep]
-    python train.py trainer=ddp trainer.devices=4     # four devices of this machine
-    python train.py --cfg job                         # the configuration that a command would run
-    tensorboard --logdir runs                         # the charts of all runs
+    python train.py sweep=optuna                      # a search with Optuna; extra [sweep]
+    python train.py trainer=ddp trainer.devices=4     # four devices
+    python train.py --cfg job                         # print the configuration of a command
+    tensorboard --logdir runs                         # the learning curves of all runs
 """
 
 import signal

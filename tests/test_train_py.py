@@ -62,7 +62,8 @@ def test_simultaneous_runs_print_no_warning_and_write_only_to_their_directories(
     assert len(list(working.glob("runs/*/*/metrics.json"))) == 2
     # Matplotlib caches its list of fonts.
     assert [path.name for path in working.iterdir()] == ["runs"]
-    assert not list(temporary.iterdir())
+    # torch 2.14 creates a directory for its compiler when it is imported.
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor_")]
     assert {path.parent for path in home.rglob("*") if path.is_file()} <= {home / ".cache" / "matplotlib"}
 
 

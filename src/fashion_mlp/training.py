@@ -19,7 +19,7 @@ from fashion_mlp.checkpoint.initial import InitialCheckpoint, find_initial_check
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.monitoring import OBJECTIVES
+from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batches import check_batches
 from fashion_mlp.dry_run import dry_run
@@ -178,7 +178,7 @@ def _save_results(metrics: dict[str, Any], trainer: Trainer, classifier: Classif
 
 
 def _objective(metrics: dict[str, Any], run_dir: Path, *, has_validation: bool) -> float:
-    objective = OBJECTIVES[0] if has_validation else OBJECTIVES[-1]
+    objective = get_objective(metrics, has_validation=has_validation)
     if objective not in metrics:
         raise UserError(
             f"{run_dir}: training ended before the first {objective}. Raise trainer.max_time or trainer.max_steps, or "
