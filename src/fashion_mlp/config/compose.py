@@ -181,11 +181,14 @@ def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     if not is_rank_zero():
         return
     try:
-        directory = Path(OmegaConf.select(config, key))
+        text = OmegaConf.select(config, key)
     except OmegaConfBaseException as error:
         yield f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
         return
-    if problem := find_obstacle(directory):
+    directory = Path(text)
+    if not text.strip():
+        yield f"{key}=: invalid value. Expected the path of a directory; is a shell variable empty?"
+    elif problem := find_obstacle(directory):
         yield f"{key}={directory}: {problem}"
     elif key == "hydra.run.dir" and config.get("resume") is None and (directory / CHECKPOINTS).exists():
         yield f"{key}={directory}: {explain_existing_run(directory)}"

@@ -71,6 +71,10 @@ Devices = Annotated[
     Literal["auto", -1] | Positive | Annotated[list[Count], Predicate(_are_different)],
     Field(description="auto, a number of devices, or different indices in brackets"),
 ]
+Precision = (
+    Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true"]
+    | Annotated[Literal[16, 32, 64, "16", "32", "64", "bf16"], Field(description="null")]  # aliases in Lightning
+)
 Batches = Positive | Fraction | None
 FollowsFromMonitor = Annotated[None, Field(description="no value, since it follows from the monitored metric")]
 SavedAnyway = Annotated[Literal[False] | None, Field(description="false, since last.ckpt is always saved")]
@@ -443,7 +447,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"] | PartConfig
     devices: Devices
     num_nodes: Positive
-    precision: Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true"] | None
+    precision: Precision | None
     fast_dev_run: bool | Count
     max_epochs: Literal[-1] | Positive | None
     min_epochs: Count | None
