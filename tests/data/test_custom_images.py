@@ -313,17 +313,17 @@ def test_links_to_images_and_to_the_directories_of_classes_are_followed(
     (folders / "sock" / "old").rename(tmp_path / "data" / "socks")
     (folders / "sock" / "old").symlink_to(tmp_path / "data" / "socks")
     assert levels(folders)["sock"] == [1, 3]
-    assert "1 entries skipped (links to directories: 1)" in caplog.text
+    assert "1 entries skipped" in caplog.text
 
 
 def test_an_image_is_listed_once(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folders / "hat" / "a.png").symlink_to("0.png")
     (folders / "hat" / "z.png").symlink_to("old/6.png")
     assert levels(folders) == {"hat": [0, 2, 6, 4], "sock": [1, 3, 5, 7]}
-    assert f"{folders}: 2 entries skipped (links to images that are already listed: 2)" in caplog.text
+    assert f"{folders}: 2 entries skipped" in caplog.text
 
 
-def test_skipped_files_are_counted_by_reason(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_counted(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in (".ipynb_checkpoints", "hat/.cache"):
         shutil.copytree(folders / "hat" / "old", folders / name)
     for name in (".DS_Store", "hat/._0.png", "README.txt", "sock/a.heic", "sock/old/b.HEIC", "sock/c", "stray.png"):
@@ -331,9 +331,7 @@ def test_skipped_files_are_counted_by_reason(folders: Path, caplog: pytest.LogCa
     Image.new("L", (28, 28), 160).save(folders / "hat" / "8.JPG")
     assert levels(folders) == {"hat": [0, 2, 8, 4, 6], "sock": [1, 3, 5, 7]}
     (line,) = caplog.messages
-    assert line.startswith(f"{folders}: 8 entries skipped (hidden: 3, .heic: 2, ")
-    for reason in (".txt: 1", "without a suffix: 1", "not in the directory of a class: 1"):
-        assert reason in line
+    assert line.startswith(f"{folders}: 8 entries skipped. Images end in .png, ")
 
 
 def test_without_skipped_files_there_is_no_warning(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -402,4 +400,4 @@ def test_skipped_files_are_reported(folders: Path, caplog: pytest.LogCaptureFixt
         (folders / "hat" / name).touch()
     assert [path.name for path in find_images([str(folders / "hat")])] == ["0.png", "2.JPEG", "2.png"]
     (line,) = caplog.messages
-    assert line.startswith(f"{folders / 'hat'}: 3 entries skipped (hidden: 1, .heic: 1, directories: 1)")
+    assert line.startswith(f"{folders / 'hat'}: 3 entries skipped. ")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_words(parser, "CKPT | data", f"more checkpoints (*.ckpt); {DATA_HELP}")
     host_help = "address or name to listen on; by default 127.0.0.1, this machine only"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
-    parser.add_argument("--port", type=_port, metavar="N", help="by default the first free port from 7860")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default a free port")
 
 
 def _port(text: str) -> int:

@@ -20,6 +20,7 @@ from fashion_mlp.models.ensemble import log_mean_probabilities
 
 # As in Guo et al., 2017 (arXiv 1706.04599).
 CALIBRATION_BINS = 15
+CLASS_SCORES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
 
 
 class EvalOutput(NamedTuple):
@@ -56,11 +57,7 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
     count, num_classes = len(labels), len(class_names)
     predictions = logits.argmax(1)
     accuracy = int((predictions == labels).sum()) / count
-    scores = {
-        "precision": multiclass_precision(predictions, labels, num_classes, average="none"),
-        "recall": multiclass_recall(predictions, labels, num_classes, average="none"),
-        "f1": multiclass_f1_score(predictions, labels, num_classes, average="none"),
-    }
+    scores = {name: score(predictions, labels, num_classes, average="none") for name, score in CLASS_SCORES.items()}
     matrix = confusion_matrix(output, num_classes)
     errors = matrix.clone().fill_diagonal_(0)
     confusions = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
