@@ -27,7 +27,7 @@ def _port(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp demo` until Ctrl-C; return its exit status."""
-    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory
     paths, overrides = split_words(arguments)
-    classifiers = {str(path): load_members([path], arguments.device)[0] for path in paths}
+    classifiers = {str(path): load_ensemble([path], arguments.device) for path in paths}
     with listen(arguments.host, arguments.port) as socket:
         address, port = socket.getsockname()[:2]
         test_data = None

@@ -24,11 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp embed`; return its exit status."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
-    (classifier,) = load_members([arguments.checkpoint], arguments.device)
+    classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)

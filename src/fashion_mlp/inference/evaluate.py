@@ -16,7 +16,6 @@ from torchmetrics.functional.classification import (
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
-from fashion_mlp.models.ensemble import log_mean_probabilities
 
 # As in Guo et al., 2017 (arXiv 1706.04599).
 CALIBRATION_BINS = 15
@@ -38,11 +37,6 @@ def collect_outputs(classifier: Classifier, batches: Iterable[Batch]) -> EvalOut
         logits.append(classifier(images.to(classifier.device)).float().cpu())
         labels.append(targets.cpu())
     return EvalOutput(torch.cat(logits), torch.cat(labels))
-
-
-def average(outputs: Sequence[EvalOutput]) -> EvalOutput:
-    """Return the output of an ensemble, from the outputs of its members on the same images."""
-    return EvalOutput(log_mean_probabilities(torch.stack([output.logits for output in outputs])), outputs[0].labels)
 
 
 def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str, Any]:
