@@ -1,4 +1,4 @@
-"""The user's own images, listed in a CSV file or in a directory per class."""
+"""Custom images, listed in a CSV file or in a directory per class."""
 
 import os
 import shutil
@@ -22,11 +22,11 @@ NAMES = ("hat", "sock")
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Return a directory with ten images, 0.png to 9.png, of gray levels 0, 20, ... 180."""
-    folder = tmp_path / "images"
-    folder.mkdir()
+    directory = tmp_path / "images"
+    directory.mkdir()
     for number in range(10):
-        Image.new("L", (28, 28), 20 * number).save(folder / f"{number}.png")
-    return folder
+        Image.new("L", (28, 28), 20 * number).save(directory / f"{number}.png")
+    return directory
 
 
 WriteCSV = Callable[..., Path]
@@ -272,9 +272,9 @@ def test_invalid_directories_are_reported(tmp_path: Path) -> None:
 def folders(tmp_path: Path) -> Path:
     """Return a directory of two classes: hats are 0, 2, 4, 6.png, socks 1, 3, 5, 7.png; from 4 on in `old`."""
     for number in range(8):
-        folder = tmp_path / "folders" / NAMES[number % 2] / ("old" if number > 3 else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (28, 28), 20 * number).save(folder / f"{number}.png")
+        directory = tmp_path / "folders" / NAMES[number % 2] / ("old" if number > 3 else "")
+        directory.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 20 * number).save(directory / f"{number}.png")
     return tmp_path / "folders"
 
 
@@ -368,8 +368,8 @@ def test_an_image_is_in_one_split(folders: Path, images: Path, write_csv: WriteC
 
 
 def test_the_fingerprint_does_not_depend_on_the_directory(folders: Path, tmp_path: Path) -> None:
-    def files(folder: Path) -> str:
-        return str(ImageFolderDataModule(str(folder)).identity["files"])
+    def files(directory: Path) -> str:
+        return str(ImageFolderDataModule(str(directory)).identity["files"])
 
     shutil.copytree(folders, tmp_path / "copy")
     assert files(tmp_path / "copy") == files(folders)
@@ -392,7 +392,7 @@ def test_images_are_found_once(
     assert len(find_images([f"{folders}/**/*.png"])) == 8
     found = find_images(["hat/2.png", "hat", f"{folders}/hat", "sock/../hat/0.png"])
     assert found == [Path("hat/2.png"), Path("hat/0.png")]
-    assert len(caplog.messages) == 2  # of `hat`, named twice: its folder `old`, and the link
+    assert len(caplog.messages) == 2  # of `hat`, named twice: its directory `old`, and the link
 
 
 def test_skipped_files_are_reported(folders: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""The user's own images, listed with their labels in a CSV file."""
+"""Custom images, listed with their labels in a CSV file."""
 
 import csv
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     Args:
         annotations_file: CSV file of the training images.
         img_dir: directory to which the file names are relative.
-        val_annotations_file: CSV file of the validation images; None to hold out a part of the training images.
-        test_annotations_file: CSV file of the test images; None to hold out a part of those in `annotations_file`.
+        val_annotations_file: CSV file of the validation images; None to hold out some of the training images.
+        test_annotations_file: CSV file of the test images; None to hold out some of those in `annotations_file`.
         **arguments: those of `CustomImagesDataModule`.
     """
 

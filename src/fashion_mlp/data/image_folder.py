@@ -1,4 +1,4 @@
-"""The user's own images in a directory per class, as in torchvision's `ImageFolder`."""
+"""Custom images in a directory per class, as in torchvision's `ImageFolder`."""
 
 import os
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
 
     Args:
         img_dir: directory of the training images.
-        val_img_dir: directory of the validation images; None to hold out a part of the training images.
-        test_img_dir: directory of the test images; None to hold out a part of the images in `img_dir`.
+        val_img_dir: directory of the validation images; None to hold out some of the training images.
+        test_img_dir: directory of the test images; None to hold out some of the images in `img_dir`.
         **arguments: those of `CustomImagesDataModule`.
     """
 
