@@ -18,7 +18,7 @@ from fashion_mlp.data.download import DataFile
 class Site:
     """A local web server for a directory, and the paths that were requested."""
 
-    folder: Path
+    directory: Path
     url: str = ""
     requests: list[str] = field(default_factory=list)
     # URL to which each request is redirected.
@@ -39,7 +39,7 @@ def serve(site: Site) -> ThreadingHTTPServer:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site.folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site.directory)))
     site.url = f"http://127.0.0.1:{server.server_address[1]}/"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
@@ -49,7 +49,7 @@ def serve(site: Site) -> ThreadingHTTPServer:
 def site(tmp_path: Path) -> Iterator[Site]:
     """Serve `tmp_path/site`, an empty directory."""
     site = Site(tmp_path / "site")
-    site.folder.mkdir()
+    site.directory.mkdir()
     server = serve(site)
     yield site
     server.shutdown()
@@ -62,6 +62,6 @@ def files(site: Site) -> tuple[DataFile, ...]:
     first, second = b"first " * 5000, b"second " * 3000
     archives = {"one": gzip.compress(first), "two": gzip.compress(second)}
     for name, archive in archives.items():
-        (site.folder / f"{name}.gz").write_bytes(archive)
+        (site.directory / f"{name}.gz").write_bytes(archive)
     md5 = {name: hashlib.md5(archive).hexdigest() for name, archive in archives.items()}
     return DataFile("one", md5["one"], hashlib.sha256(first).hexdigest()), DataFile("two", md5["two"])

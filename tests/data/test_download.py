@@ -90,20 +90,22 @@ def test_an_unreachable_mirror_is_skipped(
 def test_a_mirror_with_wrong_content_is_skipped(tmp_path: Path, site: Site, files: Files) -> None:
     wrong = {
         "other": gzip.compress(b"something else"),
-        "truncated": (site.folder / "one.gz").read_bytes()[:-9],
+        "truncated": (site.directory / "one.gz").read_bytes()[:-9],
         "html": b"<html>log in first</html>",
     }
-    for folder, content in wrong.items():
-        (site.folder / folder).mkdir()
-        (site.folder / folder / "one.gz").write_bytes(content)
-    download_and_verify(tmp_path / "raw", files[:1], (*(f"{site.url}{folder}/" for folder in wrong), site.url), 5.0)
+    for directory, content in wrong.items():
+        (site.directory / directory).mkdir()
+        (site.directory / directory / "one.gz").write_bytes(content)
+    download_and_verify(
+        tmp_path / "raw", files[:1], (*(f"{site.url}{directory}/" for directory in wrong), site.url), 5.0
+    )
     assert len(site.requests) == 4
     assert is_complete(tmp_path / "raw", files[:1])
 
 
 def test_an_existing_archive_is_used_without_network(tmp_path: Path, site: Site, files: Files) -> None:
     for file in files:
-        (tmp_path / f"{file.name}.gz").write_bytes((site.folder / f"{file.name}.gz").read_bytes())
+        (tmp_path / f"{file.name}.gz").write_bytes((site.directory / f"{file.name}.gz").read_bytes())
     download_and_verify(tmp_path, files, (), 5.0)
     assert is_complete(tmp_path, files)
 
@@ -132,7 +134,7 @@ def test_an_endless_download_is_stopped(tmp_path: Path, files: Files, monkeypatc
 
 
 def test_a_mirror_cannot_redirect_to_local_files(tmp_path: Path, site: Site, files: Files) -> None:
-    (tmp_path / "one.gz").write_bytes((site.folder / "one.gz").read_bytes())
+    (tmp_path / "one.gz").write_bytes((site.directory / "one.gz").read_bytes())
     site.redirect = f"file://{tmp_path}/one.gz"
     with pytest.raises(UserError, match=r"no source has it"):
         download_and_verify(tmp_path / "raw", files[:1], (site.url,), 5.0)

@@ -33,7 +33,7 @@ def test_the_real_set_is_what_the_paper_says(real_data: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    train, val, test = (data.splits[part] for part in ("train", "val", "test"))
+    train, val, test = (data.splits[split] for split in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (55_000, 5_000, 10_000)
     assert torch.bincount(val.labels[val.indices]).tolist() == [500] * 10
     pixels = train.images.double() / 255

@@ -28,8 +28,8 @@ def option(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monke
     dataset = MODULES[request.param].dataset
     resources = []
     for split, count in (("train", 60), ("test", 20)):
-        write_split(site.folder, split, *draw_garments(count, seed=count))
-        for path in split_paths(site.folder, split):
+        write_split(site.directory, split, *draw_garments(count, seed=count))
+        for path in split_paths(site.directory, split):
             archive = gzip.compress(path.read_bytes())
             path.with_name(f"{path.name}.gz").write_bytes(archive)
             path.unlink()

@@ -35,7 +35,7 @@ def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
     from fashion_mlp.demo.server import listen, make_server
 
     with (
-        listen("127.0.0.1", None) as listener,
+        listen("127.0.0.1", 0) as listener,
         make_server({"first": classifier, "second": classifier}, data, ["127.0.0.1"]) as web,
     ):
         server_thread = threading.Thread(target=web.run, args=([listener],))

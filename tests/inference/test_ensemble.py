@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import METADATA_KEY
-from fashion_mlp.inference.ensemble import load_members, make_ensemble
+from fashion_mlp.inference.ensemble import load_ensemble
 from fashion_mlp.models import MLP, TTA
 from fashion_mlp.runtime.errors import UserError
 
@@ -38,24 +38,24 @@ def save(tmp_path: Path) -> Save:
 
 @pytest.mark.parametrize("tta", [False, True])
 def test_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
-    members = load_members([save("a"), save("b")], tta=tta)
+    paths = [save("a"), save("b")]
+    members = [load_ensemble([path], tta=tta) for path in paths]
     images = torch.randint(0, 256, (5, 1, 4, 6), dtype=torch.uint8)
     probabilities = [member.predict(images).probabilities for member in members]
-    ensemble = make_ensemble(members)
+    ensemble = load_ensemble(paths, tta=tta)
     assert torch.allclose(ensemble.predict(images).probabilities, torch.stack(probabilities).mean(0), atol=1e-6)
     assert not ensemble.training
     assert ensemble.metadata == METADATA
-    assert make_ensemble(members[:1]) is members[0]
     assert torch.allclose(probabilities[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 
 def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
     shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
-    (member,) = load_members([shifted], tta=True)
+    member = load_ensemble([shifted], tta=True)
     assert isinstance(member.model, TTA)
-    assert (member.model.flip, member.model.shift, member.model.num_views) == (False, True, 5)
+    assert (member.model.flip, member.model.shift) == (False, True)
     with pytest.raises(UserError, match=r"b.ckpt: trained on images neither flipped nor shifted, so --tta would lower"):
-        load_members([shifted, plain], tta=True)
+        load_ensemble([shifted, plain], tta=True)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
 def test_checkpoints_of_different_data_are_refused(save: Save, changes: dict[str, Any], difference: str) -> None:
     paths = [save("a"), save("b"), save("c", **changes)]
     with pytest.raises(UserError, match=rf"c\.ckpt: its {difference} differs from that of .*a\.ckpt"):
-        load_members(paths)
+        load_ensemble(paths)
 
 
 def test_size_of_the_validation_split_may_differ(save: Save) -> None:
     data = METADATA["data"] | {"arguments": {"seed": 0, "val_size": 0}}  # type: ignore[operator]
-    assert len(load_members([save("a"), save("b", data=data)])) == 2
+    load_ensemble([save("a"), save("b", data=data)])
 
 
 def test_split_of_custom_images_may_differ_if_the_test_images_are_separate(save: Save) -> None:
@@ -84,10 +84,10 @@ def test_split_of_custom_images_may_differ_if_the_test_images_are_separate(save:
 
     first = save_trained_on("a", img_dir="images/train", test_img_dir="images/test", split_seed=0, test_size=0.2)
     second = save_trained_on("b", img_dir="images/train", test_img_dir="images/test", split_seed=1, test_size=0.3)
-    assert len(load_members([first, second])) == 2
+    load_ensemble([first, second])
     first, second = (
         save_trained_on(name, img_dir="images", test_img_dir=None, split_seed=seed)
         for name, seed in (("c", 0), ("d", 1))
     )
     with pytest.raises(UserError, match=r"d\.ckpt: its data\.split_seed differs from that of .*c\.ckpt"):
-        load_members([first, second])
+        load_ensemble([first, second])

@@ -5,12 +5,12 @@ import torch
 
 from fashion_mlp.inference.evaluate import (
     EvalOutput,
-    average,
     compute_metrics,
     confusion_matrix,
     most_confident_mistakes,
     reliability,
 )
+from fashion_mlp.models.ensemble import log_mean_probabilities
 
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
@@ -37,7 +37,7 @@ def test_metrics_equal_values_from_their_definitions() -> None:
 def test_metrics_of_an_ensemble_use_mean_probabilities() -> None:
     others = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.85, 0.1, 0.05], [0.2, 0.7, 0.1]])
     # Adding a constant to all logits changes nothing.
-    output = average([OUTPUT, EvalOutput(others.log() - 7, OUTPUT.labels)])
+    output = EvalOutput(log_mean_probabilities(torch.stack([OUTPUT.logits, others.log() - 7])), OUTPUT.labels)
     metrics = compute_metrics(output, NAMES)
     assert metrics["accuracy"] == 0.75  # the third is wrong: 0.5 for sock, 0.45 for hat
     truths = torch.tensor([0.7, 0.5, 0.45, 0.5])

@@ -50,12 +50,14 @@ def test_enlarged_image_is_restored(black_on_white: bool, kind: str, size: tuple
     assert difference(converted, image.roll((1, 1), (1, 2))) > 2 * difference(converted, image)
 
 
-@pytest.mark.parametrize("place", [(0, 0), (300, 10), (200, 200)])
-def test_position_in_the_photograph_does_not_matter(place: tuple[int, int]) -> None:
+@pytest.mark.parametrize("position", [(0, 0), (300, 10), (200, 200)])
+def test_position_in_the_photograph_does_not_matter(position: tuple[int, int]) -> None:
     image = garment()
     photograph = torch.full((1, 900, 700), 240, dtype=torch.uint8)
     enlargement = enlarge(image, 400, black_on_white=True, kind="PNG")
-    photograph[:, place[0] : place[0] + 400, place[1] : place[1] + 400] = (enlargement.float() * 240 / 255).byte()
+    photograph[:, position[0] : position[0] + 400, position[1] : position[1] + 400] = (
+        enlargement.float() * 240 / 255
+    ).byte()
     converted = as_fashion_mnist(photograph)
     assert difference(converted, image) < 12
     assert converted[0, 13, 14] > 200

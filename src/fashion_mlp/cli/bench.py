@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -21,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: adam)")
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(default: 64)")
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="(default: 3)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; by default torch's choice")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,13 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.inference.ensemble import resolve_device
 
     FashionMNISTDataModule().prepare_data()
-    device, threads = resolve_device(arguments.device).type, arguments.threads or torch.get_num_threads()
+    device = resolve_device(arguments.device).type
     task = {name: getattr(arguments, name) for name in ("hidden_sizes", "optimizer", "batch_size")} | {"device": device}
-    timings = [
-        {name: _measure(name, task, threads) for name in METHODS} for _ in progress(range(arguments.rounds), "rounds")
-    ]
+    timings = [{name: _measure(name, task) for name in METHODS} for _ in progress(range(arguments.rounds), "rounds")]
     sizes = "-".join(map(str, (784, *arguments.hidden_sizes, 10)))
-    echo(f"{sizes}, {arguments.optimizer}, batch {arguments.batch_size}, {device}, {threads} threads")
+    echo(f"{sizes}, {arguments.optimizer}, batch {arguments.batch_size}, {device}, {torch.get_num_threads()} threads")
     echo(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}")
     echo(f"an epoch of 60,000 images, median of {arguments.rounds} rounds\n")
     echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
@@ -50,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(name: str, task: dict[str, Any], threads: int) -> tuple[float, float, float]:
+def _measure(name: str, task: dict[str, Any]) -> tuple[float, float, float]:
     """Train in a new process; return its seconds for 60,000 images, its start-up seconds and its peak memory in bytes.
 
     Raises:
@@ -59,9 +55,8 @@ def _measure(name: str, task: dict[str, Any], threads: int) -> tuple[float, floa
     from fashion_mlp.runtime.errors import UserError
 
     command = [sys.executable, "-m", "fashion_mlp.cli.bench_runs", name, json.dumps(task)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     start = time.time()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"bench: {name} failed: {done.stderr.strip().splitlines()[-1]}")
     timing = json.loads(done.stdout.splitlines()[-1])

@@ -7,9 +7,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
+
+# The start of training on the clock of `time.time()`, its seconds, and its number of training images.
+Timing: TypeAlias = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,6 @@ class Task:
         return FashionMNIST(os.environ.get("FASHION_MLP_DATA", "data"), train=True, transform=ToTensor())
 
 
-@dataclass
-class Timing:
-    """The start of training on the clock of `time.time()`, its seconds, and its number of training images."""
-
-    start: float
-    seconds: float
-    samples: int
-
-
 def tutorial_loop(task: Task) -> Timing:
     """Train an epoch as PyTorch's Quickstart does."""
     data = task.load_images()
@@ -70,7 +65,7 @@ def tutorial_loop(task: Task) -> Timing:
         optimizer.zero_grad()
         if batch % 100 == 0:
             loss.item()
-    return Timing(start, time.time() - start, len(data))
+    return {"start": start, "seconds": time.time() - start, "samples": len(data)}
 
 
 def bare_loop(task: Task) -> Timing:
@@ -86,7 +81,7 @@ def bare_loop(task: Task) -> Timing:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     loss.item()  # waits for the device
-    return Timing(start, time.time() - start, len(data))
+    return {"start": start, "seconds": time.time() - start, "samples": len(data)}
 
 
 def plain_lightning(task: Task) -> Timing:
@@ -117,7 +112,7 @@ def plain_lightning(task: Task) -> Timing:
             max_epochs=1, accelerator=task.device, devices=1, default_root_dir=directory, callbacks=[Stopwatch(timing)]
         )
         trainer.fit(Plain(), loader)
-        return Timing(**json.loads(timing.read_text()), samples=len(data))
+        return {**json.loads(timing.read_text()), "samples": len(data)}
 
 
 def this_project(task: Task) -> Timing:
@@ -144,7 +139,7 @@ def this_project(task: Task) -> Timing:
             ],
         )
         train(cfg)
-        return Timing(**json.loads(timing.read_text()), samples=2 * (len(task.load_images()) - cfg.data.val_size))
+        return {**json.loads(timing.read_text()), "samples": 2 * (len(task.load_images()) - cfg.data.val_size)}
 
 
 METHODS: dict[str, Callable[[Task], Timing]] = {
@@ -160,7 +155,7 @@ def main(name: str, task: str) -> None:
     timing = METHODS[name](Task(**json.loads(task)))
     # In bytes on macOS, in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({**asdict(timing), "peak_memory_bytes": peak_memory}))  # noqa: T201
+    print(json.dumps({**timing, "peak_memory_bytes": peak_memory}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -50,9 +50,10 @@ def compose_data(overrides: Sequence[str]) -> Any:
 
     from fashion_mlp.config.compose import initialize_hydra, raise_problems
     from fashion_mlp.config.explain import explain
-    from fashion_mlp.inference.data_overrides import parse_data_overrides
+    from fashion_mlp.runtime.errors import UserError
 
-    parse_data_overrides(overrides)
+    if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
+        raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
     with initialize_hydra():
         raise_problems(explain(overrides))
         return compose("train", overrides=list(overrides))

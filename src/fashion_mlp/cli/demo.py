@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_words(parser, "CKPT | data", f"more checkpoints (*.ckpt); {DATA_HELP}")
     host_help = "address or name to listen on; by default 127.0.0.1, this machine only"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
-    parser.add_argument("--port", type=_port, metavar="N", help="by default the first free port from 7860")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default a free port")
 
 
 def _port(text: str) -> int:
@@ -27,7 +27,7 @@ def _port(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp demo` until Ctrl-C; return its exit status."""
-    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory
     paths, overrides = split_words(arguments)
-    classifiers = {str(path): load_members([path], arguments.device)[0] for path in paths}
+    classifiers = {str(path): load_ensemble([path], arguments.device) for path in paths}
     with listen(arguments.host, arguments.port) as socket:
         address, port = socket.getsockname()[:2]
         test_data = None

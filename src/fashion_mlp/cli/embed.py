@@ -1,7 +1,6 @@
 """Write the last hidden layer over test images for TensorBoard's projector."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_directory, positive
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fashion_mlp.classifier import Classifier
-
-SUFFIX = ".fashion-mlp"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp embed`; return its exit status."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from fashion_mlp.inference.ensemble import load_members
+    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.runtime.errors import UserError
 
-    (classifier,) = load_members([arguments.checkpoint], arguments.device)
+    classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]
     images, labels = dataset.__getitems__(range(min(arguments.images, len(dataset))))
     hidden = last_hidden_layer(classifier, images)
@@ -39,8 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     parent = arguments.checkpoint.parent
     run_dir = arguments.output or (parent.parent if parent.name == "checkpoints" else parent)
     directory = run_dir / "embedding"
-    _remove_previous(directory)
-    with writing(directory), SummaryWriter(str(directory), filename_suffix=SUFFIX) as writer:
+    if directory.is_dir():
+        raise UserError(f"{directory}: already exists. Choose another --output, or delete it")
+    with writing(directory), SummaryWriter(str(directory)) as writer:
         writer.add_embedding(
             hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
         )
@@ -63,20 +62,3 @@ def last_hidden_layer(classifier: "Classifier", images: "Tensor") -> "Tensor":
     classifier.predict(images)
     hook.remove()
     return inputs[0].float().cpu()
-
-
-def _remove_previous(directory: Path) -> None:
-    """Remove the files of a previous call, which TensorBoard would show too.
-
-    Raises:
-        UserError: the directory contains only other files.
-    """
-    from fashion_mlp.runtime.errors import UserError
-    from fashion_mlp.runtime.run_directory import remove_written
-
-    events = [*directory.glob(f"events.out.tfevents.*{SUFFIX}")]
-    if not events and directory.is_dir() and any(directory.iterdir()):
-        raise UserError(f"{directory}: contains other files. Choose another --output")
-    # Written by `SummaryWriter.add_embedding` for the tag "test" at step 0.
-    tensors = directory / "00000" / "test"
-    remove_written([*events, directory / "projector_config.pbtxt", *tensors.glob("*.*"), tensors, tensors.parent])

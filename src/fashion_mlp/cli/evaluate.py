@@ -23,22 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp evaluate`; return its exit status."""
-    from fashion_mlp.inference.ensemble import load_members
-    from fashion_mlp.inference.evaluate import average, collect_outputs, compute_metrics
+    from fashion_mlp.inference.ensemble import load_ensemble
+    from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
     from fashion_mlp.inference.test_data import load_test_data
 
     paths, overrides = split_words(arguments)
-    members = load_members(paths, arguments.device, tta=arguments.tta)
-    datamodule = load_test_data(members[0], overrides)
-    class_names = datamodule.class_names
-    outputs = [collect_outputs(member, progress(datamodule.loader("test"), "evaluating")) for member in members]
-    output = average(outputs) if len(outputs) > 1 else outputs[0]
-    metrics = {"data": datamodule.name, **compute_metrics(output, class_names)}
-    if len(members) > 1:
-        metrics["members"] = [
-            {"checkpoint": str(path), **compute_metrics(member_output, class_names)}
-            for path, member_output in zip(paths, outputs, strict=True)
-        ]
+    classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)
+    datamodule = load_test_data(classifier, overrides)
+    output = collect_outputs(classifier, progress(datamodule.loader("test"), "evaluating"))
+    metrics = {"data": datamodule.name, **compute_metrics(output, datamodule.class_names)}
     if arguments.json:
         echo_json(metrics)
     else:
@@ -50,10 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_metrics(metrics: Mapping[str, Any]) -> None:
     echo(f"{metrics['images']:,} test images of {metrics['data']}")
-    if "members" in metrics:
-        for member in metrics["members"]:
-            echo(f"{member['checkpoint']}: accuracy {member['accuracy']:.4f}, loss {member['loss']:.4f}")
-        echo("ensemble, by the mean of their probabilities:")
     echo(f"accuracy           {metrics['accuracy']:.4f} (standard error {metrics['accuracy_standard_error']:.4f})")
     for name in ("loss", "macro_f1", "calibration_error"):
         echo(f"{name.replace('_', ' '):<19}{metrics[name]:.4f}")

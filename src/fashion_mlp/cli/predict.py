@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp predict`; return its exit status, which is 1 if an image could not be read."""
-    from fashion_mlp.inference.ensemble import load_members, make_ensemble
+    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.runtime.errors import UserError
 
     paths, words = split_words(arguments)
-    classifier = make_ensemble(load_members(paths, arguments.device, tta=arguments.tta))
+    classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)
     if arguments.test_samples and arguments.show:
         raise UserError("--show: only for image files. Type --plot FILE with --test-samples")
     if not arguments.test_samples and not words:

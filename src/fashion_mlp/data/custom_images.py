@@ -1,4 +1,4 @@
-"""The base of the data modules that read the user's own images."""
+"""The base of the data modules that read custom images."""
 
 import hashlib
 from abc import abstractmethod
@@ -36,10 +36,10 @@ class LabelledImages(NamedTuple):
 
 
 class CustomImagesDataModule(ImageDataModule):
-    """The user's own images: a source of training images, and optional sources for validation and test.
+    """Custom images: a source of training images, and optional sources for validation and test.
 
     Args:
-        sources: the source of each split; None to hold out a part of the training images.
+        sources: the source of each split; None to hold out some of the training images.
         image_size: height and width to which all images are resized.
         mode: "gray" for one channel, "rgb" for three.
         test_size: number of images, or their fraction if less than 1, to hold out for the test, stratified by class,

@@ -78,7 +78,7 @@ def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, 
 
     Args:
         labels: int64 `[N]`.
-        held_out: size of the second part, 0 to N.
+        held_out: number of held-out indices, 0 to N.
         seed: seed of the split.
 
     Returns:

@@ -53,9 +53,7 @@ def read_split(directory: Path, split: str) -> tuple[Tensor, Tensor]:
         UserError: a file is not valid.
     """
     count_images(directory, split)
-    images, labels = (
-        read_array(path, dimensions) for path, dimensions in zip(split_paths(directory, split), (3, 1), strict=True)
-    )
+    images, labels = map(read_array, split_paths(directory, split), (3, 1))
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
 
 

@@ -1,4 +1,4 @@
-"""The user's own images, listed with their labels in a CSV file."""
+"""Custom images, listed with their labels in a CSV file."""
 
 import csv
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     Args:
         annotations_file: CSV file of the training images.
         img_dir: directory to which the file names are relative.
-        val_annotations_file: CSV file of the validation images; None to hold out a part of the training images.
-        test_annotations_file: CSV file of the test images; None to hold out a part of those in `annotations_file`.
+        val_annotations_file: CSV file of the validation images; None to hold out some of the training images.
+        test_annotations_file: CSV file of the test images; None to hold out some of those in `annotations_file`.
         **arguments: those of `CustomImagesDataModule`.
     """
 
@@ -67,7 +67,6 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
                 path = self.img_dir / name
                 if line == 1 and not path.suffix and not isfile(path):  # noqa: PTH113, no error for names that no file can have
                     continue  # the header
-                _check_row(name, label)
                 if (first := lines.setdefault(normpath(name), line)) != line:
                     raise UserError(f"{name} is already listed on line {first}")
                 if class_names:
@@ -99,20 +98,17 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_row(text: str) -> tuple[str, str]:
-    """Return the file name and the label of a line; an absent one is empty."""
+    """Return the file name and the label of a line, which may contain more columns."""
     try:
         cells = next(csv.reader([text], strict=True))
     except csv.Error as error:
         raise UserError(f"is not valid CSV ({error}); a quotation mark must be closed on its line") from error
     name, label, *_ = (*(cell.strip() for cell in cells), "", "")
-    return name, label
-
-
-def _check_row(name: str, label: str) -> None:
     if not name or not label:
         raise UserError("has no file name or no label")
     if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside of data.img_dir")
+    return name, label
 
 
 def _sort_labels(labels: set[str]) -> list[str]:

@@ -1,8 +1,6 @@
-"""The user's own images in a directory per class, as in torchvision's `ImageFolder`."""
+"""Custom images in a directory per class, as in torchvision's `ImageFolder`."""
 
-import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,8 @@ from typing import Any
 import torch
 
 from fashion_mlp.data.custom_images import CustomImagesDataModule, LabelledImages, read_resized
-from fashion_mlp.data.image_io import SUFFIXES, describe_skipped, skip_reason
+from fashion_mlp.data.image_io import SUFFIXES, is_image_name, warn_of_skipped
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.ranks import is_rank_zero
-
-log = logging.getLogger(__name__)
 
 
 class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
@@ -22,8 +17,8 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
 
     Args:
         img_dir: directory of the training images.
-        val_img_dir: directory of the validation images; None to hold out a part of the training images.
-        test_img_dir: directory of the test images; None to hold out a part of the images in `img_dir`.
+        val_img_dir: directory of the validation images; None to hold out some of the training images.
+        test_img_dir: directory of the test images; None to hold out some of the images in `img_dir`.
         **arguments: those of `CustomImagesDataModule`.
     """
 
@@ -54,20 +49,21 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
 def _find_samples(source: Path) -> dict[Path, str]:
     """Return the class of each image, each file once, in the order of torchvision's `ImageFolder`.
 
-    A warning tells how many files were skipped and why.
+    A warning says how many entries were skipped.
 
     Raises:
         UserError: a directory cannot be read, a class has no images, or an image is linked to in two classes.
     """
-    skipped: Counter[str] = Counter()
+    skipped = 0
     problems: list[str] = []
     samples: dict[Path, tuple[Path, str]] = {}
     try:
         for entry in sorted(source.iterdir()):
             if not entry.is_dir() or entry.name.startswith("."):
-                skipped[skip_reason(entry.name) or "not in the directory of a class"] += 1
+                skipped += 1
                 continue
-            paths = _find_images(entry, skipped)
+            paths, others = _find_images(entry)
+            skipped += others
             if not paths:
                 problems.append(f"{entry}: no images ({', '.join(SUFFIXES)})")
             for path in paths:
@@ -75,20 +71,19 @@ def _find_samples(source: Path) -> dict[Path, str]:
                 if name != entry.name:
                     problems.append(f"{path}: the same file as {first}, which is in another class. Remove one of them")
                 elif path != first:
-                    skipped["links to images that are already listed"] += 1
+                    skipped += 1
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     if not samples and not problems:
         problems.append(f"{source}: no directories. Expected one per class, such as {source}/boot/1.png")
     if problems:
         raise UserError(*problems)
-    if skipped and is_rank_zero():
-        log.warning(describe_skipped(source, skipped))
+    warn_of_skipped(source, skipped)
     return dict(samples.values())
 
 
-def _find_images(directory: Path, skipped: Counter[str]) -> list[Path]:
-    """Return the images in the directory of a class and below it, and count by reason what is skipped.
+def _find_images(directory: Path) -> tuple[list[Path], int]:
+    """Return the images in the directory of a class and below it, and the number of entries that are skipped.
 
     Links to directories below it are not followed, since they may lead back up.
 
@@ -96,15 +91,13 @@ def _find_images(directory: Path, skipped: Counter[str]) -> list[Path]:
         OSError: a directory cannot be read.
     """
     found: list[Path] = []
-    for place, directories, files in os.walk(directory, onerror=_raise):
+    skipped = 0
+    for parent, directories, files in os.walk(directory, onerror=_raise):
         directories[:] = [name for name in directories if not name.startswith(".")]
-        skipped.update("links to directories" for name in directories if Path(place, name).is_symlink())
-        for name in files:
-            if reason := skip_reason(name):
-                skipped[reason] += 1
-            else:
-                found.append(Path(place, name))
-    return sorted(found, key=lambda path: (str(path.parent), path.name))
+        images = [Path(parent, name) for name in files if is_image_name(name)]
+        found += images
+        skipped += len(files) - len(images) + sum(Path(parent, name).is_symlink() for name in directories)
+    return sorted(found, key=lambda path: (str(path.parent), path.name)), skipped
 
 
 def _raise(error: OSError) -> None:

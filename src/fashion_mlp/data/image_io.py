@@ -1,7 +1,7 @@
 """Image files of several formats, read as uint8 tensors."""
 
+import logging
 import warnings
-from collections import Counter
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
@@ -15,6 +15,9 @@ from torchvision.transforms.v2 import functional
 
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.ranks import is_rank_zero
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
@@ -31,19 +34,15 @@ def mode_of(channels: int) -> Mode:
     return "gray" if channels == 1 else "rgb"
 
 
-def skip_reason(name: str) -> str:
-    """Return why a file, or a directory whose name ends in "/", is not read as an image; empty if it is."""
-    if name.startswith("."):  # includes `._*`, in which macOS stores attributes
-        return "hidden"
-    if name.endswith("/"):
-        return "directories"
-    return "" if name.lower().endswith(SUFFIXES) else Path(name).suffix.lower() or "without a suffix"
+def is_image_name(name: str) -> bool:
+    """Return True for the name of an image file; hidden files include `._*`, in which macOS stores attributes."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def describe_skipped(directory: str | Path, reasons: Counter[str]) -> str:
-    """Return a line that says how many entries of a directory were skipped, and the most frequent reasons."""
-    counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common(5))
-    return printable(f"{directory}: {reasons.total()} entries skipped ({counts}). Images end in {', '.join(SUFFIXES)}")
+def warn_of_skipped(directory: Path, count: int) -> None:
+    """Log how many entries of a directory are skipped, if any."""
+    if count and is_rank_zero():
+        log.warning(printable(f"{directory}: {count} entries skipped. Images end in {', '.join(SUFFIXES)}"))
 
 
 def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None) -> Tensor:

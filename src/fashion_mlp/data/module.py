@@ -45,7 +45,7 @@ class ImageDataModule(LightningDataModule):
         name: name of the data set in reports.
         class_names: names of the classes, in the order of the labels.
         image_shape: channels, height and width.
-        source_key: name of the argument that names the user's own images; empty for a fixed data set.
+        source_key: name of the argument that locates custom images; empty for a fixed data set.
         is_light_on_black: whether all images are objects, light on black, so that `fashion-mlp predict` has to convert
             photographs.
     """
@@ -187,7 +187,7 @@ class ImageDataModule(LightningDataModule):
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            # The loader draws a seed for its workers. A generator of its own leaves the run's random state unchanged.
+            # The loader draws a seed for its workers. A separate generator leaves the run's random state unchanged.
             generator=torch.Generator(),
             # `__getitems__` returns a batch, not a list.
             collate_fn=to_shared_memory if workers else identity_collate,  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModu
     problems = [f"data.{name}: missing value. Type data.{name}=..." for name in required if name not in arguments]
     if "augment" in arguments:
         problems.append("data.augment: only for train.py. Remove it")
-    # A subclass with the arguments of its parent needs no schema of its own.
+    # A subclass with the arguments of its parent needs no separate schema.
     targets = [f"{__package__}.{parent.__name__}" for parent in module.__mro__]
     if schema := next((SCHEMAS[target] for target in targets if target in SCHEMAS), None):
         problems += section_problems(schema, arguments, "data.").values()

@@ -1,4 +1,4 @@
-"""Samplers for several processes; Lightning does not replace them by its own."""
+"""Samplers for several processes; Lightning does not replace them."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,6 @@
 """Serve the page: an address, limits on requests, and a temporary directory."""
 
 import asyncio
-import errno
 import os
 import re
 import socket
@@ -26,8 +25,6 @@ from fashion_mlp.demo.cards import classify_upload
 from fashion_mlp.demo.page import MAX_BYTES, STYLE, THEME, build_page
 from fashion_mlp.runtime.errors import UserError
 
-# The first of the ports to try, as in Gradio.
-FIRST_PORT, NUM_PORTS = 7860, 100
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # The routes that the page uses. Gradio has many more: for uploads, recordings, direct calls, monitoring, proxying.
 ROUTES = re.compile(
@@ -44,8 +41,8 @@ UPLOAD_SECONDS = 60
 MAX_SESSIONS = 100
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens on a port, or on the first free port from 7860.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a port, or on a free one for 0.
 
     Raises:
         UserError: the address or the port cannot be used.
@@ -53,15 +50,11 @@ def listen(host: str, port: int | None) -> socket.socket:
     if not host.strip():  # would be every address of this machine
         raise UserError("--host: is empty. Type --host 127.0.0.1 for this machine only, 0.0.0.0 for every address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for number in [port] if port else range(FIRST_PORT, FIRST_PORT + NUM_PORTS):
-        try:
-            return socket.create_server((host, number), family=family)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (while")[0]  # without the last port that was tried
-            if error.errno != errno.EADDRINUSE:
-                break
-    where = f"port {port}" if port else f"any port from {FIRST_PORT} to {FIRST_PORT + NUM_PORTS - 1}"
-    raise UserError(f"demo: cannot listen on {host}, {where} ({reason}). Choose another --host or --port")
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        problem = f"cannot listen on {host}, port {port} ({error.strerror})"
+        raise UserError(f"demo: {problem}. Choose another --host or --port") from error
 
 
 def accepted_hosts(host: str, address: str) -> list[str]:

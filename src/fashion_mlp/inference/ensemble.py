@@ -27,8 +27,8 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_members(paths: Sequence[Path], device: str = "cpu", *, tta: bool = False) -> list[Classifier]:
-    """Load the checkpoints of an ensemble, in evaluation mode.
+def load_ensemble(paths: Sequence[Path], device: str = "cpu", *, tta: bool = False) -> Classifier:
+    """Load checkpoints as one classifier in evaluation mode, which averages their probabilities.
 
     Args:
         paths: `.ckpt` files written by `train.py`, at least one.
@@ -49,16 +49,10 @@ def load_members(paths: Sequence[Path], device: str = "cpu", *, tta: bool = Fals
                 raise UserError(f"{path}: its {name} differs from that of {paths[0]}. Expected the same training data")
         if tta:
             member.model = _add_tta(path, member)
-    return members
-
-
-def make_ensemble(members: Sequence[Classifier]) -> Classifier:
-    """Return a classifier that averages the probabilities of its members, or the only member itself."""
     if len(members) == 1:
         return members[0]
-    first = members[0]
     model = Ensemble(member.model for member in members)
-    return Classifier(model, first.class_names, metadata=first.metadata).to(first.device).eval()
+    return Classifier(model, members[0].class_names, metadata=members[0].metadata).to(resolved).eval()
 
 
 def _add_tta(path: Path, classifier: Classifier) -> TTA:

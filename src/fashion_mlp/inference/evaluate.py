@@ -16,10 +16,10 @@ from torchmetrics.functional.classification import (
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
-from fashion_mlp.models.ensemble import log_mean_probabilities
 
 # As in Guo et al., 2017 (arXiv 1706.04599).
 CALIBRATION_BINS = 15
+CLASS_SCORES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
 
 
 class EvalOutput(NamedTuple):
@@ -39,11 +39,6 @@ def collect_outputs(classifier: Classifier, batches: Iterable[Batch]) -> EvalOut
     return EvalOutput(torch.cat(logits), torch.cat(labels))
 
 
-def average(outputs: Sequence[EvalOutput]) -> EvalOutput:
-    """Return the output of an ensemble, from the outputs of its members on the same images."""
-    return EvalOutput(log_mean_probabilities(torch.stack([output.logits for output in outputs])), outputs[0].labels)
-
-
 def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str, Any]:
     """Return the metrics of an output as plain values.
 
@@ -56,11 +51,7 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
     count, num_classes = len(labels), len(class_names)
     predictions = logits.argmax(1)
     accuracy = int((predictions == labels).sum()) / count
-    scores = {
-        "precision": multiclass_precision(predictions, labels, num_classes, average="none"),
-        "recall": multiclass_recall(predictions, labels, num_classes, average="none"),
-        "f1": multiclass_f1_score(predictions, labels, num_classes, average="none"),
-    }
+    scores = {name: score(predictions, labels, num_classes, average="none") for name, score in CLASS_SCORES.items()}
     matrix = confusion_matrix(output, num_classes)
     errors = matrix.clone().fill_diagonal_(0)
     confusions = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))

@@ -6,7 +6,7 @@ from copy import deepcopy
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +20,6 @@ from fashion_mlp.runtime.errors import UserError
 
 # The batch size is not fixed.
 DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
-
-
-class ExportCheck(NamedTuple):
-    """A comparison of an exported file with its classifier, over a number of images."""
-
-    largest_difference: float
-    differing_classes: int
-    images: int
 
 
 def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", input_max: float = 255.0) -> None:
@@ -116,15 +108,20 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
 
 
 @torch.inference_mode()
-def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> ExportCheck:
-    """Compare the logits of a classifier on the CPU with those of its exported network, on the same images."""
-    largest, differing, count = 0.0, 0, 0
+def compare(
+    classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]
+) -> tuple[float, int]:
+    """Compare the logits of a classifier on the CPU with those of its exported network, on the same images.
+
+    Returns:
+        The largest difference between logits, and the number of images whose predictions differ.
+    """
+    largest, differing = 0.0, 0
     for images, _ in batches:
         expected, actual = classifier(images), exported(images)
         largest = max(largest, float((expected - actual).abs().max()))
         differing += int((expected.argmax(1) != actual.argmax(1)).sum())
-        count += len(images)
-    return ExportCheck(largest, differing, count)
+    return largest, differing
 
 
 def _onnxruntime() -> Any:

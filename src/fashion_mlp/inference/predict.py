@@ -1,7 +1,5 @@
 """Image files as input of a classifier."""
 
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -9,12 +7,10 @@ from pathlib import Path
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import describe_skipped, mode_of, read_image, resize, skip_reason
+from fashion_mlp.data.image_io import is_image_name, mode_of, read_image, resize, warn_of_skipped
 from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.inference.photo import as_fashion_mnist
 from fashion_mlp.runtime.errors import UserError
-
-log = logging.getLogger(__name__)
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
 MIN_PHOTO_SIDE = 1024
@@ -46,10 +42,10 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def _images_in(directory: Path) -> list[Path]:
-    reasons = {path: skip_reason(path.name + "/" * path.is_dir()) for path in sorted(directory.iterdir())}
-    if skipped := Counter(filter(None, reasons.values())):
-        log.warning(describe_skipped(directory, skipped))
-    return [path for path, reason in reasons.items() if not reason]
+    entries = sorted(directory.iterdir())
+    images = [path for path in entries if is_image_name(path.name) and not path.is_dir()]
+    warn_of_skipped(directory, len(entries) - len(images))
+    return images
 
 
 def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:

@@ -4,6 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import same_path
@@ -11,11 +14,11 @@ from fashion_mlp.data import ImageDataModule, build_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
 from fashion_mlp.data.registry import find_data_module
-from fashion_mlp.inference.data_overrides import parse_data_overrides
 from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
+EXPECTED = "Expected data=OPTION or data.KEY=VALUE"
 # Arguments that decide what is written, downloaded and started on this machine. A checkpoint must not set them.
 COMMAND_LINE_ONLY = ("root", "mirrors", "timeout", "num_workers")
 
@@ -58,7 +61,7 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
         UserError: an override would put training images among the test images, or the checkpoint sets what only the
             command line may set.
     """
-    value, arguments = parse_data_overrides(overrides)
+    value, arguments = _parse_overrides(overrides)
     option: str = trained_on["option"] if value is None else format_value(value)
     source, stored = find_data_module(option).source_key, trained_on["arguments"]
     is_same_source = same_path(str(arguments.get(source)), str(stored.get(source)))
@@ -76,6 +79,30 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
                 f"Remove data.{name}"
             )
     return option, {**stored, **arguments}
+
+
+def _parse_overrides(texts: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Return the option of the group `data`, or None, and the values of its keys by name.
+
+    Raises:
+        UserError: a text is not an override of the data with a single value.
+    """
+    option, arguments = None, {}
+    for text in texts:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except (HydraException, ValueError, RecursionError) as error:  # ValueError: too many digits for `int`
+            raise UserError(f"{text or repr(text)}: cannot be parsed. {EXPECTED}") from error
+        key = override.key_or_group
+        if override.is_add() or override.is_delete() or override.is_sweep_override() or "${" in text:
+            raise UserError(f"{text}: only for train.py. {EXPECTED} with one value")
+        if key == "data":
+            option = override.value()
+        elif key.startswith("data."):
+            arguments[key.removeprefix("data.")] = override.value()
+        else:
+            raise UserError(f"{text}: not supported here. {EXPECTED}")
+    return option, arguments
 
 
 def _check_compatible(classifier: Classifier, datamodule: ImageDataModule) -> None:

@@ -35,11 +35,6 @@ class TTA(nn.Module):
         # One view after the other, which needs no more memory than the network alone.
         return log_mean_probabilities(torch.stack([self.model(view) for view in self.views(images)]))
 
-    @property
-    def num_views(self) -> int:
-        """Number of views per image."""
-        return (1 + self.flip) * (len(SHIFTS) if self.shift else 1)
-
     def views(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the views of images `[N, C, H, W]`, tensors of the same shape; the first are the images themselves."""
         height, width = images.shape[-2:]
