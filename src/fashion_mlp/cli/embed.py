@@ -1,6 +1,7 @@
 """Write the last hidden layer over test images for TensorBoard's projector."""
 
 import argparse
+from itertools import count
 from typing import TYPE_CHECKING
 
 from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_directory, positive
@@ -26,7 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
-    from fashion_mlp.runtime.errors import UserError
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]
@@ -36,9 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [list(pair) for pair in zip(names, classifier.predict(images).names, strict=True)]
     parent = arguments.checkpoint.parent
     run_dir = arguments.output or (parent.parent if parent.name == "checkpoints" else parent)
-    directory = run_dir / "embedding"
-    if directory.is_dir():
-        raise UserError(f"{directory}: already exists. Choose another --output, or delete it")
+    numbered = (run_dir / f"embedding-{number}" for number in count(1))
+    directory = next(path for path in numbered if not path.exists())  # earlier ones are kept
     with writing(directory), SummaryWriter(str(directory)) as writer:
         writer.add_embedding(
             hidden, metadata=rows, metadata_header=["true", "predicted"], label_img=images / 255, tag="test"
