@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
 from fashion_mlp.config.records import JobRecord, read_jobs
-from fashion_mlp.config.resume import check_same_sweep
+from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
@@ -44,8 +44,7 @@ Group = Sequence[JobRecord]
 class Leaderboard(Callback):
     """Ranks the jobs of a sweep by the files in their directories, whichever process or attempt ran them.
 
-    If a job failed, the exit status is 1. A search, such as Optuna's, prints its own result and its own command to
-    resume.
+    If a job failed, the exit status is 1. A search, such as Optuna's, prints its own result.
     """
 
     # The lock of the sweep's directory. A class attribute, since Hydra pickles the instance for the processes of jobs.
@@ -54,8 +53,6 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
-        if _is_search(config):
-            return
         with exit_on_user_error():
             jobs = read_jobs(self.directory, _job_pattern(config))
             check_same_sweep(self.directory, config, jobs)
@@ -66,9 +63,9 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
-        if _is_search(config):
-            return
         EXIT_HOOKS.remove(self.print_resume_hint)
+        if config.hydra.runtime.choices["hydra/sweeper"] != "basic":  # a search
+            return
         jobs = read_jobs(self.directory, _job_pattern(config))
         if not jobs:
             return
@@ -83,9 +80,10 @@ class Leaderboard(Callback):
             sys.exit(f"error: {failed} of {len(jobs)} jobs failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
-        """Print the command that resumes the sweep."""
-        hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
-        print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
+        """Print the command that resumes the sweep, if it has started."""
+        if (self.directory / SWEEP_RECORD).exists():
+            hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
+            print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 
     def _resume_command(self) -> str:
         return f"python train.py resume_sweep={self.directory}"
@@ -112,11 +110,6 @@ def explain_launcher_errors(config: DictConfig) -> None:
                 raise UserError(f"hydra/launcher={name}: {reason}") from error
 
     launcher.launch = launch
-
-
-def _is_search(config: DictConfig) -> bool:
-    """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
-    return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
 
 
 def _job_pattern(config: DictConfig) -> str:
