@@ -53,7 +53,7 @@ class TrainingStateCheckpoint(Checkpoint):
         self.path = self.dirpath / LAST
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
-        # What asks the run to end; nothing does, unless somebody puts a request here that listens.
+        # Receives no signal until a run replaces it by its installed handler.
         self.stop = GracefulStop()
         self._saved_step = 0
         self._saved_at = 0.0

@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.records import JobRecord, read_jobs
 from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
@@ -67,8 +67,6 @@ class Leaderboard(Callback):
         if config.hydra.runtime.choices["hydra/sweeper"] != "basic":  # a search
             return
         jobs = read_jobs(self.directory, _job_pattern(config))
-        if not jobs:
-            return
         write_csv(self.directory / FILE, jobs)
         log.info(f"\n{format_table(jobs)}")
         groups = rank_jobs(jobs)
@@ -148,7 +146,7 @@ def format_table(jobs: Sequence[JobRecord]) -> str:
     groups = rank_jobs(jobs)
     failed = [job for job in jobs if job.error]
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *_short_names(keys), " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
+    rows = [["rank", *keys, " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
     for rank, group in enumerate(groups[:MAX_ROWS], start=1):
         scores = [_format_metric(group, group[0].objective), _format_metric(group, "test/acc")]
         seconds = statistics.fmean(job.metrics["seconds"] for job in group)
@@ -160,9 +158,8 @@ def format_table(jobs: Sequence[JobRecord]) -> str:
         lines[row] = _truncate(f"{lines[row]}  job {job.name} failed: {job.error}", WIDTH)
     if len(groups) > MAX_ROWS:
         lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
-    better = {name: "higher" if metric_direction(name) == "max" else "lower" for name in objectives}
-    order = ", then ".join(f"by {name} ({better[name]} is better)" for name in objectives)
-    return "\n".join([f"{len(jobs)} jobs{f', ranked {order}' if order else ''}", *lines])
+    title = f"{len(jobs)} jobs{', ranked by ' if groups else ''}{', then by '.join(objectives)}"
+    return "\n".join([title, *lines])
 
 
 def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
@@ -179,12 +176,6 @@ def _format_metric(group: Group, metric: str) -> str:
 
 def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
     return [_truncate(job.overrides.get(key, ""), VALUE_WIDTH) for key in keys]
-
-
-def _short_names(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each key, or the whole key where that is not unique."""
-    names = [key.rpartition(".")[2] for key in keys]
-    return [name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)]
 
 
 def _truncate(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""A search: started, or resumed after an interruption, until it has enough trials."""
+"""Start or resume a search, and run trials until there are enough."""
 
 import logging
 import math
@@ -93,7 +93,7 @@ class Search:
         log.info(shlex.join(["python", "train.py", *shared, *self.space.trial_overrides(best.params)]))
 
     def _resume_trials(self) -> list[FrozenTrial]:
-        """Return the trials that an interrupted process has left, to run them again.
+        """Return the trials of an interrupted process, to run them again.
 
         Raises:
             UserError: a job of that process still runs.
