@@ -63,7 +63,7 @@ def test_a_failed_job_is_a_row_and_the_others_run(run_here: RunCommand, tmp_path
         "2": "failed",
     }
     assert rows["1"]["error"].startswith("model: Error loading 'nowhere.Net'")  # before it started
-    assert rows["2"]["error"].startswith("the loss became")
+    assert rows["2"]["error"].startswith("the loss is")
     assert "Traceback" not in done.stdout
     assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100
 

@@ -57,6 +57,8 @@ class Leaderboard(Callback):
             jobs = read_jobs(self.directory, _job_pattern(config))
             check_same_sweep(self.directory, config, jobs)
             self.lock.enter_context(lock(resolve(self.directory)))
+        if not _is_search(config):  # a search can still be refused; it writes the record itself
+            OmegaConf.save(config, self.directory / SWEEP_RECORD)
         EXIT_HOOKS.append(self.print_resume_hint)
         done = sum(not job.error for job in jobs)
         log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
@@ -64,7 +66,7 @@ class Leaderboard(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
         EXIT_HOOKS.remove(self.print_resume_hint)
-        if config.hydra.runtime.choices["hydra/sweeper"] != "basic":  # a search
+        if _is_search(config):
             return
         jobs = read_jobs(self.directory, _job_pattern(config))
         write_csv(self.directory / FILE, jobs)
@@ -108,6 +110,11 @@ def explain_launcher_errors(config: DictConfig) -> None:
                 raise UserError(f"hydra/launcher={name}: {reason}") from error
 
     launcher.launch = launch
+
+
+def _is_search(config: DictConfig) -> bool:
+    """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
+    return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
 
 
 def _job_pattern(config: DictConfig) -> str:
