@@ -56,10 +56,12 @@ class Leaderboard(Callback):
         with exit_on_user_error():
             jobs = read_jobs(self.directory, _job_pattern(config))
             check_same_sweep(self.directory, config, jobs)
-            self.lock.enter_context(lock(resolve(self.directory)))
-        if not _is_search(config):  # a search can still be refused; it writes the record itself
-            OmegaConf.save(config, self.directory / SWEEP_RECORD)
+            if not _is_search(config):
+                self.lock.enter_context(lock(resolve(self.directory)))
         EXIT_HOOKS.append(self.print_resume_hint)
+        if _is_search(config):  # it checks its space before it writes anything
+            return
+        OmegaConf.save(config, self.directory / SWEEP_RECORD)
         done = sum(not job.error for job in jobs)
         log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
 

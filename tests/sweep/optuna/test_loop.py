@@ -61,7 +61,6 @@ def run(tmp_path: Path) -> Callable[..., FakeLauncher]:
         hydra_overrides = [f"hydra.sweep.dir={tmp_path / name}", "hydra.job.name=train", *given]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", ["sweep=optuna", *hydra_overrides], return_hydra_config=True)
-        (tmp_path / name).mkdir(exist_ok=True)
         launcher = FakeLauncher(result, tmp_path / name)
         search(config, ["sweep=optuna", *typed], launcher, None)  # type: ignore[arg-type]  # no globs here
         return launcher
@@ -89,10 +88,10 @@ def test_each_trial_is_a_line_and_the_best_a_command(
     caplog.set_level(logging.INFO)
     launcher = run(value, "seed=7", n_trials=5)
     lines = caplog.messages
-    assert [line.split()[:2] for line in lines[:5]] == [["trial", str(number)] for number in range(5)]
-    assert "val/acc 0.8000" in lines[3]
-    assert "best 0.8000 (trial 3)" in lines[4]
-    assert lines[5:7] == ["trials    5 complete, 0 pruned, 0 failed", f"best      val/acc 0.8000, {tmp_path}/sweep/3"]
+    assert [line.split()[:2] for line in lines[1:6]] == [["trial", str(number)] for number in range(5)]
+    assert "val/acc 0.8000" in lines[4]
+    assert "best 0.8000 (trial 3)" in lines[5]
+    assert lines[6:8] == ["trials    5 complete, 0 pruned, 0 failed", f"best      val/acc 0.8000, {tmp_path}/sweep/3"]
     number, overrides = launcher.launched[3]
     assert number == 3
     assert overrides[-1] == "hydra.sweep.subdir=3"
@@ -105,7 +104,7 @@ def test_each_trial_is_a_line_and_the_best_a_command(
         "model.hidden_sizes",
     ]
     quoted = [f"'{text}'" if "[" in text else text for text in overrides[1:-1]]
-    assert lines[7] == " ".join(["python", "train.py", *quoted])
+    assert lines[8] == " ".join(["python", "train.py", *quoted])
 
 
 @pytest.mark.parametrize("stop", [1, 11])

@@ -43,10 +43,12 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     typed = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
     space = Space(OverridesParser.create(config_loader=loader).parse_overrides(typed))
     directory = Path(config.hydra.sweep.dir)
-    study = open_study(open_storage(directory), settings.pruner)
-    study.sampler = RepeatableSampler(settings.seed)
-    OmegaConf.save(config, directory / "multirun.yaml")
-    Search(study, space, directory, launcher, settings.n_trials, settings.n_jobs).run()
+    with lock(resolve(directory)):
+        study = open_study(open_storage(directory), settings.pruner)
+        study.sampler = RepeatableSampler(settings.seed)
+        OmegaConf.save(config, directory / "multirun.yaml")
+        log.info(f"sweep     {directory}")
+        Search(study, space, directory, launcher, settings.n_trials, settings.n_jobs).run()
 
 
 @dataclass
