@@ -23,19 +23,16 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.hydra_context = None
-        self.config = None
         self.launcher = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
+        self.config_loader = hydra_context.config_loader
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
         with exit_on_user_error():
@@ -45,4 +42,4 @@ class OptunaSweeper(Sweeper):
                 if error.name != "optuna":
                     raise
                 raise UserError("sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'") from error
-            search(self.config, arguments, self.launcher, self.hydra_context.config_loader)
+            search(self.config, arguments, self.launcher, self.config_loader)

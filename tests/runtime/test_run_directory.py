@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fashion_mlp.runtime.run_directory import create, keep, lock, remove_unless_started
 from tests.config.test_resume import Ask, sigterm_at
 from tests.conftest import RunCommand
 from tests.kill_and_resume import differences, outcome
@@ -96,6 +97,18 @@ def test_a_directory_in_use_is_not_changed(run_here: RunCommand, tmp_path: Path)
         assert contents(tmp_path / "a") == {".lock": ""}
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/a: in use by another process\n"
+
+
+def test_a_directory_is_locked_until_the_run_ends(tmp_path: Path) -> None:
+    program = f"import filelock; filelock.FileLock({str(tmp_path / 'a/.lock')!r}).acquire(timeout=0)"
+    command = [sys.executable, "-c", program]
+    with remove_unless_started():
+        create(tmp_path / "a")
+        assert b"Timeout" in subprocess.run(command, capture_output=True).stderr
+        with lock(tmp_path / "a"):
+            keep(tmp_path / "a")
+            assert b"Timeout" in subprocess.run(command, capture_output=True).stderr
+    assert subprocess.run(command).returncode == 0
 
 
 def test_resumption_of_a_run_in_use_changes_nothing(

@@ -101,9 +101,7 @@ class InitialCheckpoint:
 
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
         """Check that a section has the configuration whose state Lightning would restore."""
-        if section not in self.checkpoint[METADATA_KEY]:  # saved by an earlier version
-            return
-        saved, current = self.checkpoint[METADATA_KEY][section] or {}, config or {}
+        saved, current = self.checkpoint[METADATA_KEY].get(section) or {}, config or {}
         for key in {**saved, **current}:
             if saved.get(key) != current.get(key):
                 name = section if key == "_target_" else f"{section}.{key}"

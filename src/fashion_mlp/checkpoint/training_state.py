@@ -53,7 +53,7 @@ class TrainingStateCheckpoint(Checkpoint):
         self.path = self.dirpath / LAST
         self.every_n_steps = every_n_steps
         self.every_n_seconds = every_n_seconds
-        # What asks the run to end; nothing does, unless somebody puts a request here that listens.
+        # Receives no signal until a run replaces it by its installed handler.
         self.stop = GracefulStop()
         self._saved_step = 0
         self._saved_at = 0.0
@@ -73,7 +73,9 @@ class TrainingStateCheckpoint(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._loaded is not None:
             trainer.callback_metrics.update(self._loaded["metrics"])
-            if (rank_state := _rank_state(trainer, self._loaded)) is not None:
+            ranks = self._loaded["ranks"]
+            if len(ranks) == trainer.world_size:  # otherwise the states do not belong to these ranks
+                rank_state = ranks[trainer.global_rank]
                 assert isinstance(pl_module, Classifier)
                 pl_module.load_epoch_state_dict(rank_state["epoch"])
                 set_rng_state(rank_state["rng"], pl_module.device)
@@ -187,12 +189,6 @@ def _gather(trainer: Trainer, value: Any) -> list[Any]:
     values = [None] * trainer.world_size
     torch.distributed.all_gather_object(values, value)
     return values
-
-
-def _rank_state(trainer: Trainer, loaded: Mapping[str, Any]) -> Any:
-    """Return the state of this rank; None if the checkpoint was saved by another number of ranks."""
-    ranks = loaded["ranks"]
-    return ranks[trainer.global_rank] if len(ranks) == trainer.world_size else None
 
 
 def find_written_checkpoints(trainer: Trainer) -> list[Path]:

@@ -1,7 +1,7 @@
 """The directory of a run: created for a single run, locked while in use, removed if the run does not start."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ PREVIOUS = "previous.ckpt"
 # Files that a run writes. A new run must not overwrite one.
 ARTIFACTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
 
-# The locked directories of runs that have not started yet, each with the paths created for the run, innermost first.
-_not_started: dict[Path, list[Path]] = {}
+# The directories of runs that have not started yet, each with its lock and the paths created for it, innermost first.
+_not_started: dict[Path, tuple[ExitStack, list[Path]]] = {}
 
 
 class RunDirectory(Callback):
@@ -64,8 +64,9 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
         return
     parents = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     new = [run_dir / name for name in (*outputs, CHECKPOINTS, LOCK) if not (run_dir / name).exists()]
-    _acquire(run_dir)
-    _not_started[run_dir] = [*new, *parents]
+    acquired = ExitStack()
+    acquired.enter_context(lock(run_dir))
+    _not_started[run_dir] = acquired, [*new, *parents]
     try:
         (run_dir / CHECKPOINTS).mkdir()
     except FileExistsError as error:
@@ -84,22 +85,26 @@ def remove_unless_started() -> Iterator[None]:
 
 def keep(run_dir: Path) -> None:
     """Keep the directory of a run that starts, even if the run fails later."""
-    if _not_started.pop(run_dir, None) is not None:
-        _get_lock(run_dir).release()
+    if run_dir in _not_started:
+        acquired, _ = _not_started.pop(run_dir)
+        acquired.close()
 
 
-@contextmanager
-def lock(directory: Path) -> Iterator[None]:
-    """Create a directory and lock it for this process; the lock ends with the process at the latest.
+def lock(directory: Path) -> AbstractContextManager[object]:
+    """Create a directory and lock it for this process until the returned context ends.
 
     Raises:
         UserError: another process has locked the directory, or it is not writable.
     """
-    _acquire(directory)
     try:
-        yield
-    finally:
-        _get_lock(directory).release()
+        directory.mkdir(parents=True, exist_ok=True)
+        # A singleton, which a process may acquire several times: for a job of a sweep and for its run. It is released
+        # when nothing refers to it.
+        return FileLock(directory / LOCK, is_singleton=True).acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{directory}: in use by another process") from error
+    except OSError as error:
+        raise UserError(f"{directory}: not writable ({error.strerror}). Choose another directory") from error
 
 
 def remove_written(paths: Iterable[Path]) -> None:
@@ -127,26 +132,11 @@ def relative_to_cwd(path: Path) -> Path:
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-def _get_lock(directory: Path) -> FileLock:
-    # A singleton, which a process may acquire several times: for a job of a sweep and for its run.
-    return FileLock(directory / LOCK, is_singleton=True)
-
-
-def _acquire(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _get_lock(directory).acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"{directory}: in use by another process") from error
-    except OSError as error:
-        raise UserError(f"{directory}: not writable ({error.strerror}). Choose another directory") from error
-
-
 def _remove_not_started() -> None:
     """Remove the paths created for runs that did not start; `remove_written` does not hide why they did not."""
     while _not_started:
-        run_dir, created = _not_started.popitem()
-        _get_lock(run_dir).release()
+        _, (acquired, created) = _not_started.popitem()
+        acquired.close()
         remove_written(created)
 
 

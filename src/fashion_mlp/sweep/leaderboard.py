@@ -19,9 +19,9 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES, metric_direction
+from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.records import JobRecord, read_jobs
-from fashion_mlp.config.resume import check_same_sweep
+from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
@@ -44,8 +44,7 @@ Group = Sequence[JobRecord]
 class Leaderboard(Callback):
     """Ranks the jobs of a sweep by the files in their directories, whichever process or attempt ran them.
 
-    If a job failed, the exit status is 1. A search, such as Optuna's, prints its own result and its own command to
-    resume.
+    If a job failed, the exit status is 1. A search, such as Optuna's, prints its own result.
     """
 
     # The lock of the sweep's directory. A class attribute, since Hydra pickles the instance for the processes of jobs.
@@ -54,24 +53,24 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
-        if _is_search(config):
-            return
         with exit_on_user_error():
             jobs = read_jobs(self.directory, _job_pattern(config))
             check_same_sweep(self.directory, config, jobs)
-            self.lock.enter_context(lock(resolve(self.directory)))
+            if not _is_search(config):
+                self.lock.enter_context(lock(resolve(self.directory)))
         EXIT_HOOKS.append(self.print_resume_hint)
+        if _is_search(config):  # it checks its space before it writes anything
+            return
+        OmegaConf.save(config, self.directory / SWEEP_RECORD)
         done = sum(not job.error for job in jobs)
         log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
+        EXIT_HOOKS.remove(self.print_resume_hint)
         if _is_search(config):
             return
-        EXIT_HOOKS.remove(self.print_resume_hint)
         jobs = read_jobs(self.directory, _job_pattern(config))
-        if not jobs:
-            return
         write_csv(self.directory / FILE, jobs)
         log.info(f"\n{format_table(jobs)}")
         groups = rank_jobs(jobs)
@@ -83,9 +82,10 @@ class Leaderboard(Callback):
             sys.exit(f"error: {failed} of {len(jobs)} jobs failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
-        """Print the command that resumes the sweep."""
-        hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
-        print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
+        """Print the command that resumes the sweep, if it has started."""
+        if (self.directory / SWEEP_RECORD).exists():
+            hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
+            print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 
     def _resume_command(self) -> str:
         return f"python train.py resume_sweep={self.directory}"
@@ -155,7 +155,7 @@ def format_table(jobs: Sequence[JobRecord]) -> str:
     groups = rank_jobs(jobs)
     failed = [job for job in jobs if job.error]
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *_short_names(keys), " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
+    rows = [["rank", *keys, " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
     for rank, group in enumerate(groups[:MAX_ROWS], start=1):
         scores = [_format_metric(group, group[0].objective), _format_metric(group, "test/acc")]
         seconds = statistics.fmean(job.metrics["seconds"] for job in group)
@@ -167,9 +167,8 @@ def format_table(jobs: Sequence[JobRecord]) -> str:
         lines[row] = _truncate(f"{lines[row]}  job {job.name} failed: {job.error}", WIDTH)
     if len(groups) > MAX_ROWS:
         lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
-    better = {name: "higher" if metric_direction(name) == "max" else "lower" for name in objectives}
-    order = ", then ".join(f"by {name} ({better[name]} is better)" for name in objectives)
-    return "\n".join([f"{len(jobs)} jobs{f', ranked {order}' if order else ''}", *lines])
+    title = f"{len(jobs)} jobs{', ranked by ' if groups else ''}{', then by '.join(objectives)}"
+    return "\n".join([title, *lines])
 
 
 def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
@@ -186,12 +185,6 @@ def _format_metric(group: Group, metric: str) -> str:
 
 def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
     return [_truncate(job.overrides.get(key, ""), VALUE_WIDTH) for key in keys]
-
-
-def _short_names(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each key, or the whole key where that is not unique."""
-    names = [key.rpartition(".")[2] for key in keys]
-    return [name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)]
 
 
 def _truncate(text: str, width: int) -> str:

@@ -44,7 +44,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
     assert (done.returncode, done.stderr) == (0, "")
     assert seen == {"train"}
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["search", "resume", "trial", "trial", "trials", "best", "python"]
+    assert [line.split()[0] for line in lines] == ["sweep", "trial", "trial", "trials", "best", "python"]
     accuracies = []
     for number in (0, 1):
         directory = tmp_path / "sweep" / str(number)
@@ -54,10 +54,10 @@ def test_a_search_ends_with_the_command_of_its_best_run(
         assert not [name for name in metrics if name.startswith("test/")]
         accuracies.append(metrics["val/acc"])
     assert [value for *_, value in trials(tmp_path / "sweep")] == accuracies
-    assert lines[5].split()[2:] == [f"{max(accuracies):.4f},", f"sweep/{accuracies.index(max(accuracies))}"]
+    assert lines[4].split()[2:] == [f"{max(accuracies):.4f},", f"sweep/{accuracies.index(max(accuracies))}"]
 
     monkeypatch.setattr("tests.conftest.SMALL", ())
-    pasted = shlex.split(lines[6])[2:]
+    pasted = shlex.split(lines[5])[2:]
     assert run_here(*pasted, "hydra.run.dir=best").returncode == 0
     metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
     assert metrics["val/acc"] == max(accuracies)
@@ -66,7 +66,12 @@ def test_a_search_ends_with_the_command_of_its_best_run(
 
 @pytest.mark.slow
 def test_a_killed_search_loses_no_trial_and_repeats_none(
-    run_here: RunCommand, run_train: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_here: RunCommand,
+    run_as_typed: RunCommand,
+    run_train: RunCommand,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
     monkeypatch.setattr("tests.conftest.SMALL", small)
@@ -79,9 +84,9 @@ def test_a_killed_search_loses_no_trial_and_repeats_none(
     assert [(number, state) for number, state, *_ in before] == [(0, "COMPLETE"), (1, "RUNNING")]
     written = (tmp_path / "sweep" / "0" / "metrics.json").stat().st_mtime_ns
 
-    done = run_here(*SEARCH, killer, "hydra.sweeper.n_trials=3")
+    done = run_as_typed("resume_sweep=sweep")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "found     1 finished trials" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[0] == "sweep     sweep"
     after = trials(tmp_path / "sweep")
     assert after[0] == before[0]
     assert after[1][2] == before[1][2]
@@ -105,3 +110,10 @@ def test_without_optuna_the_extra_is_named(
     assert done.returncode == 1
     assert done.stderr == "error: sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'\n"
     assert not (tmp_path / "sweep").exists()
+
+
+def test_the_directory_of_another_sweep_is_refused(run_here: RunCommand, tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    done = run_here(*SEARCH)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "sweep/0 exists and is not of this sweep" in done.stderr

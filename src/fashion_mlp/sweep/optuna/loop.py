@@ -1,9 +1,8 @@
-"""A search: started, or resumed after an interruption, until it has enough trials."""
+"""Start or resume a search, and run trials until there are enough."""
 
 import logging
 import math
 import shlex
-import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +19,11 @@ from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.records import read_error
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
-from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.sweep.optuna.space import Space
 from fashion_mlp.sweep.optuna.study import RepeatableSampler, open_storage, open_study
 
 log = logging.getLogger(__name__)
 
-# Attribute of a study: the overrides of the search, by key.
-SPACE = "space"
 FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -41,48 +37,18 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
         loader: finds the options of config groups, for a sweep over a glob.
 
     Raises:
-        UserError: the directory is in use or holds another sweep, or no trial is complete.
-        Interrupted: by Ctrl-C or SIGTERM.
+        UserError: the space or its database is invalid, or no trial is complete.
     """
     settings = config.hydra.sweeper
     typed = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
     space = Space(OverridesParser.create(config_loader=loader).parse_overrides(typed))
     directory = Path(config.hydra.sweep.dir)
-    hydra_args = [
-        arg for arg in config.hydra.overrides.hydra if not arg.startswith(("hydra.sweep.dir=", "hydra.mode="))
-    ]
-    resume_command = _command([*arguments, *hydra_args, f"hydra.sweep.dir={directory}"])
-    try:
-        with lock(resolve(directory)):
-            study = open_study(open_storage(directory), settings.pruner)
-            study.sampler = RepeatableSampler(settings.seed)
-            _check_same(study, space, directory)
-            OmegaConf.save(config, directory / "multirun.yaml")
-            log.info(f"search    {directory}\nresume    {resume_command}")
-            Search(study, space, directory, launcher, settings.n_trials, settings.n_jobs).run()
-    except (KeyboardInterrupt, Interrupted) as error:
-        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
-        raise Interrupted(signum, f"interrupted; resume with: {resume_command}") from error
-
-
-def _check_same(study: optuna.Study, space: Space, directory: Path) -> None:
-    """Check that a resumed search has the overrides of before, and that a new one has its own directory.
-
-    Raises:
-        UserError: the trials would not be comparable, or two sweeps would be mixed.
-    """
-    if not study.trials:
-        if (directory / "0").exists():
-            raise UserError(f"hydra.sweep.dir={directory}: holds another sweep. Choose another directory")
-        study.set_user_attr(SPACE, space.text)
-        return
-    before = study.user_attrs.get(SPACE, {})
-    for key in {**before, **space.text}:
-        if before.get(key) != space.text.get(key):
-            raise UserError(
-                f"{key}: the search in {directory} was started with {before.get(key, 'its default')}. Repeat that, or "
-                "choose another hydra.sweep.dir"
-            )
+    with lock(resolve(directory)):
+        study = open_study(open_storage(directory), settings.pruner)
+        study.sampler = RepeatableSampler(settings.seed)
+        OmegaConf.save(config, directory / "multirun.yaml")
+        log.info(f"sweep     {directory}")
+        Search(study, space, directory, launcher, settings.n_trials, settings.n_jobs).run()
 
 
 @dataclass
@@ -111,8 +77,6 @@ class Search:
         Raises:
             UserError: no trial is complete.
         """
-        if self.study.trials:
-            log.info(f"found     {self._num_finished()} finished trials")
         batch: list[BaseTrial] = [*self._resume_trials()]
         while batch or self._num_finished() < self.n_trials:
             missing = self.n_trials - self._num_finished() - len(batch)
@@ -128,10 +92,10 @@ class Search:
             raise UserError(f"{self.directory}: no trial is complete; the line of each trial has the reason")
         log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.directory / str(best.number)}")
         shared = [text for text in self.space.fixed if not text.startswith("sweep=")]
-        log.info(_command([*shared, *self.space.trial_overrides(best.params)]))
+        log.info(shlex.join(["python", "train.py", *shared, *self.space.trial_overrides(best.params)]))
 
     def _resume_trials(self) -> list[FrozenTrial]:
-        """Return the trials that an interrupted process has left, to run them again.
+        """Return the trials of an interrupted process, to run them again.
 
         Raises:
             UserError: a job of that process still runs.
@@ -178,8 +142,3 @@ class Search:
         overrides = " ".join(self.space.trial_overrides(trial.params))
         error = [read_error(self.directory / str(number))] if failed else []
         log.info("   ".join([f"trial {number:>3}", f"{result:<25}", best_result, overrides, *error]))
-
-
-def _command(overrides: Sequence[str]) -> str:
-    """Return a command line to paste into a shell."""
-    return shlex.join(["python", "train.py", *overrides])

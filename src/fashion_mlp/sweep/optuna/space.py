@@ -22,7 +22,6 @@ class Space:
 
     Attributes:
         distributions: of the varied keys.
-        text: each override as it was typed, by key.
         fixed: the overrides that do not vary, as they were typed.
 
     Raises:
@@ -38,8 +37,7 @@ class Space:
         self.distributions = {
             key: to_distribution(override) for key, override in by_key.items() if override.is_sweep_override()
         }
-        self.text = {key: str(override.input_line) for key, override in by_key.items()}
-        self.fixed = [text for key, text in self.text.items() if key not in self.distributions]
+        self.fixed = [str(override.input_line) for key, override in by_key.items() if key not in self.distributions]
         self._prefixed = {key: by_key[key].get_key_element() for key in self.distributions}
 
     def trial_overrides(self, params: Mapping[str, Any]) -> list[str]:
