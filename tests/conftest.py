@@ -29,12 +29,7 @@ from fashion_mlp.runtime.signals import SIGNALS
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
 settings.register_profile(
-    "steady",
-    max_examples=60,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
+    "steady", max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile("search", settings.get_profile("steady"), max_examples=5000, derandomize=False)
 settings.load_profile("steady")

@@ -114,13 +114,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     )
 
 
-def build_trainer(
-    cfg: DictConfig,
-    stop: GracefulStop,
-    initial: InitialCheckpoint,
-    *,
-    has_validation: bool,
-) -> Trainer:
+def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoint, *, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers.
 
     Args:

@@ -84,12 +84,6 @@ def plateau(
 
 
 @independent_of_length
-def step(
-    optimizer: Optimizer,
-    total_steps: int,
-    *,
-    step_size: int = 2,
-    gamma: float = 0.5,
-) -> LRSchedulerConfigType:
+def step(optimizer: Optimizer, total_steps: int, *, step_size: int = 2, gamma: float = 0.5) -> LRSchedulerConfigType:
     """Multiply the rate by `gamma` every `step_size` epochs."""
     return {"scheduler": StepLR(optimizer, step_size=step_size, gamma=gamma), "interval": "epoch"}

@@ -53,16 +53,8 @@ def test_learning_rate_in_the_error_of_a_nan_loss_is_that_of_its_step(
     assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
 
 
-def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(
-    run_here: RunCommand,
-) -> None:
-    common = (
-        "trainer.val_check_interval=0.5",
-        "scheduler=step",
-        "scheduler.step_size=1",
-        "logger=none",
-        "test=false",
-    )
+def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_here: RunCommand) -> None:
+    common = ("trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1", "logger=none", "test=false")
     save_all = "callbacks.best_checkpoint.filename='{step}'", "+callbacks.best_checkpoint.save_top_k=-1"
     whole = run_here(*common, *save_all, "trainer.max_epochs=3", "hydra.run.dir=a")
     done = run_here(*common, "ckpt_path='a/checkpoints/step=20.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b")

@@ -232,12 +232,7 @@ def test_any_file_of_torch_save_is_read(tmp_path: Path) -> None:
 VALID: dict[str, Any] = {
     "epoch": 0,
     "fashion_mlp": {
-        "model": {
-            "_target_": "fashion_mlp.models.MLP",
-            "hidden_sizes": [],
-            "image_shape": [1, 2, 2],
-            "num_classes": 2,
-        },
+        "model": {"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [], "image_shape": [1, 2, 2], "num_classes": 2},
         "class_names": ["hat", "sock"],
         "data": {"name": "mine", "option": "synthetic", "arguments": {"train_size": 10, "test_size": 10}},
     },
@@ -261,10 +256,7 @@ def saved(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"model__hidden_sizes": [10**9, 10**9]},
-            r"would take 4,000,000,\S* bytes, its weights in the file 40\)",
-        ),
+        ({"model__hidden_sizes": [10**9, 10**9]}, r"would take 4,000,000,\S* bytes, its weights in the file 40\)"),
         ({"model__hidden_sizes": [1] * 1001}, r"configuration has more than 1000 entries"),
         ({"model__hidden_sizes": "all"}, r"do not match"),
         ({"model__mystery": 1}, r"do not match"),

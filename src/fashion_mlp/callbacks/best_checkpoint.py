@@ -21,11 +21,7 @@ class BestCheckpoint(ModelCheckpoint):
         return self.save_top_k not in (0, 1) and "{" not in str(self.filename)
 
     def format_checkpoint_name(
-        self,
-        metrics: dict[str, Tensor],
-        filename: str | None = None,
-        ver: int | None = None,
-        prefix: str | None = None,
+        self, metrics: dict[str, Tensor], filename: str | None = None, ver: int | None = None, prefix: str | None = None
     ) -> str:
         if filename is None and self.has_link:
             filename = f"{self.filename}-epoch{int(metrics['epoch']) + 1}-step{int(metrics['step'])}"

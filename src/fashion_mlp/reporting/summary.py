@@ -24,12 +24,7 @@ PACKAGES = ("fashion-mlp", "torch", "torchvision", "lightning", "torchmetrics", 
 
 
 def run_summary(
-    classifier: Classifier,
-    datamodule: ImageDataModule,
-    trainer: Trainer,
-    run_dir: Path,
-    seed: int,
-    initial: str,
+    classifier: Classifier, datamodule: ImageDataModule, trainer: Trainer, run_dir: Path, seed: int, initial: str
 ) -> str:
     """Return a summary of a run that starts, one line per topic.
 

@@ -155,10 +155,7 @@ def test_a_trial_whose_job_still_runs_is_not_started_again(run: Callable[..., Fa
     with pytest.raises(KeyboardInterrupt):
         run(stopped_at(1), n_trials=2)
     (tmp_path / "sweep" / "1").mkdir()
-    with (
-        FileLock(tmp_path / "sweep" / "1" / ".lock"),
-        pytest.raises(UserError, match=r"/1: in use by another process"),
-    ):
+    with FileLock(tmp_path / "sweep" / "1" / ".lock"), pytest.raises(UserError, match=r"/1: in use by another process"):
         run(value, n_trials=2)
 
 

@@ -7,12 +7,7 @@ from fashion_mlp.runtime.errors import UserError
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from optuna.distributions import (  # noqa: E402
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 
 from fashion_mlp.sweep.optuna.space import Space  # noqa: E402
 
