@@ -8,10 +8,10 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fashion_mlp import schedulers
-from fashion_mlp.schedulers import Schedule
+from fashion_mlp.schedulers import SchedulerFactory
 
 
-def learning_rates(schedule: Schedule, steps: int = 10, metric: float | None = None) -> list[float]:
+def learning_rates(schedule: SchedulerFactory, steps: int = 10, metric: float | None = None) -> list[float]:
     """Return the learning rate of each step and the one after the last step."""
     optimizer: Optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = schedule(optimizer, steps)["scheduler"]
@@ -57,7 +57,7 @@ def test_step_multiplies_the_rate_by_gamma() -> None:
 
 def test_schedules_step_after_each_step_or_epoch() -> None:
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    factories: dict[str, Schedule] = {
+    factories: dict[str, SchedulerFactory] = {
         name: getattr(schedulers, name) for name in ("cosine", "onecycle", "plateau", "step")
     }
     intervals = {name: factory(optimizer, 5)["interval"] for name, factory in factories.items()}

@@ -31,9 +31,6 @@ from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
 from fashion_mlp.runtime.signals import GracefulStop
 
-# Keys of data modules whose values are paths.
-PATHS = {"root", *ImageCSVConfig.sources, *ImageFolderConfig.sources}
-
 
 def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     """Instantiate a section of a configuration.
@@ -68,7 +65,8 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     cfg.run_dir = str(run_directory.resolve(cfg.run_dir))
     if HydraConfig.initialized() and HydraConfig.get().job.chdir:
-        for key in ("ckpt_path", *(f"data.{name}" for name in PATHS)):
+        sources = {f"data.{name}" for name in (*ImageCSVConfig.sources, *ImageFolderConfig.sources)}
+        for key in ("ckpt_path", "data.root", *sources):
             if path := OmegaConf.select(cfg, key):
                 OmegaConf.update(cfg, key, to_absolute_path(path))
     return cfg

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batches import limit_batches
 from fashion_mlp.metrics import EpochMetrics
-from fashion_mlp.schedulers import Schedule
+from fashion_mlp.schedulers import SchedulerFactory
 
 Batch = tuple[Tensor, Tensor]
 
@@ -56,7 +56,7 @@ class Classifier(LightningModule):
         class_names: Sequence[str],
         *,
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
-        scheduler: Schedule | None = None,
+        scheduler: SchedulerFactory | None = None,
         label_smoothing: float = 0.0,
         augment: Augmentation | None = None,
         compile: bool = False,  # noqa: A002, the name in torch

@@ -13,23 +13,22 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
 
-# Length of the run with which a schedule is tested.
-STEPS = 100
-
 
 def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterable[Logger]) -> None:
     """Run the network on two images and the optimizer on one weight, and connect to remote loggers.
 
     Args:
-        classifier: on the CPU; its weights, buffers and training mode do not change.
+        classifier: on the CPU, in training mode; its weights and buffers do not change.
         image_shape: channels, height and width.
         loggers: of the run; those that write local files are skipped, since they would create the files.
 
     Raises:
         UserError: a part fails.
     """
-    with _explain_errors("model"):
-        logits = _forward(classifier.model, torch.zeros(2, *image_shape, dtype=torch.uint8))
+    with _explain_errors("model"), torch.no_grad():
+        classifier.model.eval()  # changes neither buffers nor the random state
+        logits = classifier.model(torch.zeros(2, *image_shape, dtype=torch.uint8))
+        classifier.model.train()
         expected = (2, len(classifier.class_names))
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -44,7 +43,7 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         optimizer.step()
     if classifier.scheduler_factory is not None:
         with _explain_errors("scheduler"):
-            scheduler = classifier.scheduler_factory(optimizer, STEPS)
+            scheduler = classifier.scheduler_factory(optimizer, 100)
             if not isinstance(scheduler, dict) or not isinstance(scheduler.get("scheduler"), LRScheduler):
                 raise UserError("scheduler: not a schedule. Expected a function such as fashion_mlp.schedulers.step")
             if not isinstance(scheduler["scheduler"], ReduceLROnPlateau):
@@ -66,14 +65,3 @@ def _explain_errors(key: str) -> Iterator[None]:
             raise
         reason = str(error).rstrip(".")
         raise UserError(f"{key}: {type(error).__name__}: {reason}. HYDRA_FULL_ERROR=1 prints the traceback") from error
-
-
-def _forward(model: nn.Module, images: Tensor) -> object:
-    """Run a network in evaluation mode, which changes neither its buffers nor the random state."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model(images)
-    finally:
-        model.train(was_training)

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: each takes an optimizer and the run's number of steps, and says how often it is stepped."""
+"""Learning-rate schedules: functions of an optimizer and the number of steps of the run."""
 
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
@@ -13,25 +13,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Schedule(Protocol):
-    """Makes a schedule for an optimizer and a number of steps, as Lightning takes it."""
-
-    def __call__(self, optimizer: Optimizer, total_steps: int) -> LRSchedulerConfigType:
-        """Return the schedule, and how often it is stepped."""
-        ...
+# Returns a schedule for an optimizer and a number of steps, in the form that Lightning expects.
+SchedulerFactory = Callable[[Optimizer, int], LRSchedulerConfigType]
 
 
 def independent_of_length(schedule: Callable[P, R]) -> Callable[P, R]:
-    """Mark a schedule whose learning rates do not depend on the length of the run, so that it may be resumed for more.
-
-    A schedule that is not marked is taken to depend on it.
-    """
+    """Mark a schedule that does not depend on the length of the run, so that a resumed run may have more epochs."""
     schedule.depends_on_length = False  # type: ignore[attr-defined]
     return schedule
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float = 0.0) -> LRSchedulerConfigType:
-    """Half a cosine from the optimizer's rate to `min_lr`, every step (SGDR without restarts, arXiv 1608.03983)."""
+    """Return a half cosine from the optimizer's rate to `min_lr` (SGDR without restarts, arXiv 1608.03983)."""
     return {"scheduler": CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=min_lr), "interval": "step"}
 
 
@@ -43,17 +36,17 @@ def onecycle(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
 ) -> LRSchedulerConfigType:
-    """Up to the optimizer's rate and down again, every step (Smith and Topin, arXiv 1708.07120).
+    """Return a one-cycle schedule (Smith and Topin, arXiv 1708.07120), stepped after each optimizer step.
 
     Args:
         optimizer: its rate is the peak.
-        total_steps: length of the cycle.
-        pct_start: part of the cycle that rises, 0 to less than 1.
-        div_factor: peak over initial rate.
-        final_div_factor: initial over final rate.
+        total_steps: length of the cycle in steps.
+        pct_start: fraction of the cycle with a rising rate, 0 to less than 1.
+        div_factor: peak rate over initial rate.
+        final_div_factor: initial rate over final rate.
     """
     pct_start = float(pct_start)  # PyTorch refuses the integer 0
-    if pct_start * total_steps == 1:  # a rise of no length, by which PyTorch would divide
+    if pct_start * total_steps == 1:  # PyTorch would divide by the length of the rise, 0
         pct_start *= 1 - 1e-9
     scheduler = OneCycleLR(
         optimizer,
@@ -62,7 +55,7 @@ def onecycle(
         pct_start=pct_start,
         div_factor=div_factor,
         final_div_factor=final_div_factor,
-        cycle_momentum=False,  # SGD without momentum has none to cycle
+        cycle_momentum=False,  # SGD without momentum has no momentum to cycle
     )
     return {"scheduler": scheduler, "interval": "step"}
 
@@ -77,7 +70,7 @@ def plateau(
     patience: int = 3,
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
-    """Multiply the rate by `factor` after more than `patience` epochs in a row without a better `monitor`."""
+    """Return a schedule that multiplies the rate by `factor` after `patience` epochs without a better `monitor`."""
     mode = metric_direction(monitor) or "min"
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
@@ -85,5 +78,5 @@ def plateau(
 
 @independent_of_length
 def step(optimizer: Optimizer, total_steps: int, *, step_size: int = 2, gamma: float = 0.5) -> LRSchedulerConfigType:
-    """Multiply the rate by `gamma` every `step_size` epochs."""
+    """Return a schedule that multiplies the rate by `gamma` every `step_size` epochs."""
     return {"scheduler": StepLR(optimizer, step_size=step_size, gamma=gamma), "interval": "epoch"}

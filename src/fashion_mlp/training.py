@@ -89,7 +89,8 @@ def train(
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
-            metrics |= {"overrides": list(overrides), "checkpoint": _relative_path(checkpoint, run_dir)}
+            path = checkpoint and os.path.relpath(checkpoint, run_dir)  # the run directory may be moved
+            metrics |= {"overrides": list(overrides), "checkpoint": path}
             _save_results(metrics, trainer, classifier, run_dir)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))
         return _objective(metrics, run_dir, has_validation=datamodule.has_validation)
@@ -162,7 +163,7 @@ def _describe_run(
         "seconds": seconds,
         "samples_per_second": progress.samples * trainer.world_size / seconds,
         "device": summary.device_name(trainer),
-        "parameters": summary.num_parameters(classifier),
+        "parameters": sum(weights.numel() for weights in classifier.parameters()),
         **summary.versions(),
     }
 
@@ -185,8 +186,3 @@ def _objective(metrics: dict[str, Any], run_dir: Path, *, has_validation: bool) 
             "lower trainer.check_val_every_n_epoch"
         )
     return float(metrics[objective])
-
-
-def _relative_path(path: Path | None, run_dir: Path) -> str | None:
-    """Return a path relative to the run directory, which may be moved; an absolute path if it is outside."""
-    return str(path.relative_to(run_dir) if path and path.is_relative_to(run_dir) else path) if path else None

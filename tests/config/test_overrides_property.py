@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hypothesis import event, given
-from hypothesis import strategies as st
+from hypothesis import event, given, strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.build import build, build_trainer

@@ -40,6 +40,5 @@ class EpochLogger(Callback):
             if f"{stage}/loss" in metrics:
                 name = stage.replace("_", " ")
                 parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
-        parts.append(f"lr {pl_module.learning_rates[-1]:.2e}")
-        parts.append(f"{progress.epoch_seconds:.1f} s")
+        parts += [f"lr {pl_module.learning_rates[-1]:.2e}", f"{progress.epoch_seconds:.1f} s"]
         log.info("   ".join(parts))

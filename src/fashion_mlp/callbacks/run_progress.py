@@ -24,7 +24,6 @@ class RunProgress(Callback):
         self.samples = 0
         self.validated_epochs = 0
         self._restored = {"seconds": 0.0, "epoch_seconds": 0.0, "validation_seconds": 0.0}
-        self._validation_start = 0.0
         self._start_clocks()
 
     @property

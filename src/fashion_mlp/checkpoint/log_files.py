@@ -70,9 +70,7 @@ def _rewrite_csv(logger: CSVLogger, step: int) -> None:
             return
         path.rename(backup)
     path.unlink(missing_ok=True)
-    with backup.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+    for row in csv.DictReader(backup.read_text().splitlines()):
         values: dict[str, float | Tensor] = {name: float(text) for name, text in row.items() if name != "step" and text}
         if int(row["step"]) <= step and not any(name.startswith("test/") for name in values):
             logger.log_metrics(values, int(row["step"]))

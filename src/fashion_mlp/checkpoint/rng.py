@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.random import get_state, set_state
 
-GPUS = ("cuda", "mps")
-
 
 def get_rng_state(device: torch.device) -> dict[str, Any]:
     """Return the states of the generators of PyTorch for the CPU and `device`, of NumPy and of Python."""
@@ -21,7 +19,7 @@ def get_rng_state(device: torch.device) -> dict[str, Any]:
         "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].tolist()}},
         "python": [version, list(internal), gauss],
     }
-    if device.type in GPUS:
+    if device.type in ("cuda", "mps"):
         state[device.type] = getattr(torch, device.type).get_rng_state()
     return state
 

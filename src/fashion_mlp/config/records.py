@@ -85,7 +85,8 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
         pattern: a glob pattern that matches the directories of its jobs.
     """
     jobs = []
-    for folder in sorted(filter(Path.is_dir, sweep_dir.glob(pattern)), key=_in_order):
+    folders = sorted(filter(Path.is_dir, sweep_dir.glob(pattern)))
+    for folder in sorted(folders, key=lambda path: int(path.name) if path.name.isdecimal() else -1):
         metrics, failure = read_result(folder), _read(folder / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):
@@ -97,14 +98,8 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):  # missing, truncated or foreign
-        return None
-    if not isinstance(content, dict):
+        items = json.loads(path.read_text()).items()
+    except (OSError, ValueError, RecursionError, AttributeError):  # missing, truncated or foreign
         return None
     # Metrics, which have a slash in their names, are null where they are NaN or infinite.
-    return {key: math.nan if value is None and "/" in key else value for key, value in content.items()}
-
-
-def _in_order(folder: Path) -> tuple[int, str]:
-    return int(folder.name) if folder.name.isdecimal() else -1, str(folder)
+    return {key: math.nan if value is None and "/" in key else value for key, value in items}

@@ -472,7 +472,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
     deterministic: bool | Literal["warn"] | None
     benchmark: bool | None
     inference_mode: bool
-    use_distributed_sampler: bool
+    use_distributed_sampler: Annotated[Literal[True], Field(description="true; each process needs its own images")]
     profiler: Literal["simple", "advanced", "pytorch"] | PartConfig | None
     detect_anomaly: bool
     barebones: Annotated[Literal[False], Field(description="false; to measure speed use fashion-mlp bench")]

@@ -81,7 +81,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
             raise UserError(*problems, more=count - len(problems))
         if not samples:
             raise UserError(f"{source}: lists no images")
-        names = tuple(class_names or _sort_labels(set(samples.values())))
+        known = set(samples.values())  # in numerical order if all are numbers
+        names = tuple(class_names or sorted(known, key=int if all(map(_is_number, known)) else None))
         labels = torch.tensor([_class_index(label, names) for label in samples.values()])
         return LabelledImages(torch.stack(images), labels, names, list(samples))
 
@@ -109,11 +110,6 @@ def _parse_row(text: str) -> tuple[str, str]:
     if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside of data.img_dir")
     return name, label
-
-
-def _sort_labels(labels: set[str]) -> list[str]:
-    """Return labels in numerical order if all are numbers, else in alphabetical order."""
-    return sorted(labels, key=int if all(map(_is_number, labels)) else None)
 
 
 def _is_number(label: str) -> bool:

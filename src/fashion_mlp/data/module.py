@@ -210,7 +210,4 @@ class ImageDataModule(LightningDataModule):
 
     def _share(self) -> dict[str, int]:
         """Return `num_replicas` and `rank` of this process; empty if each process takes all images."""
-        trainer = self.trainer
-        if trainer is None or not trainer._accelerator_connector.use_distributed_sampler:
-            return {}
-        return trainer.distributed_sampler_kwargs or {}
+        return {} if self.trainer is None else self.trainer.distributed_sampler_kwargs or {}
