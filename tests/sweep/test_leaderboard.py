@@ -86,7 +86,7 @@ def test_an_accuracy_and_a_loss_are_not_compared() -> None:
 
 def test_nan_is_the_worst_loss() -> None:
     jobs = [without_validation(number, f"seed={number}", loss) for number, loss in enumerate((float("nan"), 9.0))]
-    different = [JobRecord(each.folder, each.name, {"a": each.name}, each.metrics) for each in jobs]
+    different = [JobRecord(each.directory, each.name, {"a": each.name}, each.metrics) for each in jobs]
     assert [row.split()[-1] for row in format_table(different).splitlines()[2:]] == ["1", "0"]
 
 

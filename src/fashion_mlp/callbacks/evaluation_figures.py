@@ -27,13 +27,13 @@ class EvaluationFigures(RunEndCallback):
     classes.
 
     Args:
-        folder: directory of `confusion_matrix.png` and `mistakes.png`.
+        dirpath: directory of `confusion_matrix.png` and `mistakes.png`.
         every_n_epochs: interval between the figures of the validation.
         count: largest number of mistakes; with several processes, of rank 0 only.
     """
 
-    def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 16) -> None:
-        self.folder = Path(folder)
+    def __init__(self, dirpath: str, every_n_epochs: int = 10, count: int = 16) -> None:
+        self.dirpath = Path(dirpath)
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._matrix: Tensor | None = None
@@ -61,7 +61,7 @@ class EvaluationFigures(RunEndCallback):
         self._sum_matrices(trainer)
 
     def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
-        self._draw(trainer, classifier, "test", self.folder)
+        self._draw(trainer, classifier, "test", self.dirpath)
 
     def _is_due(self, trainer: Trainer) -> bool:
         return bool(trainer.loggers) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
@@ -81,7 +81,7 @@ class EvaluationFigures(RunEndCallback):
         if self._matrix is not None:
             self._matrix = trainer.strategy.reduce(self._matrix, reduce_op="sum")
 
-    def _draw(self, trainer: Trainer, classifier: Classifier, stage: str, folder: Path | None = None) -> None:
+    def _draw(self, trainer: Trainer, classifier: Classifier, stage: str, dirpath: Path | None = None) -> None:
         names, drawings = classifier.class_names, dict[str, Callable[[], Figure]]()
         if self._matrix is not None:
             drawings["confusion_matrix"] = partial(figures.confusion_matrix, self._matrix.cpu(), names)
@@ -92,7 +92,7 @@ class EvaluationFigures(RunEndCallback):
         for name, draw in drawings.items():
             with warn_on_failure(f"{stage}/{name}"):
                 png = figures.png(draw())
-                if folder is not None:
-                    with atomic_write(folder / f"{name}.png") as file:
+                if dirpath is not None:
+                    with atomic_write(dirpath / f"{name}.png") as file:
                         file.write(png)
                 log_image(trainer.loggers, f"{stage}/{name}", png, trainer.global_step)

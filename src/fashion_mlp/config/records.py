@@ -25,14 +25,14 @@ class JobRecord:
     """A job that has ended.
 
     Args:
-        folder: its run directory.
+        directory: its run directory.
         name: that directory relative to the sweep directory: the job's number, unless `hydra.sweep.subdir` is set.
         overrides: the values of its overrides by key.
         metrics: its metrics; empty if it failed.
         error: why it failed, in one line; empty if it did not fail.
     """
 
-    folder: Path
+    directory: Path
     name: str
     overrides: Mapping[str, str]
     metrics: Mapping[str, Any]
@@ -56,25 +56,25 @@ def task_overrides(hydra_cfg: HydraConf) -> list[str]:
     return list(overrides)
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
+def read_result(directory: Path) -> dict[str, Any] | None:
     """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
-    metrics = _read(folder / METRICS) or {}
+    metrics = _read(directory / METRICS) or {}
     is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
     return metrics if is_complete else None
 
 
-def record_error(folder: Path, overrides: Sequence[str], error: Exception) -> str:
+def record_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:
     """Write why a job failed to `error.json`, and return it as one line."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = " ".join(text.split())
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ERROR).write_text(json.dumps({"error": line, "overrides": list(overrides)}, indent=2) + "\n")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / ERROR).write_text(json.dumps({"error": line, "overrides": list(overrides)}, indent=2) + "\n")
     return line
 
 
-def read_error(folder: Path) -> str:
+def read_error(directory: Path) -> str:
     """Return why a job failed, according to its `error.json`."""
-    return str((_read(folder / ERROR) or {}).get("error", "its process ended"))
+    return str((_read(directory / ERROR) or {}).get("error", "its process ended"))
 
 
 def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
@@ -85,14 +85,14 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
         pattern: a glob pattern that matches the directories of its jobs.
     """
     jobs = []
-    folders = sorted(filter(Path.is_dir, sweep_dir.glob(pattern)))
-    for folder in sorted(folders, key=lambda path: int(path.name) if path.name.isdecimal() else -1):
-        metrics, failure = read_result(folder), _read(folder / ERROR)
+    directories = sorted(filter(Path.is_dir, sweep_dir.glob(pattern)))
+    for directory in sorted(directories, key=lambda path: int(path.name) if path.name.isdecimal() else -1):
+        metrics, failure = read_result(directory), _read(directory / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):
             overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}
             error = "" if metrics else str(record.get("error"))
-            jobs.append(JobRecord(folder, str(folder.relative_to(sweep_dir)), overrides, metrics or {}, error))
+            jobs.append(JobRecord(directory, str(directory.relative_to(sweep_dir)), overrides, metrics or {}, error))
     return jobs
 
 

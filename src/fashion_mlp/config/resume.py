@@ -214,7 +214,7 @@ def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobReco
             f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
             f"another directory, or resume that sweep with resume_sweep={directory}"
         )
-    foreign = [*(job.folder for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
+    foreign = [*(job.directory for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
     if foreign and not before:
         raise UserError(
             f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"

@@ -359,7 +359,7 @@ class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.PredictionGr
 class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.EvaluationFigures"]):
     """Arguments of `fashion_mlp.callbacks.EvaluationFigures`."""
 
-    folder: Text
+    dirpath: Text
     every_n_epochs: Positive
     count: Positive
 

@@ -75,7 +75,7 @@ class Leaderboard(Callback):
         log.info(f"\n{format_table(jobs)}")
         groups = rank_jobs(jobs)
         if groups and (checkpoint := groups[0][0].metrics.get("checkpoint")):
-            log.info(f"best        {groups[0][0].folder / checkpoint}")
+            log.info(f"best        {groups[0][0].directory / checkpoint}")
         log.info(f"all         {self.directory / FILE}")
         if failed := sum(bool(job.error) for job in jobs):
             # Not an exception, which Hydra would turn into a warning.
@@ -208,4 +208,4 @@ def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
 
 def _describe(job: JobRecord) -> dict[str, Any]:
     status = "failed" if job.error else "done"
-    return {"job": job.name, "status": status, "directory": job.folder, "error": job.error, **job.overrides}
+    return {"job": job.name, "status": status, "directory": job.directory, "error": job.error, **job.overrides}
