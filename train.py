@@ -48,11 +48,13 @@ def main(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     overrides = task_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
+        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))  # or start, without a state
     with exit_on_user_error():
         if cfg.resume is not None:
             return resume(cfg, overrides, train)
-        return train(cfg, overrides, before_fit=partial(record, Path(hydra_cfg.runtime.output_dir), cfg, overrides))
+        return train(
+            cfg, overrides, before_first_write=partial(record, Path(hydra_cfg.runtime.output_dir), cfg, overrides)
+        )
 
 
 def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:

@@ -47,7 +47,8 @@ class Classifier(LightningModule):
             from them.
 
     Attributes:
-        learning_rates: rate of each step of the current epoch; before its first step, that of the last step.
+        learning_rates: rate of each step of the current epoch; after a resume within an epoch, of each step since then
+            and of the last one before.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Learning-rate schedules: functions of an optimizer and the number of steps of the run."""
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
@@ -9,15 +9,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 
 from fashion_mlp.config.monitoring import metric_direction
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 # Returns a schedule for an optimizer and a number of steps, in the form that Lightning expects.
 SchedulerFactory = Callable[[Optimizer, int], LRSchedulerConfigType]
 
 
-def independent_of_length(schedule: Callable[P, R]) -> Callable[P, R]:
+def independent_of_length(schedule: Function) -> Function:
     """Mark a schedule that does not depend on the length of the run, so that a resumed run may have more epochs."""
     schedule.depends_on_length = False  # type: ignore[attr-defined]
     return schedule

@@ -20,6 +20,7 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.records import METRICS_FILE
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batches import check_batches
 from fashion_mlp.dry_run import dry_run
@@ -39,7 +40,7 @@ def train(
     overrides: Sequence[str] = (),
     *,
     resumed: bool = False,
-    before_fit: Callable[[], None] = lambda: None,
+    before_first_write: Callable[[], None] = lambda: None,
 ) -> float:
     """Train, validate, test the best checkpoint once, and save the results in the run directory.
 
@@ -47,7 +48,7 @@ def train(
         cfg: the composed configuration, checked by `fashion_mlp.config`.
         overrides: the overrides that it was composed with; they are saved with the results.
         resumed: True to resume the run in the directory, bit-identical to an uninterrupted run.
-        before_fit: called after all checks, before anything in the directory changes.
+        before_first_write: called after all checks, before anything in the directory changes.
 
     Returns:
         The objective of a sweep: the best validation accuracy, or the last training loss without a validation split.
@@ -75,17 +76,17 @@ def train(
         initial.restore(classifier, trainer)
         if trainer.is_global_zero:
             log.info(summary.run_summary(classifier, datamodule, trainer, run_dir, cfg.seed, initial.description))
-            before_fit()
+            before_first_write()
             run_directory.keep(run_dir)
             if resumed:
                 initial.rewind_logs(trainer.loggers, run_dir)
-        else:
+        if trainer.global_rank > 0:
             torch.manual_seed(cfg.seed + trainer.global_rank)  # each rank draws its own dropout masks
         _fit(trainer, classifier, datamodule, initial, stop)
         metrics: dict[str, Any] = _describe_run(cfg, trainer, classifier, datamodule)
         checkpoint = best_or_last_checkpoint(trainer)
         metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
-        if cfg.test:  # the test set is read here only
+        if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
@@ -114,7 +115,7 @@ def _open_run(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> Iterator[Grac
             yield stop
             return
         if not resumed:
-            run_directory.create(run_dir)
+            run_directory.create(run_dir)  # unless the Hydra callback has created it
         with run_directory.lock(run_dir):
             yield stop
 
@@ -152,7 +153,7 @@ def read_metrics(checkpoint: Path) -> dict[str, Any]:
 def _describe_run(
     cfg: DictConfig, trainer: Trainer, classifier: Classifier, datamodule: ImageDataModule
 ) -> dict[str, Any]:
-    """Return facts about a trained run for `metrics.json`. A test would restore the state of its checkpoint."""
+    """Return facts about a run for `metrics.json`. Call it before the test, which restores older callback states."""
     progress = get_progress(trainer)
     seconds = progress.seconds
     return {
@@ -170,7 +171,7 @@ def _describe_run(
 
 def _save_results(metrics: dict[str, Any], trainer: Trainer, classifier: Classifier, run_dir: Path) -> None:
     """Write `metrics.json`, draw the figures, and mark the run as complete."""
-    path = run_dir / "metrics.json"
+    path = run_dir / METRICS_FILE
     summary.write_metrics(path, metrics | {"complete": False})
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
         if isinstance(callback, RunEndCallback):

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data import build_datamodule
+from fashion_mlp.data import build_untrusted_datamodule
 from fashion_mlp.inference import evaluate
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
@@ -37,7 +37,9 @@ def assert_same_weights(run: Run, other: Run) -> None:
 
 
 def compute_loss(classifier: Classifier, data_root: Path, split: str) -> float:
-    data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100})
+    data = build_untrusted_datamodule(
+        "synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 100}
+    )
     data.setup("fit")
     data.setup("test")
     output = evaluate.collect_outputs(classifier, data.loader(split))

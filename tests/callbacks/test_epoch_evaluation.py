@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fashion_mlp.checkpoint.load import load_classifier
-from fashion_mlp.data import build_datamodule
+from fashion_mlp.data import build_untrusted_datamodule
 from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run
@@ -17,7 +17,9 @@ def test_splits_are_evaluated_with_the_weights_at_the_end_of_the_epoch(compose_s
     train(cfg)
     metrics = Run(cfg.run_dir).metrics
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/last.ckpt"))
-    data = build_datamodule("synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 0})
+    data = build_untrusted_datamodule(
+        "synthetic", {"root": str(data_root), "train_size": 600, "test_size": 200, "val_size": 0}
+    )
     data.setup("fit")
     data.setup("test")
     for split in ("train", "test"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fashion_mlp.checkpoint.initial import find_resume_checkpoint, load_initial_checkpoint
+from fashion_mlp.checkpoint.initial import load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose
@@ -35,15 +35,15 @@ def test_incomplete_last_checkpoint_is_not_resumed(checkpoints: Path, caplog: py
     for name, remove in INCOMPLETE.items():
         caplog.clear()
         (checkpoints / "last.ckpt").write_bytes(complete)
-        assert find_resume_checkpoint(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
+        assert load_resume_checkpoint(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
         content = torch.load(checkpoints / "last.ckpt", weights_only=True)
         remove(content)
         torch.save(content, checkpoints / "last.ckpt")
-        assert find_resume_checkpoint(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
+        assert load_resume_checkpoint(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
         assert f"last.ckpt: incomplete ({name!r} is missing)" in caplog.text
     (checkpoints / "last.ckpt").replace(checkpoints / "previous.ckpt")
     with pytest.raises(UserError, match=r"previous.ckpt: incomplete .*\n.*no checkpoint to resume from"):
-        find_resume_checkpoint(checkpoints)
+        load_resume_checkpoint(checkpoints)
 
 
 def test_checkpoint_without_training_state_gives_only_weights(

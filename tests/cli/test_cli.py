@@ -22,7 +22,7 @@ from fashion_mlp import load_classifier
 from fashion_mlp.build import build
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
-from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.data import ImageDataModule, build_untrusted_datamodule
 from fashion_mlp.inference.ensemble import load_ensemble
 from fashion_mlp.inference.export import export_state_dict
 from fashion_mlp.models import MLP
@@ -112,7 +112,7 @@ def image_dir(checkpoint: Path, root: str, tmp_path: Path) -> Path:
 
 def read_test_images(root: str) -> tuple[torch.Tensor, torch.Tensor]:
     arguments = {"root": root.partition("=")[2], "train_size": 600, "test_size": 200, "val_size": 100}
-    data = build_datamodule("synthetic", arguments)
+    data = build_untrusted_datamodule("synthetic", arguments)
     data.prepare_data()
     return data.read_split("test")
 

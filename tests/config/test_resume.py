@@ -260,7 +260,7 @@ def test_complete_run_is_resumed_for_more_epochs(run_here: RunCommand, run_as_ty
 
 def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
-    changed = "would change the course of the run"
+    changed = "would change the weights of the run"
     for overrides, message in (
         (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}; resume takes"),
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fashion_mlp.build import build
-from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule, build_datamodule
+from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule, build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
 
@@ -164,4 +164,4 @@ def test_each_key_reaches_it(compose_small: Compose) -> None:
 
 def test_nothing_is_augmented_where_nothing_is_learned() -> None:
     with pytest.raises(UserError, match=r"^data\.augment: only for train.py"):
-        build_datamodule("synthetic", {"augment": {"hflip": 0.5}})
+        build_untrusted_datamodule("synthetic", {"augment": {"hflip": 0.5}})

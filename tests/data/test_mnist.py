@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from fashion_mlp.data import MNISTDataModule, build_datamodule
+from fashion_mlp.data import MNISTDataModule, build_untrusted_datamodule
 from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.idx import read_split, split_paths, write_split
@@ -76,11 +76,11 @@ def test_a_damaged_file_is_restored_from_its_archive(option: str, tmp_path: Path
 
 @pytest.mark.parametrize("option", MODULES)
 def test_a_checkpoint_finds_its_data_module_by_option(option: str, tmp_path: Path) -> None:
-    data = build_datamodule(option, {"root": str(tmp_path), "val_size": 100})
+    data = build_untrusted_datamodule(option, {"root": str(tmp_path), "val_size": 100})
     assert type(data) is MODULES[option] is find_data_module(option)
     assert data.identity["option"] == option
     with pytest.raises(UserError, match=r"data.val_size=60000: invalid value"):
-        build_datamodule(option, {"val_size": 60_000})
+        build_untrusted_datamodule(option, {"val_size": 60_000})
 
 
 @pytest.mark.parametrize("option", MODULES)

@@ -9,20 +9,20 @@ from fashion_mlp.classifier import Classifier
 
 
 class RunProgress(Callback):
-    """Count the seconds, training samples and validated epochs of a run, including those before an interruption.
+    """Count the seconds and training samples of a run, including those before an interruption.
 
     Logs `samples_per_second` of each training epoch, without its validation, over all processes.
 
     Attributes:
         samples: training samples that this process has used in complete epochs.
-        validated_epochs: number of the last epoch that was validated, counted from 1; 0 before.
+        last_validated_epoch: number of the last epoch that was validated, counted from 1; 0 before.
     """
 
     state_key = "run_progress"
 
     def __init__(self) -> None:
         self.samples = 0
-        self.validated_epochs = 0
+        self.last_validated_epoch = 0
         self._restored = {"seconds": 0.0, "epoch_seconds": 0.0, "validation_seconds": 0.0}
         self._start_clocks()
 
@@ -40,7 +40,7 @@ class RunProgress(Callback):
         """Return the metrics of the last complete epoch by name, without those of an earlier validation."""
         assert isinstance(trainer.lightning_module, Classifier)
         metrics = trainer.lightning_module.logged_metrics()
-        if self.validated_epochs == trainer.current_epoch:
+        if self.last_validated_epoch == trainer.current_epoch:
             return metrics
         return {name: value for name, value in metrics.items() if not name.startswith("val/")}
 
@@ -57,7 +57,7 @@ class RunProgress(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation_seconds += time.perf_counter() - self._validation_start
         if not trainer.sanity_checking:
-            self.validated_epochs = trainer.current_epoch + 1
+            self.last_validated_epoch = trainer.current_epoch + 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -70,7 +70,7 @@ class RunProgress(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "samples": self.samples,
-            "validated_epochs": self.validated_epochs,
+            "last_validated_epoch": self.last_validated_epoch,
             "seconds": self.seconds,
             "epoch_seconds": self.epoch_seconds,
             "validation_seconds": self._validation_seconds,
@@ -78,7 +78,7 @@ class RunProgress(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.samples = state_dict["samples"]
-        self.validated_epochs = state_dict["validated_epochs"]
+        self.last_validated_epoch = state_dict["last_validated_epoch"]
         self._restored = state_dict
         self._start_clocks()  # `on_train_start` is not called if all epochs are complete
 

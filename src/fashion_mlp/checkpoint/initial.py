@@ -124,7 +124,7 @@ def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) ->
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    found = find_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
+    found = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
     return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
@@ -145,7 +145,7 @@ def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialC
     return InitialCheckpoint(Path(path), checkpoint, full_state)
 
 
-def find_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
+def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
     """Load `last.ckpt`, or `previous.ckpt` if it is missing, damaged or incomplete.
 
     Returns:

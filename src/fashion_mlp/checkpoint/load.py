@@ -23,7 +23,7 @@ TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")
 UNBOUNDED_MODULES = (nn.RNNBase, nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder)
 # Number of entries in the configuration of a network.
 MAX_ENTRIES = 1000
-# Size of a network over that of its weights in the file: a factor of 2 for half precision, and one of 2 for copies.
+# Size of a network over that of its weights in the file: 2 for weights in half precision, times 2 for copies.
 MAX_GROWTH = 4
 # Additional size of a network, for buffers that are not saved, in bytes.
 SPARE_BYTES = 64 << 20

@@ -18,7 +18,7 @@ from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig
 DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
 # Messages by the key that they are about.
 Problems = dict[str, str]
-# In place of a value that is missing; an interpolation is not checked.
+# Stands for a missing value. It looks like an interpolation, which is not checked.
 UNKNOWN = "${}"
 TYPES = {
     "boolean": "true or false",

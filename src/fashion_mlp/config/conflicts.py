@@ -57,7 +57,7 @@ def _training_conflicts(run: RunConfig) -> Iterator[str]:
     if run.optimizer.get("fused") and precision.startswith("16") and trainer.get("gradient_clip_val"):
         yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
     if run.model.get("norm") == "batch" and run.model.get("hidden_sizes") and data.get("batch_size") == 1:
-        yield "model.norm=batch: no deviation of one image. Set data.batch_size above 1"
+        yield "model.norm=batch: needs more than one image. Set data.batch_size above 1"
     decay = (callbacks.get("ema") or {}).get("decay")
     if decay is not None and precision in ("16-true", "bf16-true"):
         mixed = precision.replace("true", "mixed")

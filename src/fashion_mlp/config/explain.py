@@ -55,7 +55,7 @@ def explain(texts: Sequence[str], *, multirun: bool = False, config_name: str = 
             problems.append(f"{' '.join(combination) or config_name}: {reason}")
         else:
             problems += _composed_problems(cfg, choices, settings, multirun=multirun)
-    return list(dict.fromkeys(filter(None, problems)))  # no message: a value that is known only in the run
+    return list(dict.fromkeys(filter(None, problems)))  # an empty message marks a value that is not known yet
 
 
 def check_options(texts: Sequence[str]) -> tuple[list[Override], list[Override], list[str]]:

@@ -1,4 +1,4 @@
-"""Read and write the result of a run or job: `metrics.json` when it is complete, `error.json` when it failed.
+"""Read the results of runs and jobs: `metrics.json`, and `error.json` of a failed job, which is also written here.
 
 Both contain the overrides, so that any process can tell which job a directory belongs to.
 """
@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from fashion_mlp.config.monitoring import get_objective, metric_direction
 from fashion_mlp.runtime.errors import UserError
 
-METRICS = "metrics.json"
+METRICS_FILE = "metrics.json"
 ERROR = "error.json"
 
 
@@ -58,7 +58,7 @@ def task_overrides(hydra_cfg: HydraConf) -> list[str]:
 
 def read_result(directory: Path) -> dict[str, Any] | None:
     """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
-    metrics = _read(directory / METRICS) or {}
+    metrics = _read(directory / METRICS_FILE) or {}
     is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
     return metrics if is_complete else None
 

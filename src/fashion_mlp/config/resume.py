@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.config.compose import parse_flags
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.records import METRICS, JobRecord, read_result
+from fashion_mlp.config.records import METRICS_FILE, JobRecord, read_result
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
@@ -111,7 +111,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
 
     Args:
         cfg: the configuration, composed from the recorded overrides and the added ones.
-        overrides: both.
+        overrides: the recorded and the added overrides.
         train: `fashion_mlp.training.train`.
 
     Returns:
@@ -129,7 +129,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
     if result is None or cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]:
-        return train(cfg, typed, resumed=True, before_fit=partial(record, directory, cfg, typed))
+        return train(cfg, typed, resumed=True, before_first_write=partial(record, directory, cfg, typed))
     objective = get_objective(result)
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
@@ -144,7 +144,7 @@ def _freeze_environment(text: str) -> str:
 
 
 def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write the configuration and overrides of a run for its resumption, and remove the results that it continues from.
+    """Write the configuration and overrides of a run, which `resume` reads, and delete its old `metrics.json`.
 
     Raises:
         UserError: the directory is not writable.
@@ -152,7 +152,7 @@ def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     if not (directory / RECORD).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
         return
     try:
-        (directory / METRICS).unlink(missing_ok=True)  # it marks a run as complete
+        (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
         for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
             with atomic_write(directory / RECORD / f"{name}.yaml") as file:
                 file.write(_freeze_environment(OmegaConf.to_yaml(content)).encode())
@@ -174,7 +174,7 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         elif key in (*OVERRIDABLE, *NOT_COMPARED):
             continue
         elif by_override:
-            yield f"{by_override[-1]}: would change the course of the run; resume takes {', '.join(OVERRIDABLE)} only"
+            yield f"{by_override[-1]}: would change the weights of the run. Resume accepts {', '.join(OVERRIDABLE)}"
         elif ABSENT in (before, now):
             yield f"resume={directory}: recorded by another version, since {key} is new or gone. {weights}"
         else:

@@ -89,7 +89,7 @@ class Section(BaseModel):
 
     Args:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
-        is_complete: whether each key needs a value, and not only the arguments without a default.
+        is_complete: True if every key is required.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -423,7 +423,7 @@ class CheckpointCallbackConfig(
             yield f"dirpath={self.dirpath}: jobs would overwrite each other's files. Remove it"
         for key in ("every_n_train_steps", "train_time_interval"):
             if self.monitor and (value := getattr(self, key)):
-                yield f"{key}={format_value(value)}: {self.monitor} would be that of earlier weights. Remove it"
+                yield f"{key}={format_value(value)}: {self.monitor} would be older than the saved weights. Remove it"
 
 
 LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
@@ -493,7 +493,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
             yield f"devices={devices}: too many processes for {cores} cores"
         settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes > 1:
-            yield f"{settings}: each process would start the whole sweep. Use one device a job, or single runs"
+            yield f"{settings}: each process would start the whole sweep. Use one device per job, or single runs"
         launch = ranks.detect_launcher()
         if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"

@@ -158,7 +158,7 @@ class ImageDataModule(LightningDataModule):
         if self.trainer is not None:
             fit = self.trainer.fit_loop
             progress = fit.epoch_loop.batch_progress
-            # A checkpoint of the validation after an epoch has the progress of its last batch: the next epoch follows.
+            # After the last batch of an epoch, the run resumes with the next epoch.
             done = progress.current.completed if fit.restarting and not progress.is_last_batch else 0
             sampler.resume(self.trainer.current_epoch, done * batch_size)
         return self.loader("train", batch_size=batch_size, sampler=sampler)

@@ -28,7 +28,7 @@ def find_data_module(option: str) -> type[ImageDataModule]:
     return data_modules().get(option, ImageDataModule)
 
 
-def build_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModule:
+def build_untrusted_datamodule(option: str, arguments: Mapping[str, Any]) -> ImageDataModule:
     """Build a data module from an untrusted option and untrusted arguments.
 
     Args:

@@ -51,8 +51,8 @@ def _images_in(directory: Path) -> list[Path]:
 def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
     """Load an image in the form of the images that a classifier was trained on.
 
-    For a classifier of Fashion-MNIST a photograph is converted as the images of the dataset were. For a classifier of
-    custom images it is only resized, as these were.
+    If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were. For
+    a classifier of custom images it is only resized, as these were.
 
     Args:
         source: an image file, or its content.

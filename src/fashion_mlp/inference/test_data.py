@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.paths import same_path
-from fashion_mlp.data import ImageDataModule, build_datamodule
+from fashion_mlp.data import ImageDataModule, build_untrusted_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
 from fashion_mlp.data.registry import find_data_module
@@ -44,7 +44,7 @@ def load_test_data(classifier: Classifier, overrides: Sequence[str], *, download
         channels, height, width = classifier.metadata["model"]["image_shape"]
         as_trained = {"image_size": [height, width], "mode": mode_of(channels)}
         arguments = {"class_names": list(classifier.class_names), **as_trained, **arguments}
-    datamodule = build_datamodule(option, arguments)
+    datamodule = build_untrusted_datamodule(option, arguments)
     if download:
         datamodule.prepare_data()
     datamodule.setup("test")

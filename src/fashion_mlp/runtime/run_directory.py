@@ -54,8 +54,8 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
 
     Args:
         run_dir: as `resolve` returns it.
-        outputs: names of files and directories that are written there before the run starts, the files of a directory
-            before it.
+        outputs: names of the files and directories that Hydra writes before the run starts; a directory follows its
+            files.
 
     Raises:
         UserError: the directory holds a run, is in use by another process, or is not writable.
