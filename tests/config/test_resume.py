@@ -422,7 +422,7 @@ def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
     script = ROOT / "tests/kill_and_resume.py"
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("equal to the last bit") == count
+    assert done.stdout.count("exactly equal") == count
 
 
 def test_new_run_starts_from_the_weights_of_another(run_here: RunCommand) -> None:
