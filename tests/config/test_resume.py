@@ -492,14 +492,20 @@ def test_damaged_metrics_do_not_mark_a_run_as_complete(
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_run_of_another_version_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [("label_smoothing: 0.0", "smoothing: 0.0", ""), ("  dropout: 0.0", "  drop: 0.0", ", since model.drop")],
+)
+def test_run_of_another_version_is_refused(
+    interrupted: Path, run_as_typed: RunCommand, before: str, after: str, reason: str
+) -> None:
     config = interrupted / ".hydra/config.yaml"
-    config.write_text(config.read_text().replace("label_smoothing: 0.0", "smoothing: 0.0"))
+    assert before in config.read_text()
+    config.write_text(config.read_text().replace(before, after))
     done = run_as_typed("resume=a")
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "error: resume=a: recorded by another version, since smoothing is new or gone. Start a new run"
-    )
+    assert done.stderr.startswith(f"error: resume=a: recorded by another version{reason}")
+    assert "Start a new run with its weights" in done.stderr
     assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_weights_only=true\n")
 
 

@@ -20,6 +20,7 @@ from fashion_mlp.config.compose import parse_flags
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.records import METRICS_FILE, JobRecord, read_result
+from fashion_mlp.config.schema import RunConfig
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
@@ -30,12 +31,8 @@ RECORD = ".hydra"
 SWEEP_RECORD = "multirun.yaml"
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs.
 OVERRIDABLE = (
-    "checkpoint.every_n_seconds",
-    "checkpoint.every_n_steps",
-    "data.num_workers",
-    "data.root",
-    "test",
-    "trainer.max_epochs",
+    *("checkpoint.every_n_seconds", "checkpoint.every_n_steps", "data.num_workers", "data.root"),
+    *("test", "trainer.max_epochs"),
 )
 ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
@@ -78,6 +75,9 @@ def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
         if (directory / SWEEP_RECORD).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
         raise UserError(f"resume={directory}: no record of a run ({RECORD} is missing or damaged). Start a new run")
+    if config.keys() != RunConfig.model_fields.keys() - {"target"}:
+        weights = f"ckpt_path={directory / 'checkpoints' / 'last.ckpt'} ckpt_weights_only=true"
+        raise UserError(f"resume={directory}: recorded by another version. Start a new run with its weights: {weights}")
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     latest = {text.partition("=")[0]: text for text in overrides}.values()
     changed = [text for text in added if text not in latest]
