@@ -90,7 +90,7 @@ def train(
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
-            path = checkpoint and os.path.relpath(checkpoint, run_dir)  # the run directory may be moved
+            path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path}
             _save_results(metrics, trainer, classifier, run_dir)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))

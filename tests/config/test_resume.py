@@ -262,7 +262,7 @@ def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCo
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
     changed = "would change the weights of the run"
     for overrides, message in (
-        (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}; resume takes"),
+        (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}. Resume accepts"),
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
         (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
