@@ -44,7 +44,7 @@ def test_each_method_reports_its_training_images_and_memory(capsys: pytest.Captu
     for name in bench_runs.METHODS:
         bench_runs.main(name, task)
         timing = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert timing["samples"] == (2 * (TRAIN_SIZE - 5000) if name == "this project" else TRAIN_SIZE)
+        assert timing["samples"] == 2 * (TRAIN_SIZE - 5000 if name == "this project" else TRAIN_SIZE)
         assert timing["seconds"] > 0
         assert timing["peak_memory_bytes"] > 2**24
 
