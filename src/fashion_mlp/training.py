@@ -131,7 +131,7 @@ def _fit(
     if trainer.world_size > 1:
         stop.use_default_handlers()  # until all ranks have connected
     try:
-        trainer.fit(classifier, datamodule, ckpt_path=initial.fit_path)
+        trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
     stopped_early = summary.stop_reason(trainer)
@@ -164,7 +164,7 @@ def _describe_run(
         "seconds": seconds,
         "samples_per_second": progress.samples * trainer.world_size / seconds,
         "device": summary.device_name(trainer),
-        "parameters": sum(weights.numel() for weights in classifier.parameters()),
+        "parameters": summary.num_parameters(classifier),
         **summary.versions(),
     }
 

@@ -42,11 +42,6 @@ class InitialCheckpoint:
     is_resumed: bool = False
 
     @property
-    def fit_path(self) -> Path | None:
-        """The file that `Trainer.fit` restores; None if there is no file, or if only its weights are restored."""
-        return self.path if self.full_state else None
-
-    @property
     def description(self) -> str:
         """A line for the summary of the run; empty without a checkpoint."""
         if self.path is None:

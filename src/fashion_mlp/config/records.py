@@ -85,8 +85,8 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
         pattern: a glob pattern that matches the directories of its jobs.
     """
     jobs = []
-    directories = sorted(filter(Path.is_dir, sweep_dir.glob(pattern)))
-    for directory in sorted(directories, key=lambda path: int(path.name) if path.name.isdecimal() else -1):
+    directories = filter(Path.is_dir, sweep_dir.glob(pattern))
+    for directory in sorted(directories, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path)):
         metrics, failure = read_result(directory), _read(directory / ERROR)
         record = metrics or failure
         if record is not None and isinstance(record.get("overrides"), list):

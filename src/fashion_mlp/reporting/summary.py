@@ -40,12 +40,11 @@ def run_summary(
     linears = [module for module in classifier.model.modules() if isinstance(module, torch.nn.Linear)]
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
-    parameters = sum(weights.numel() for weights in classifier.parameters())
     batches = f"{trainer.world_size} x batches" if trainer.world_size > 1 else "batches"
     length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
     lines = {
         "data": f"{datamodule.name}: {sizes['train']:,} training and {sizes['val']:,} validation images",
-        "model": f"{type(classifier.model).__name__}{shape}, {parameters:,} parameters",
+        "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
         "training": f"{_name(classifier.optimizer_factory)}, {batches} of {datamodule.batch_size}, {length}, "
         f"seed {seed}",
         "device": device_name(trainer),
@@ -63,6 +62,11 @@ def format_counts(class_counts: Mapping[str, int]) -> str:
     names = [f"{name} {count:,}" for name, count in class_counts.items()]
     more = [f"and {len(names) - MAX_LISTED:,} more"] if len(names) > MAX_LISTED else []
     return ", ".join(names[:MAX_LISTED] + more)
+
+
+def num_parameters(classifier: Classifier) -> int:
+    """Return the number of weights and biases."""
+    return sum(parameter.numel() for parameter in classifier.parameters())
 
 
 def device_name(trainer: Trainer) -> str:
