@@ -17,7 +17,7 @@ from fashion_mlp.reporting.summary import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.sweep import job
-from fashion_mlp.sweep.job import acquire_gpu, reserve_gpu, run_job
+from fashion_mlp.sweep.job import reserve_gpu, run_job
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
 
@@ -164,22 +164,23 @@ def test_parallel_jobs_have_a_gpu_each(tmp_path: Path) -> None:
             assert third.trainer.devices == first.trainer.devices
 
 
+@pytest.mark.usefixtures("two_gpus")
 def test_a_job_waits_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "POLL_SECONDS", 0.01)
-    acquired: list[int] = []
+    first, second, third = gpu_config(), gpu_config(), gpu_config()
 
     def wait() -> None:
-        index, gpu = acquire_gpu(tmp_path, 1)
-        with gpu:
-            acquired.append(index)
+        with reserve_gpu(third, tmp_path):
+            pass
 
     waiting = Thread(target=wait)
-    with acquire_gpu(tmp_path, 1)[1]:
-        waiting.start()
-        waiting.join(0.05)
-        assert acquired == []
-    waiting.join(10)
-    assert acquired == [0]
+    with reserve_gpu(first, tmp_path):
+        with reserve_gpu(second, tmp_path):
+            waiting.start()
+            waiting.join(0.05)
+            assert third == gpu_config()
+        waiting.join(10)
+    assert third == second
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -53,17 +53,17 @@ def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
     ]
 
 
-def test_a_failed_job_is_a_row_of_one_line_within_the_width() -> None:
+def test_a_failed_job_is_a_line_within_the_width() -> None:
     failed = job(1, "optimizer.lr=1e30", error="the loss became nan: " + "lower it " * 30)
     line = format_table([job(0, "optimizer.lr=0.1"), failed]).splitlines()[-1]
-    assert line.startswith("   -          1e30  job 1 failed: the loss became nan: lower it")
+    assert line.startswith("job 1 optimizer.lr=1e30 failed: the loss became nan: lower it")
     assert len(line) == WIDTH
     assert line.endswith("...")
 
 
 def test_all_jobs_may_have_failed(tmp_path: Path) -> None:
     failed = [job(number, f"seed={number}", error="no disk") for number in range(2)]
-    assert format_table(failed).splitlines()[2:] == ["   -  job 0 failed: no disk", "   -  job 1 failed: no disk"]
+    assert format_table(failed).splitlines()[2:] == ["job 0 seed=0 failed: no disk", "job 1 seed=1 failed: no disk"]
     write_csv(tmp_path / "x.csv", failed)
     assert [row["error"] for row in rows_of(tmp_path / "x.csv")] == ["no disk", "no disk"]
 

@@ -4,8 +4,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -57,32 +57,27 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     return float(result[name])
 
 
-@contextmanager
-def reserve_gpu(cfg: DictConfig, directory: Path) -> Iterator[None]:
-    """Reserve one of several GPUs for a job that runs in a worker process and is to use one.
+def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[object]:
+    """Reserve one of several GPUs for a job that runs in a worker process and is to use one; wait until one is free.
 
     Args:
         cfg: the configuration of the job, whose `trainer.devices` becomes the GPU.
         directory: of the sweep, for the locks with which its workers share the GPUs.
+
+    Returns:
+        A context that holds the GPU, at the latest until the process ends.
     """
-    num_gpus = 0
-    if parent_process() is not None and cfg.trainer.accelerator in ("auto", "cuda", "gpu") and cfg.trainer.devices == 1:
-        import torch  # slow, so only when a job runs
+    uses_one_gpu = cfg.trainer.accelerator in ("auto", "cuda", "gpu") and cfg.trainer.devices == 1
+    if parent_process() is None or not uses_one_gpu:
+        return nullcontext()
+    import torch  # slow, so only when a job runs
 
-        num_gpus = torch.cuda.device_count()
-    if num_gpus < 2:
-        yield
-        return
-    index, gpu = acquire_gpu(directory, num_gpus)
-    with gpu:
-        cfg.trainer.devices = [index]
-        yield
-
-
-def acquire_gpu(directory: Path, num_gpus: int) -> tuple[int, AbstractContextManager[object]]:
-    """Wait until one of `num_gpus` GPUs is free, and return its index and lock, which ends with the process."""
-    while True:
+    num_gpus = torch.cuda.device_count()
+    while num_gpus > 1:
         for index in range(num_gpus):
             with suppress(Timeout):
-                return index, FileLock(directory / f".gpu-{index}.lock").acquire(blocking=False)
+                gpu = FileLock(directory / f".gpu-{index}.lock").acquire(blocking=False)
+                cfg.trainer.devices = [index]
+                return gpu
         time.sleep(POLL_SECONDS)
+    return nullcontext()

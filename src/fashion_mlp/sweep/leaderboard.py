@@ -1,20 +1,16 @@
 """The leaderboard of a sweep: its jobs, ranked on the terminal and in `leaderboard.csv`."""
 
 import csv
-import inspect
 import logging
 import signal
 import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import wraps
-from itertools import zip_longest
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, ClassVar
 
-from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -98,17 +94,14 @@ def explain_launcher_errors(config: DictConfig) -> None:
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher ends its processes on KeyboardInterrupt
     launcher: Any = get_class(config.hydra.launcher._target_)
-    original = inspect.unwrap(launcher.launch)
+    original = launcher.launch
 
-    @wraps(original)
     def launch(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(*args, **kwargs)
-        except CompactHydraException:
-            raise
-        except Exception as error:
-            reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
-            with exit_on_user_error():
+        with exit_on_user_error():
+            try:
+                return original(*args, **kwargs)
+            except Exception as error:
+                reason = shorten(str(error) or type(error).__name__, width=240, placeholder=" ...")
                 raise UserError(f"hydra/launcher={name}: {reason}") from error
 
     launcher.launch = launch
@@ -125,50 +118,22 @@ def _job_pattern(config: DictConfig) -> str:
     return "*" if subdir == "${hydra.job.num}" else "**"
 
 
-def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
-    """Return the keys whose overrides differ between jobs."""
-    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
-    return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
-
-
 def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
-    """Group completed jobs by all keys except their seed, and sort the groups by their mean objective, best first.
+    """Group completed jobs by all overrides except their seed, and sort the groups by their mean score, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
-    keys = [key for key in varying_keys(jobs) if key != SEED]
-    groups: dict[tuple[str | None, ...], list[JobRecord]] = {}
+    groups: dict[tuple[object, ...], list[JobRecord]] = {}
     for job in jobs:
         if not job.error:
-            groups.setdefault((job.objective, *(job.overrides.get(key) for key in keys)), []).append(job)
+            others = {key: value for key, value in job.overrides.items() if key != SEED}
+            groups.setdefault((job.objective, *sorted(others.items())), []).append(job)
     best_first = [sorted(group, key=lambda job: job.score, reverse=True) for group in groups.values()]
-    return sorted(best_first, key=_score, reverse=True)
+    return sorted(best_first, key=_mean_score, reverse=True)
 
 
-def _score(group: Group) -> tuple[bool, float]:
+def _mean_score(group: Group) -> tuple[bool, float]:
     return group[0].objective == OBJECTIVES[0], statistics.fmean(job.score for job in group)
-
-
-def format_table(jobs: Sequence[JobRecord]) -> str:
-    """Return the leaderboard for the terminal: a row for each group, then one for each failed job."""
-    keys = [key for key in varying_keys(jobs) if key != SEED]
-    groups = rank_jobs(jobs)
-    failed = [job for job in jobs if job.error]
-    objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *keys, " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
-    for rank, group in enumerate(groups[:MAX_ROWS], start=1):
-        scores = [_format_metric(group, group[0].objective), _format_metric(group, "test/acc")]
-        seconds = statistics.fmean(job.metrics["seconds"] for job in group)
-        rows.append([str(rank), *_cells(group[0], keys), *scores, f"{seconds:.1f}", str(len(group)), group[0].name])
-    rows += [["-", *_cells(job, keys)] for job in failed]
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-    for row, job in enumerate(failed, start=len(lines) - len(failed)):
-        lines[row] = _truncate(f"{lines[row]}  job {job.name} failed: {job.error}", WIDTH)
-    if len(groups) > MAX_ROWS:
-        lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
-    title = f"{len(jobs)} jobs{', ranked by ' if groups else ''}{', then by '.join(objectives)}"
-    return "\n".join([title, *lines])
 
 
 def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
@@ -177,14 +142,41 @@ def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
+def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
+    """Return the keys whose overrides differ between jobs."""
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
+    return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
+def format_table(jobs: Sequence[JobRecord]) -> str:
+    """Return the leaderboard for the terminal: a row for each group, then a line for each failed job."""
+    keys = varying_keys(jobs)
+    columns = [key for key in keys if key != SEED]
+    groups = rank_jobs(jobs)
+    objectives = list(dict.fromkeys(group[0].objective for group in groups))
+    rows = [["rank", *columns, " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
+    for rank, group in enumerate(groups[:MAX_ROWS], start=1):
+        best = group[0]
+        values = [_truncate(best.overrides.get(key, ""), VALUE_WIDTH) for key in columns]
+        scores = [_format_metric(group, best.objective), _format_metric(group, "test/acc")]
+        seconds = statistics.fmean(job.metrics["seconds"] for job in group)
+        rows.append([str(rank), *values, *scores, f"{seconds:.1f}", str(len(group)), best.name])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{len(jobs)} jobs{', ranked by ' if groups else ''}{', then by '.join(objectives)}"]
+    lines += ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    if len(groups) > MAX_ROWS:
+        lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
+    for job in jobs:
+        if job.error:
+            overrides = [f"{key}={_truncate(job.overrides[key], VALUE_WIDTH)}" for key in keys if key in job.overrides]
+            lines.append(_truncate(f"{' '.join(['job', job.name, *overrides])} failed: {job.error}", WIDTH))
+    return "\n".join(lines)
+
+
 def _format_metric(group: Group, metric: str) -> str:
     mean, std = _mean_std(group, metric)
     text = "-" if mean is None else f"{mean:.4f}"
     return text if std is None else f"{text} ± {std:.4f}"
-
-
-def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
-    return [_truncate(job.overrides.get(key, ""), VALUE_WIDTH) for key in keys]
 
 
 def _truncate(text: str, width: int) -> str:
@@ -194,18 +186,18 @@ def _truncate(text: str, width: int) -> str:
 def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
     """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
     columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
+    columns += [*varying_keys(jobs), "directory", "error"]
     with path.open("w", newline="") as file:
-        columns += [*varying_keys(jobs), "directory", "error"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for rank, group in enumerate(rank_jobs(jobs), start=1):
             name = group[0].objective
             mean, std = _mean_std(group, name)
             summary = {"rank": rank, "objective": name, "mean": mean, "standard_deviation": std}
-            writer.writerows({**job.metrics, "value": job.metrics[name], **summary, **_describe(job)} for job in group)
-        writer.writerows(_describe(job) for job in jobs if job.error)
+            writer.writerows({**_row(job), **summary, "value": job.metrics[name]} for job in group)
+        writer.writerows(_row(job) for job in jobs if job.error)
 
 
-def _describe(job: JobRecord) -> dict[str, Any]:
-    status = "failed" if job.error else "done"
-    return {"job": job.name, "status": status, "directory": job.directory, "error": job.error, **job.overrides}
+def _row(job: JobRecord) -> dict[str, Any]:
+    status = {"status": "failed" if job.error else "done", "error": job.error}
+    return {**job.metrics, **job.overrides, **status, "job": job.name, "directory": job.directory}
