@@ -34,17 +34,17 @@ def _small_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_network_has_the_sizes_of_the_task() -> None:
-    network = bench_runs.Task(hidden_sizes=(20, 30)).make_network()
+    network = bench_runs.make_network((20, 30), "cpu")
     assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [20, 30, 10]
 
 
 @pytest.mark.usefixtures("_small_fashion_mnist")
 def test_each_method_reports_its_training_images_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    task = json.dumps({"hidden_sizes": [8], "optimizer": "sgd", "batch_size": 50, "device": "cpu"})
+    task = json.dumps({"hidden_sizes": [8], "batch_size": 50, "device": "cpu"})
     for name in bench_runs.METHODS:
         bench_runs.main(name, task)
         timing = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert timing["samples"] == 2 * (TRAIN_SIZE - 5000 if name == "this project" else TRAIN_SIZE)
+        assert timing["samples"] == 2 * (TRAIN_SIZE - 5000 if name in ("this project", "public step()") else TRAIN_SIZE)
         assert timing["seconds"] > 0
         assert timing["peak_memory_bytes"] > 2**24
 
@@ -52,20 +52,20 @@ def test_each_method_reports_its_training_images_and_memory(capsys: pytest.Captu
 @pytest.mark.usefixtures("_small_fashion_mnist")
 def test_table_has_a_row_for_each_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bench, "_measure", lambda name, *_: (3.0 if name == "bare loop" else 6.0, 1.5, 3 * 2**20))
-    arguments = ["bench", "--hidden-sizes", "8", "--optimizer", "sgd", "--device", "cpu"]
+    arguments = ["bench", "--hidden-sizes", "8", "--device", "cpu"]
     assert main([*arguments, "--rounds", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"784-8-10, sgd, batch 64, cpu, {torch.get_num_threads()} threads"
-    rows = [line.split("  ") for line in lines[-4:]]
+    assert lines[0] == f"784-8-10, batch 64, cpu, {torch.get_num_threads()} threads"
+    rows = [line.split("  ") for line in lines[-len(bench_runs.METHODS) :]]
     assert [row[0] for row in rows] == list(bench_runs.METHODS)
-    assert lines[-1].split() == ["this", "project", "6.00", "2.00", "1.5", "s", "3", "MiB"]
+    assert lines[-2].split() == ["this", "project", "6.00", "2.00", "1.5", "s", "3", "MiB"]
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.usefixtures("real_data")
 def test_method_is_measured_in_a_new_process() -> None:
-    seconds, start_up, memory = bench._measure("bare loop", {"hidden_sizes": [8]})
+    seconds, start_up, memory = bench._measure("bare loop", {"hidden_sizes": [8], "batch_size": 50, "device": "cpu"})
     assert seconds > 0
     assert start_up > 0.5
     assert memory > 2**27

@@ -11,15 +11,13 @@ from fashion_mlp.runtime.console import printable
 
 DATA_HELP = "data=OPTION, data.KEY=VALUE as for train.py; by default the data that the checkpoint was trained on"
 ENSEMBLE_HELP = "more checkpoints (*.ckpt), whose probabilities are averaged"
+# Positional arguments, any number of them.
+WORDS: dict[str, Any] = {"nargs": "*", "default": ()}
 SHARED: dict[str, dict[str, Any]] = {
     "checkpoint": {"type": Path, "metavar": "CKPT", "help": "a .ckpt file written by train.py"},
     "--json": {"action": "store_true", "help": "print JSON"},
     "--device": {"choices": ("auto", "cpu", "cuda", "mps"), "default": "auto", "help": "(default: auto)"},
-    "--tta": {
-        "action": "store_true",
-        "help": "test-time augmentation: average the probabilities over the image and its views as in training: "
-        "flipped (data.augment.hflip), shifted by one pixel in four directions (data.augment.translate)",
-    },
+    "--tta": {"action": "store_true", "help": "average over flipped and shifted views (test-time augmentation)"},
 }
 
 
@@ -27,11 +25,6 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add arguments of `SHARED` to a parser."""
     for name in names:
         parser.add_argument(name, **SHARED[name])
-
-
-def add_words(parser: argparse.ArgumentParser, metavar: str, description: str) -> None:
-    """Add the positional arguments `words`, any number of them."""
-    parser.add_argument("words", nargs="*", default=(), metavar=metavar, help=description)
 
 
 def split_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
@@ -56,8 +49,7 @@ def output_directory(text: str) -> Path:
 
 def output_file(text: str) -> Path:
     """Return the path of a file whose directory exists or can be created; otherwise exit with status 1."""
-    if obstacle := find_obstacle(Path(text).parent):
-        sys.exit(printable(f"error: {text}: its directory {obstacle}"))
+    output_directory(str(Path(text).parent))
     return Path(text)
 
 

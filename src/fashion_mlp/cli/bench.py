@@ -1,4 +1,4 @@
-"""Compare the speed of four ways to train the same network."""
+"""Compare the speed of ways to train the same network."""
 
 import argparse
 import json
@@ -17,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp bench`."""
     add_shared(parser, "--device")
     parser.add_argument("--hidden-sizes", type=positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
-    parser.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: adam)")
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(default: 64)")
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="(default: 3)")
 
@@ -32,10 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     FashionMNISTDataModule().prepare_data()
     device = resolve_device(arguments.device).type
-    task = {name: getattr(arguments, name) for name in ("hidden_sizes", "optimizer", "batch_size")} | {"device": device}
+    task = {"hidden_sizes": arguments.hidden_sizes, "batch_size": arguments.batch_size, "device": device}
     timings = [{name: _measure(name, task) for name in METHODS} for _ in progress(range(arguments.rounds), "rounds")]
     sizes = "-".join(map(str, (784, *arguments.hidden_sizes, 10)))
-    echo(f"{sizes}, {arguments.optimizer}, batch {arguments.batch_size}, {device}, {torch.get_num_threads()} threads")
+    echo(f"{sizes}, batch {arguments.batch_size}, {device}, {torch.get_num_threads()} threads")
     echo(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}")
     echo(f"an epoch of 60,000 images, median of {arguments.rounds} rounds\n")
     echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")

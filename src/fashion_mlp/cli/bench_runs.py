@@ -1,4 +1,8 @@
-"""Four ways to train the same network: `python -m fashion_mlp.cli.bench_runs METHOD TASK` prints the timing of one."""
+"""Ways to train the same network: `python -m fashion_mlp.cli.bench_runs METHOD TASK` prints the timing of one.
+
+Each trains two epochs, with Adam at its default settings, and returns when training started, on the clock of
+`time.time()`, its seconds, and the number of training images.
+"""
 
 import json
 import os
@@ -7,57 +11,40 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypeAlias
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Adam
 from torch.utils.data import DataLoader
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
-# The start of training on the clock of `time.time()`, its seconds, and its number of training images.
-Timing: TypeAlias = dict[str, float]
+
+def make_network(hidden_sizes: Sequence[int], device: str) -> nn.Sequential:
+    """Return the network of the tutorials."""
+    sizes = (784, *hidden_sizes)
+    hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], 10)).to(device)
 
 
-@dataclass(frozen=True)
-class Task:
-    """A network to train, and how."""
-
-    hidden_sizes: Sequence[int] = (256, 128)
-    optimizer: str = "adam"
-    batch_size: int = 64
-    device: str = "cpu"
-
-    def make_network(self) -> nn.Sequential:
-        """Return the network of the tutorials, on the device."""
-        sizes = (784, *self.hidden_sizes)
-        hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], 10)).to(self.device)
-
-    def make_optimizer(self, network: nn.Module, *, fused: bool | None = None) -> Optimizer:
-        """Return the optimizer, with torch's default settings."""
-        optimizer = Adam if self.optimizer == "adam" else SGD
-        return optimizer(network.parameters(), lr=1e-3, fused=fused)
-
-    def load_images(self) -> FashionMNIST:
-        """Return torchvision's training set, as the tutorials load it."""
-        return FashionMNIST(os.environ.get("FASHION_MLP_DATA", "data"), train=True, transform=ToTensor())
+def load_images() -> FashionMNIST:
+    """Return torchvision's training set, as the tutorials load it."""
+    return FashionMNIST(os.environ.get("FASHION_MLP_DATA", "data"), train=True, transform=ToTensor())
 
 
-def tutorial_loop(task: Task) -> Timing:
-    """Train two epochs as PyTorch's Quickstart does."""
-    data = task.load_images()
-    loader = DataLoader(data, batch_size=task.batch_size, shuffle=True)
-    network, loss_fn = task.make_network(), nn.CrossEntropyLoss()
-    optimizer = task.make_optimizer(network)
+def tutorial_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train as PyTorch's Quickstart does."""
+    data = load_images()
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True)
+    network, loss_fn = make_network(hidden_sizes, device), nn.CrossEntropyLoss()
+    optimizer = Adam(network.parameters())
     start = time.time()
     for batch, (images, labels) in enumerate(chain(loader, loader)):
-        images, labels = images.to(task.device), labels.to(task.device)
+        images, labels = images.to(device), labels.to(device)
         loss = loss_fn(network(images), labels)
         loss.backward()
         optimizer.step()
@@ -67,15 +54,15 @@ def tutorial_loop(task: Task) -> Timing:
     return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
 
 
-def bare_loop(task: Task) -> Timing:
-    """Train two epochs over tensors on the device, with a fused optimizer and nothing else."""
-    data = task.load_images()
-    images, labels = (data.data.float() / 255).flatten(1).to(task.device), data.targets.to(task.device)
-    network = task.make_network()
-    optimizer = task.make_optimizer(network, fused=True)
+def bare_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train over tensors on the device, with a fused optimizer and nothing else."""
+    data = load_images()
+    images, labels = (data.data.float() / 255).flatten(1).to(device), data.targets.to(device)
+    network = make_network(hidden_sizes, device)
+    optimizer = Adam(network.parameters(), fused=True)
     start = time.time()
-    epochs = [torch.randperm(len(labels), device=task.device) for _ in range(2)]
-    for indices in torch.split(torch.cat(epochs), task.batch_size):
+    epochs = [torch.randperm(len(labels), device=device) for _ in range(2)]
+    for indices in torch.split(torch.cat(epochs), batch_size):
         loss = cross_entropy(network(images[indices]), labels[indices])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -84,8 +71,8 @@ def bare_loop(task: Task) -> Timing:
     return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
 
 
-def plain_lightning(task: Task) -> Timing:
-    """Train two epochs of a LightningModule as in Lightning's introduction, over the tutorial's loader."""
+def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train a LightningModule as in Lightning's introduction, over the tutorial's loader."""
     from lightning import LightningModule, Trainer
 
     from fashion_mlp.callbacks import Stopwatch
@@ -93,7 +80,7 @@ def plain_lightning(task: Task) -> Timing:
     class Plain(LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.network = task.make_network()
+            self.network = make_network(hidden_sizes, device)
 
         def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
             images, labels = batch
@@ -101,22 +88,22 @@ def plain_lightning(task: Task) -> Timing:
             self.log("train_loss", loss)
             return loss
 
-        def configure_optimizers(self) -> Optimizer:
-            return task.make_optimizer(self)
+        def configure_optimizers(self) -> Adam:
+            return Adam(self.parameters())
 
-    data = task.load_images()
-    loader = DataLoader(data, batch_size=task.batch_size, shuffle=True)
+    data = load_images()
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True)
     with tempfile.TemporaryDirectory() as directory:
-        timing = Path(directory, "timing.json")
+        stopwatch = Stopwatch(Path(directory, "timing.json"))
         trainer = Trainer(
-            max_epochs=2, accelerator=task.device, devices=1, default_root_dir=directory, callbacks=[Stopwatch(timing)]
+            max_epochs=2, accelerator=device, devices=1, default_root_dir=directory, callbacks=[stopwatch]
         )
         trainer.fit(Plain(), loader)
-        return {**json.loads(timing.read_text()), "samples": 2 * len(data)}
+        return {**json.loads(stopwatch.path.read_text()), "samples": 2 * len(data)}
 
 
-def this_project(task: Task) -> Timing:
-    """Train two epochs as `python train.py` does, with metrics, logging, checkpoints and validation."""
+def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train as `python train.py` does, with metrics, logging, checkpoints and validation."""
     from hydra import compose
 
     from fashion_mlp.config.compose import initialize_hydra
@@ -124,35 +111,44 @@ def this_project(task: Task) -> Timing:
 
     with tempfile.TemporaryDirectory() as directory, initialize_hydra():
         timing = Path(directory, "timing.json")
-        cfg = compose(
-            "train",
-            overrides=[
-                f"model.hidden_sizes={list(task.hidden_sizes)}",
-                f"optimizer={task.optimizer}",
-                "optimizer.lr=1e-3",
-                f"data.batch_size={task.batch_size}",
-                f"trainer.accelerator={task.device}",
-                "trainer.max_epochs=2",
-                f"run_dir={directory}/run",
-                "+callbacks.stopwatch._target_=fashion_mlp.callbacks.Stopwatch",
-                f"+callbacks.stopwatch.path={timing}",
-            ],
-        )
+        overrides = [
+            f"model.hidden_sizes={list(hidden_sizes)}",
+            f"data.batch_size={batch_size}",
+            f"trainer.accelerator={device}",
+            "trainer.max_epochs=2",
+            f"run_dir={directory}/run",
+            f"+callbacks.stopwatch={{_target_:fashion_mlp.callbacks.Stopwatch,path:{timing}}}",
+        ]
+        cfg = compose("train", overrides=overrides)
         train(cfg)
-        return {**json.loads(timing.read_text()), "samples": 2 * (len(task.load_images()) - cfg.data.val_size)}
+        return {**json.loads(timing.read_text()), "samples": 2 * (len(load_images()) - cfg.data.val_size)}
 
 
-METHODS: dict[str, Callable[[Task], Timing]] = {
+def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train as this project, but with Lightning's public `optimizer.step()` in place of its private methods."""
+    from lightning.pytorch.core.optimizer import LightningOptimizer
+
+    with patch("fashion_mlp.multi_step._step_optimizer", LightningOptimizer.step):
+        return this_project(hidden_sizes, batch_size, device)
+
+
+METHODS: dict[str, Callable[..., dict[str, float]]] = {
     "tutorial loop": tutorial_loop,
     "bare loop": bare_loop,
     "plain Lightning": plain_lightning,
     "this project": this_project,
+    "public step()": public_step,
 }
 
 
 def main(name: str, task: str) -> None:
-    """Train by one method; print its timing and the peak memory of this process as JSON."""
-    timing = METHODS[name](Task(**json.loads(task)))
+    """Train by one method; print its timing and the peak memory of this process as JSON.
+
+    Args:
+        name: of the method.
+        task: the arguments of the method, as JSON.
+    """
+    timing = METHODS[name](**json.loads(task))
     # In bytes on macOS, in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(json.dumps({**timing, "peak_memory_bytes": peak_memory}))  # noqa: T201

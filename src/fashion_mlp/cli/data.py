@@ -1,24 +1,32 @@
 """Verify the data, downloaded if need be, and describe it."""
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
-from fashion_mlp.cli.arguments import add_words, figure_file
+from fashion_mlp.cli.arguments import WORDS, figure_file
 from fashion_mlp.cli.output import echo, save_figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp data`."""
-    add_words(parser, "data", "data=OPTION, data.KEY=VALUE as for train.py")
+    parser.add_argument("words", **WORDS, metavar="data", help="data=OPTION, data.KEY=VALUE as for train.py")
     parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save a grid of samples with their labels")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
-    cfg = compose_data(arguments.words)  # before torch is loaded
+    from hydra import compose
+
+    from fashion_mlp.config.compose import initialize_hydra, raise_problems
+    from fashion_mlp.config.explain import explain
+    from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
 
+    overrides = list(arguments.words)
+    if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
+        raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
+    with initialize_hydra():
+        raise_problems(explain(overrides))
+        cfg = compose("train", overrides=overrides)
     with importing_torch():
         from fashion_mlp.build import build_datamodule
         from fashion_mlp.reporting import figures, summary
@@ -38,22 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
         titles = [figures.short(datamodule.class_names[label]) for label in labels[:40].tolist()]
         save_figure(figures.image_grid(images[:40], titles), arguments.plot)
     return 0
-
-
-def compose_data(overrides: Sequence[str]) -> Any:
-    """Compose the configuration as `train.py` does, from `conf/` and overrides of the data.
-
-    Raises:
-        UserError: with a line for each mistake.
-    """
-    from hydra import compose
-
-    from fashion_mlp.config.compose import initialize_hydra, raise_problems
-    from fashion_mlp.config.explain import explain
-    from fashion_mlp.runtime.errors import UserError
-
-    if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
-        raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
-    with initialize_hydra():
-        raise_problems(explain(overrides))
-        return compose("train", overrides=list(overrides))

@@ -4,7 +4,7 @@ import argparse
 from itertools import count
 from typing import TYPE_CHECKING
 
-from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_directory, positive
+from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, output_directory, positive
 from fashion_mlp.cli.output import echo, writing
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp embed`."""
     add_shared(parser, "checkpoint", "--device")
-    add_words(parser, "data", DATA_HELP)
+    parser.add_argument("words", **WORDS, metavar="data", help=DATA_HELP)
     parser.add_argument("--images", type=positive, default=1000, metavar="N", help="number of test images (1000)")
     parser.add_argument("--output", type=output_directory, metavar="DIR", help="by default the run directory")
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, add_shared, add_words, output_directory, split_words
-from fashion_mlp.cli.output import echo, echo_json, progress, save_figure
+from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, WORDS, add_shared, output_directory, split_words
+from fashion_mlp.cli.output import echo, progress, save_figure
 
 if TYPE_CHECKING:
     from fashion_mlp.data import ImageDataModule
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp evaluate`."""
     add_shared(parser, "checkpoint", "--json", "--device", "--tta")
-    add_words(parser, "CKPT | data", f"{ENSEMBLE_HELP}; {DATA_HELP}")
+    parser.add_argument("words", **WORDS, metavar="CKPT | data", help=f"{ENSEMBLE_HELP}; {DATA_HELP}")
     plots_help = "save confusion matrix, reliability diagram, worst mistakes"
     parser.add_argument("--plots", type=output_directory, metavar="DIR", help=plots_help)
 
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
     from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.reporting.summary import to_json
 
     paths, overrides = split_words(arguments)
     classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)
@@ -33,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     output = collect_outputs(classifier, progress(datamodule.loader("test"), "evaluating"))
     metrics = {"data": datamodule.name, **compute_metrics(output, datamodule.class_names)}
     if arguments.json:
-        echo_json(metrics)
+        echo(to_json(metrics))
     else:
         _print_metrics(metrics)
     if arguments.plots:
-        _save_plots(output, datamodule, arguments.plots, quiet=arguments.json)
+        _save_plots(output, datamodule, arguments.plots)
     return 0
 
 
@@ -56,7 +57,7 @@ def _print_metrics(metrics: Mapping[str, Any]) -> None:
         echo(f"{pair['count']:>6,}  {pair['true']} classified as {pair['predicted']}")
 
 
-def _save_plots(output: "EvalOutput", datamodule: "ImageDataModule", directory: Path, *, quiet: bool) -> None:
+def _save_plots(output: "EvalOutput", datamodule: "ImageDataModule", directory: Path) -> None:
     from fashion_mlp.inference import evaluate
     from fashion_mlp.reporting import figures
 
@@ -70,4 +71,4 @@ def _save_plots(output: "EvalOutput", datamodule: "ImageDataModule", directory: 
         images, labels = datamodule.splits["test"].__getitems__(worst.tolist())
         plots["mistakes"] = figures.predictions(images, output.logits[worst].softmax(1), labels, class_names)
     for name, figure in plots.items():
-        save_figure(figure, directory / f"{name}.png", quiet=quiet)
+        save_figure(figure, directory / f"{name}.png")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from fashion_mlp.cli.arguments import DATA_HELP, add_shared, add_words, output_file, positive
+from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, output_file, positive
 from fashion_mlp.cli.output import echo, progress, writing
 
 # Each format with the suffix of its files.
@@ -13,7 +13,7 @@ RAW_INPUT_MAX = 255
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp export`."""
     add_shared(parser, "checkpoint")
-    add_words(parser, "data", DATA_HELP)
+    parser.add_argument("words", **WORDS, metavar="data", help=DATA_HELP)
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--output", type=output_file, metavar="FILE", help="by default next to the checkpoint")
     parser.add_argument("--prefix", default="", help="state_dict: prefix of the names of the weights")

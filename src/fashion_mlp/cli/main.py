@@ -26,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
                 import_module("fashion_mlp.inference.test_data")  # what all other commands need
-        status: int = command.run(arguments)
-        return status
+        return int(command.run(arguments))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,12 +43,11 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     """
     parser = _Parser(prog="fashion-mlp", description="Look at data, use checkpoints, measure speed.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = {name: import_module(f"fashion_mlp.cli.{name}") for name in COMMANDS}
-    parsers = {
-        name: subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
-        for name, module in modules.items()
-    }
+    commands = {}
+    for name in COMMANDS:
+        module = import_module(f"fashion_mlp.cli.{name}")
+        commands[name] = module, subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
     namespace = parser.parse_args(argv[:1])
-    name = namespace.command
-    modules[name].add_arguments(parsers[name])
-    return modules[name], parsers[name].parse_intermixed_args(argv[1:], namespace)
+    command, subparser = commands[namespace.command]
+    command.add_arguments(subparser)
+    return command, subparser.parse_intermixed_args(argv[1:], namespace)

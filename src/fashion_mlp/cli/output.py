@@ -1,9 +1,11 @@
 """What the commands print and save."""
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -12,28 +14,16 @@ from fashion_mlp.runtime.console import discard_stdout, printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Item = TypeVar("Item")
+# A progress bar over an iterable with a description: on a terminal, unless it takes less than two seconds.
+progress = partial(tqdm, disable=None, leave=False, delay=2)
 
 
-def echo(text: str) -> None:
-    """Print a line."""
+def echo(text: str, file: TextIO | None = None) -> None:
+    """Print a line to stdout, or another file."""
     try:
-        print(printable(text), flush=True)  # noqa: T201
+        print(printable(text), file=file, flush=True)
     except BrokenPipeError:  # the reader, such as `head`, has ended; the command still saves its files
         discard_stdout()
-
-
-def echo_json(values: object) -> None:
-    """Print values as JSON."""
-    from fashion_mlp.reporting.summary import to_json
-
-    echo(to_json(values))
-
-
-def progress(items: Iterable[Item], description: str) -> Iterable[Item]:
-    """Show a progress bar on a terminal while the items are consumed, unless that takes less than two seconds."""
-    bar: Iterable[Item] = tqdm(items, desc=description, disable=None, leave=False, delay=2)
-    return bar
 
 
 @contextmanager
@@ -52,11 +42,10 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
 
 
-def save_figure(figure: "Figure", path: Path, *, quiet: bool = False) -> None:
-    """Save a figure, and print its path unless `quiet`."""
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Save a figure, and print its path to stderr, since stdout may contain JSON."""
     from fashion_mlp.reporting import figures
 
     with writing(path):
         figures.save(figure, path)
-    if not quiet:
-        echo(f"saved {path}")
+    echo(f"saved {path}", sys.stderr)

@@ -5,17 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fashion_mlp.cli.arguments import (
-    DATA_HELP,
-    ENSEMBLE_HELP,
-    add_shared,
-    add_words,
-    figure_file,
-    positive,
-    split_words,
-)
-from fashion_mlp.cli.output import echo, echo_json, progress, save_figure
-from fashion_mlp.runtime.console import printable
+from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, WORDS, add_shared, figure_file, positive, split_words
+from fashion_mlp.cli.output import echo, progress, save_figure
 
 if TYPE_CHECKING:
     from fashion_mlp.classifier import Classifier
@@ -25,12 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp predict`."""
     add_shared(parser, "checkpoint", "--json", "--device", "--tta")
     words_help = f"{ENSEMBLE_HELP}; images: files, directories or globs; with --test-samples {DATA_HELP}"
-    add_words(parser, "CKPT | IMAGE | data", words_help)
-    show_help = "save the images as the model sees them, with their predictions"
-    parser.add_argument("--show", type=figure_file, metavar="FILE", help=show_help)
+    parser.add_argument("words", **WORDS, metavar="CKPT | IMAGE | data", help=words_help)
+    parser.add_argument("--show", type=figure_file, metavar="FILE", help="save the images as the model sees them")
     parser.add_argument("--test-samples", type=positive, metavar="N", help="classify the first N test images instead")
-    plot_help = "with --test-samples: save the images with their predictions"
-    parser.add_argument("--plot", type=figure_file, metavar="FILE", help=plot_help)
+    parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save the test images with their classes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +62,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
         titles.append(f"{figures.short(path.name)}\n{figures.short(row['class'])} {row['probability']:.0%}")
     _print_predictions(rows, as_json=arguments.json)
     if arguments.show and images:
-        save_figure(figures.image_grid(torch.stack(images), titles), arguments.show, quiet=arguments.json)
+        save_figure(figures.image_grid(torch.stack(images), titles), arguments.show)
     return 1 if len(images) < len(paths) else 0
 
 
@@ -90,8 +79,7 @@ def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], ar
     ]
     _print_predictions(rows, as_json=arguments.json)
     if arguments.plot:
-        figure = figures.predictions(images, probabilities, labels, classifier.class_names)
-        save_figure(figure, arguments.plot, quiet=arguments.json)
+        save_figure(figures.predictions(images, probabilities, labels, classifier.class_names), arguments.plot)
     return 0
 
 
@@ -103,13 +91,15 @@ def _prediction(image: object, classifier: "Classifier", probabilities: list[flo
 
 
 def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    from fashion_mlp.reporting.summary import to_json
+
     if as_json:
-        echo_json(rows)
+        echo(to_json(rows))
         return
     width = max(len(row["image"]) for row in rows)
     for row in rows:
         if "error" in row:
-            print(printable(f"error: {row['image']} {row['error']}"), file=sys.stderr)  # noqa: T201
+            echo(f"error: {row['image']} {row['error']}", sys.stderr)
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in row["top"])
         is_wrong = row.get("true", row["class"]) != row["class"]

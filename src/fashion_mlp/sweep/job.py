@@ -67,8 +67,7 @@ def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[obje
     Returns:
         A context that holds the GPU, at the latest until the process ends.
     """
-    uses_one_gpu = cfg.trainer.accelerator in ("auto", "cuda", "gpu") and cfg.trainer.devices == 1
-    if parent_process() is None or not uses_one_gpu:
+    if parent_process() is None or cfg.trainer.devices != 1 or cfg.trainer.accelerator not in ("auto", "cuda", "gpu"):
         return nullcontext()
     import torch  # slow, so only when a job runs
 

@@ -49,7 +49,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
         study.sampler = RepeatableSampler(settings.seed)
         OmegaConf.save(config, directory / SWEEP_RECORD)
         log.info(f"sweep     {directory}")
-        Search(study, space, directory, launcher, settings.n_trials, settings.n_jobs).run()
+        Search(study, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
 
 
 @dataclass
@@ -61,31 +61,26 @@ class Search:
         space: the keys that the trials vary.
         directory: holds a directory for each trial, named by its number.
         launcher: runs the jobs.
-        n_trials: in all, including those before an interruption.
-        n_jobs: the size of a batch. All of its trials are drawn before one of them runs.
     """
 
     study: optuna.Study
     space: Space
     directory: Path
     launcher: Launcher
-    n_trials: int
-    n_jobs: int
 
-    def run(self) -> None:
+    def run(self, n_trials: int, n_jobs: int) -> None:
         """Run the trials that were interrupted and those that are missing, and log the best.
+
+        Args:
+            n_trials: in all, including those before an interruption.
+            n_jobs: the size of a batch. All of its trials are drawn before one of them runs.
 
         Raises:
             UserError: no trial is complete.
         """
-        batch: list[BaseTrial] = [*self._resume_trials()]
-        while batch or self._num_finished() < self.n_trials:
-            missing = self.n_trials - self._num_finished() - len(batch)
-            # An interrupted batch is completed first, so that a resumed search draws what it would have drawn.
-            size = -len(self.study.trials) % self.n_jobs if batch else self.n_jobs
-            batch += [self.study.ask(self.space.distributions) for _ in range(min(size, missing))]
+        self._check_interrupted_trials()
+        while batch := self._next_batch(n_trials, n_jobs):
             self._run(batch)
-            batch = []
         states = Counter(trial.state for trial in self.study.trials)
         log.info(f"trials    {', '.join(f'{states[state]} {name}' for state, name in FINISHED.items())}")
         best = self._best()
@@ -95,25 +90,28 @@ class Search:
         shared = [text for text in self.space.fixed if not text.startswith("sweep=")]
         log.info(shlex.join(["python", "train.py", *shared, *self.space.trial_overrides(best.params)]))
 
-    def _resume_trials(self) -> list[FrozenTrial]:
-        """Return the trials of an interrupted process, to run them again.
+    def _check_interrupted_trials(self) -> None:
+        """Check that the jobs of an interrupted process have ended; mark trials that it has not drawn as failed.
 
         Raises:
             UserError: a job of that process still runs.
         """
-        running = self.study.get_trials(states=[TrialState.RUNNING])
-        for trial in running:
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
             with lock(resolve(self.directory / str(trial.number))):
                 if not self._is_drawn(trial):
                     self.study.tell(trial.number, state=TrialState.FAIL)
-        return [trial for trial in running if self._is_drawn(trial)]
+
+    def _next_batch(self, n_trials: int, n_jobs: int) -> list[BaseTrial]:
+        """Return the trials of an interrupted process and those that complete their batch, or a batch of new trials."""
+        interrupted = self.study.get_trials(states=[TrialState.RUNNING])
+        missing = n_trials - sum(map(self._is_drawn, self.study.trials))
+        # An interrupted batch is completed first, so that a resumed search draws what it would have drawn.
+        size = -len(self.study.trials) % n_jobs if interrupted else n_jobs
+        return [*interrupted, *(self.study.ask(self.space.distributions) for _ in range(min(size, missing)))]
 
     def _is_drawn(self, trial: FrozenTrial) -> bool:
         """Return False for a trial that was interrupted while its values were drawn; another takes its place."""
         return trial.params.keys() == self.space.distributions.keys()
-
-    def _num_finished(self) -> int:
-        return sum(trial.state.is_finished() and self._is_drawn(trial) for trial in self.study.trials)
 
     def _best(self) -> FrozenTrial | None:
         has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)

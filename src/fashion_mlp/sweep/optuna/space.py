@@ -51,12 +51,10 @@ class Space:
     def _format(self, key: str, value: Any) -> str:
         """Round a value to four digits, unless that would leave its range; the trial runs with the rounded value."""
         distribution = self.distributions[key]
-        if (
-            isinstance(distribution, FloatDistribution)
-            and distribution.low <= float(f"{value:.4g}") <= distribution.high
-        ):
-            return f"{value:.4g}"
-        return str(value)
+        if not isinstance(distribution, FloatDistribution):
+            return str(value)
+        rounded = f"{value:.4g}"
+        return rounded if distribution.low <= float(rounded) <= distribution.high else str(value)
 
 
 def to_distribution(override: Override) -> BaseDistribution:
@@ -70,8 +68,6 @@ def to_distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     try:
         if isinstance(sweep, IntervalSweep):
-            assert sweep.start is not None
-            assert sweep.end is not None
             return _numeric(sweep.start, sweep.end, log="log" in sweep.tags)
         if isinstance(sweep, RangeSweep) and not sweep.shuffle:
             values: list[Any] = sorted(override.sweep_iterator())
@@ -82,7 +78,7 @@ def to_distribution(override: Override) -> BaseDistribution:
         raise UserError(f"{override.input_line}: cannot be searched: {reason}") from error
 
 
-def _numeric(low: float, high: float, *, log: bool, step: float | None = None) -> BaseDistribution:
+def _numeric(low: Any, high: Any, *, log: bool, step: float | None = None) -> BaseDistribution:
     if isinstance(low, int) and isinstance(high, int) and isinstance(step, int | None):
         return IntDistribution(low, high, log=log, step=step or 1)
     return FloatDistribution(low, high, log=log, step=step)
