@@ -1,0 +1,72 @@
+"""Tests of `fashion-mlp export`."""
+
+import os
+import re
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fashion_mlp import load_classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.inference.export import export_state_dict
+from fashion_mlp.models import MLP
+from fashion_mlp.runtime.errors import UserError
+from tests.cli.conftest import RunCLI, read_test_images
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("state_dict", ".pt"), ("torch_export", ".pt2"), ("onnx", ".onnx")])
+def test_export_agrees_with_the_classifier(
+    run_cli: RunCLI, checkpoint: Path, root: str, kind: str, ending: str
+) -> None:
+    result = run_cli("export", checkpoint, root, "--format", kind, "--output", f"directory/model{ending}")
+    assert result.status == 0
+    match = re.search(r"logits differ by at most (\S+), and 0 predictions differ on 200 test images", result.out)
+    assert match is not None
+    assert float(match[1]) < 1e-4
+    assert [path.name for path in Path("directory").iterdir()] == [f"model{ending}"]
+    assert kind != "onnx" or os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_exported_program_contains_no_pickled_code(run_cli: RunCLI, checkpoint: Path, root: str) -> None:
+    run_cli("export", checkpoint, root, "--format", "torch_export", "--output", "model.pt2")
+    with zipfile.ZipFile("model.pt2") as archive:
+        pickles = [name for name in archive.namelist() if archive.read(name).startswith((b"\x80", b"PK"))]
+        assert [Path(name).name for name in pickles] == ["model.pt"]  # an example input, which is a tensor
+        assert "uint8" in str(torch.load(BytesIO(archive.read(pickles[0])), weights_only=True))
+
+
+def test_state_dict_loads_into_the_module_of_the_pytorch_tutorial(run_cli: RunCLI, checkpoint: Path, root: str) -> None:
+    class NeuralNetwork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flatten = nn.Flatten()
+            self.linear_relu_stack = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.linear_relu_stack(self.flatten(x))
+            return logits
+
+    options = ("--format", "state_dict", "--prefix", "linear_relu_stack.", "--input-max", 1, "--output", "t.pt")
+    assert run_cli("export", checkpoint, root, *options).status == 0
+    network = NeuralNetwork()
+    network.load_state_dict(torch.load("t.pt", weights_only=True))
+    images, _ = read_test_images(root)
+    expected = load_classifier(checkpoint)(images)
+    assert torch.allclose(network(images / 255), expected, atol=1e-4)
+
+
+def test_model_with_pixel_bins_is_not_exported_as_a_state_dict(tmp_path: Path) -> None:
+    classifier = Classifier(MLP([4], pixel_bins=[0, 10, 255]), [*"abcdefghij"])
+    with pytest.raises(UserError, match=r"--format state_dict: not possible with model.pixel_bins; use torch_export"):
+        export_state_dict(classifier, tmp_path / "x.pt")
+
+
+def test_only_an_mlp_is_exported_as_a_state_dict(checkpoint: Path, tmp_path: Path) -> None:
+    classifier = load_classifier(checkpoint)
+    classifier.model = nn.Flatten()
+    with pytest.raises(UserError, match=r"the model is a Flatten. Expected MLP"):
+        export_state_dict(classifier, tmp_path / "x.pt")
