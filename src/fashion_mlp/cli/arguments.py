@@ -49,7 +49,8 @@ def output_directory(text: str) -> Path:
 
 def output_file(text: str) -> Path:
     """Return the path of a file whose directory exists or can be created; otherwise exit with status 1."""
-    output_directory(str(Path(text).parent))
+    if obstacle := find_obstacle(Path(text).parent):
+        sys.exit(printable(f"error: {text}: its directory {obstacle}"))
     return Path(text)
 
 

@@ -125,7 +125,7 @@ def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> d
 
 
 def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
-    """Train as this project, but with Lightning's public `optimizer.step()` in place of its private methods."""
+    """Train as this project, but with Lightning's public `optimizer.step()` in place of its private ones."""
     from lightning.pytorch.core.optimizer import LightningOptimizer
 
     with patch("fashion_mlp.multi_step._step_optimizer", LightningOptimizer.step):

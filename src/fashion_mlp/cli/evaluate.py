@@ -1,7 +1,6 @@
 """Measure a checkpoint, or an ensemble of several, on test images."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_metrics(metrics: Mapping[str, Any]) -> None:
+def _print_metrics(metrics: dict[str, Any]) -> None:
     echo(f"{metrics['images']:,} test images of {metrics['data']}")
     echo(f"accuracy           {metrics['accuracy']:.4f} (standard error {metrics['accuracy_standard_error']:.4f})")
     for name in ("loss", "macro_f1", "calibration_error"):
