@@ -88,7 +88,7 @@ class Leaderboard(Callback):
 
 
 def explain_launcher_errors(config: DictConfig) -> None:
-    """Make a launcher that fails, for instance because a worker was killed, exit with one line; Hydra has no hook."""
+    """Make Hydra's launcher, which has no hook, exit with one line if it fails, such as by the death of a worker."""
     name = config.hydra.runtime.choices["hydra/launcher"]
     if name == "basic":  # runs the jobs in this process
         return
