@@ -196,7 +196,7 @@ class ImageDataModule(LightningDataModule):
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
-    def num_minibatches(self) -> int:
+    def num_batches(self) -> int:
         """Return the number of minibatches per training epoch in each process."""
         return ceil(len(self._train_sampler()) / self.batch_size)
 

@@ -16,7 +16,7 @@ def limit_batches(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
+def check_batch_counts(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
     """Check that the batches of each stage fit the configuration.
 
     Args:
