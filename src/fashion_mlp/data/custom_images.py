@@ -145,7 +145,7 @@ class CustomImagesDataModule(ImageDataModule):
                 labels.append(_class_index(label, class_names))
                 images.append(resize(read_image(path, self.mode), self.image_size))
                 if (first := first_paths.setdefault(path.resolve(), path)) is not path:
-                    raise UserError(f"is the same file as {first}. Expected each image once in all splits")
+                    raise UserError(f"is already listed as {first}. Expected each image once in all splits")
             except UserError as error:
                 problems.append(f"{place}{path} {error}")
                 if len(problems) == MAX_ERRORS:  # more are not printed
