@@ -104,7 +104,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
             "model": config,
             "class_names": list(datamodule.class_names),
             "data": datamodule.identity,
-            "augment": {"flip": datamodule.augment.hflip, "shift": datamodule.augment.translate},
+            "augment": {"hflip": datamodule.augment.hflip, "translate": datamodule.augment.translate},
             "optimizer": to_container(cfg.optimizer),
             "scheduler": to_container(cfg.scheduler) if cfg.scheduler else None,
             "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},

@@ -12,7 +12,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fashion_mlp.data import Augmentation
-from fashion_mlp.data.batches import limit_batches
+from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import SchedulerFactory
 
@@ -151,7 +151,7 @@ class Classifier(LightningModule):
         resumed run is restored.
         """
         trainer = self.trainer
-        minibatches = trainer.datamodule.num_minibatches()  # type: ignore[attr-defined]  # set at run time
+        minibatches = trainer.datamodule.num_batches()  # type: ignore[attr-defined]  # set at run time
         batches = limit_batches(minibatches, trainer.limit_train_batches)
         steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
         limits = [trainer.max_steps] if trainer.max_steps != -1 else []

@@ -22,7 +22,7 @@ from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.records import METRICS_FILE
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.batches import check_batches
+from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.dry_run import dry_run
 from fashion_mlp.multi_step import supports_multi_step
 from fashion_mlp.reporting import summary
@@ -70,7 +70,7 @@ def train(
         datamodule.setup("fit")
         if supports_multi_step(cfg.trainer, trainer.callbacks):  # type: ignore[attr-defined]  # set at run time
             datamodule.set_batches_per_fetch(cfg.steps_per_execution)
-        check_batches(cfg, datamodule, trainer.world_size)
+        check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
         initial.restore(classifier, trainer)

@@ -267,7 +267,7 @@ def saved(path: Path, **changes: Any) -> Path:
         ({"class_names": [1, 2]}, r"invalid class names"),
         ({"model": []}, r"no description of a network"),
         ({"data": {}}, r"no description of the data"),
-        ({"augment": {"flip": 1}}, r"no description of the augmentation"),
+        ({"augment": 1}, r"no description of the augmentation"),
     ],
     ids=str,
 )

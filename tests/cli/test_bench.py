@@ -15,7 +15,7 @@ from fashion_mlp.cli.main import main
 from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import write_split
+from tests.idx_files import write_split
 
 TRAIN_SIZE = 5200
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from fashion_mlp.data.idx import read_array, read_split, split_paths, write_split
+from fashion_mlp.data.idx import read_array, read_split, split_paths
 from fashion_mlp.runtime.errors import UserError
+from tests.idx_files import write_split
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from hydra.utils import instantiate
 from fashion_mlp.data import MNISTDataModule, build_untrusted_datamodule
 from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import read_split, split_paths, write_split
+from fashion_mlp.data.idx import read_split, split_paths
 from fashion_mlp.data.kmnist import KMNISTDataModule
 from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF
 from tests.data.conftest import Site
+from tests.idx_files import write_split
 
 MODULES = {"mnist": MNISTDataModule, "kmnist": KMNISTDataModule}
 

@@ -1,15 +1,14 @@
-"""Synthetic garments are written once as IDX files."""
+"""Synthetic garments are written once, and verified when they are read."""
 
-import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torchvision.datasets.mnist import read_image_file
 
 from fashion_mlp.data import FashionMNISTDataModule, SyntheticDataModule
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import read_split, split_paths
+from fashion_mlp.data.synthetic import _read
 
 
 def module(root: Path, **arguments: int) -> SyntheticDataModule:
@@ -29,19 +28,49 @@ def test_files_are_written_once_and_read_as_drawn(tmp_path: Path) -> None:
     assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
 
 
+@pytest.fixture(autouse=True)
+def _forget_read_files() -> None:
+    _read.cache_clear()
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_missing_or_truncated_file_is_written_again(tmp_path: Path, split: str, number: int) -> None:
+@pytest.mark.parametrize("name", ["missing", "empty", "truncated", "labels only"])
+def test_a_missing_or_damaged_file_is_written_again(tmp_path: Path, split: str, name: str) -> None:
     data = module(tmp_path)
     data.prepare_data()
-    path = split_paths(data.directory, split)[number]
+    path = data.directory / f"{split}.npz"
     intact = path.read_bytes()
-    path.write_bytes(intact[:-1])
+    if name == "missing":
+        path.unlink()
+    elif name == "labels only":
+        np.savez(path, labels=np.zeros(60, np.uint8))
+    else:
+        path.write_bytes(intact[: {"empty": 0, "truncated": -1}[name]])
+    _read.cache_clear()
+    with pytest.raises(OSError, match=rf"{split}.npz: missing or damaged"):
+        data.read_split(split)
     data.prepare_data()
-    assert path.read_bytes() == intact
-    path.unlink()
+    drawn, _ = draw_garments(data.sizes[split], seed=["train", "test"].index(split))
+    assert torch.equal(data.read_split(split)[0].squeeze(1), torch.from_numpy(drawn))
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    data = module(tmp_path)
     data.prepare_data()
-    assert path.read_bytes() == intact
+    path = data.directory / "test.npz"
+    intact = path.read_bytes()
+    expected = data.read_split("test")
+    noticed = 0
+    for position in range(0, len(intact), 97):
+        _read.cache_clear()
+        path.write_bytes(intact[:position] + bytes([intact[position] ^ 1]) + intact[position + 1 :])
+        try:
+            read = data.read_split("test")
+        except OSError:
+            noticed += 1
+        else:  # a byte that has no meaning, such as one of a time
+            assert all(map(torch.equal, read, expected))
+    assert noticed > 150
 
 
 def test_each_seed_and_size_has_separate_files(tmp_path: Path) -> None:
@@ -67,14 +96,8 @@ def test_the_set_is_never_called_fashion_mnist(tmp_path: Path) -> None:
     assert data.identity["name"] == "synthetic garments"
 
 
-def test_the_files_are_proper_idx(tmp_path: Path) -> None:
-    data = module(tmp_path)
-    data.prepare_data()
-    assert read_image_file(os.fspath(split_paths(data.directory, "test")[0])).shape == (20, 28, 28)
-
-
 def test_a_split_is_read_once_per_process(tmp_path: Path) -> None:
     module(tmp_path).prepare_data()
     first, second = module(tmp_path), module(tmp_path)
     assert first.read_split("train")[0] is second.read_split("train")[0]
-    assert read_split.cache_info().currsize <= 4
+    assert _read.cache_info().maxsize == 4

@@ -20,7 +20,7 @@ from PIL import Image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.inference.predict import load_image
+from fashion_mlp.inference.image_files import load_image
 from tests.demo.conftest import png
 from tests.demo.test_cards import bars
 

@@ -49,13 +49,17 @@ def test_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
     assert torch.allclose(probabilities[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 
-def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
-    shifted, plain = save("a", augment={"flip": 0.0, "shift": 2}), save("b", augment={"flip": 0.0, "shift": 0})
-    member = load_ensemble([shifted], tta=True)
+@pytest.mark.parametrize(
+    ("hflip", "translate"), [("hflip", "translate"), ("flip", "shift")]
+)  # the latter in earlier checkpoints
+def test_tta_uses_the_augmentation_of_training(save: Save, hflip: str, translate: str) -> None:
+    translated = save("a", augment={hflip: 0.0, translate: 2})
+    plain = save("b", augment={hflip: 0.0, translate: 0})
+    member = load_ensemble([translated], tta=True)
     assert isinstance(member.model, TTA)
-    assert (member.model.flip, member.model.shift) == (False, True)
-    with pytest.raises(UserError, match=r"b.ckpt: trained on images neither flipped nor shifted, so --tta would lower"):
-        load_ensemble([shifted, plain], tta=True)
+    assert (member.model.hflip, member.model.translate) == (False, True)
+    with pytest.raises(UserError, match=r"b.ckpt: trained on images neither flipped nor translated, so"):
+        load_ensemble([translated, plain], tta=True)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_the_views_are_shifted_and_mirrored() -> None:
     ]
     expected = {(False, True): shifted, (True, True): shifted + mirrored, (True, False): [shifted[0], mirrored[0]]}
     for (flip, shift), pixels in expected.items():
-        seen = list(TTA(nn.Identity(), flip=flip, shift=shift).views(IMAGE))
+        seen = list(TTA(nn.Identity(), hflip=flip, translate=shift).views(IMAGE))
         assert [view[0, 0].tolist() for view in seen] == pixels
         assert all(view.dtype == torch.uint8 for view in seen)
 

@@ -118,7 +118,7 @@ def test_a_sweep_is_not_mixed_with_single_runs(run_here: RunCommand, tmp_path: P
 @pytest.mark.slow
 def test_a_killed_worker_is_reported_in_one_line(tmp_path: Path) -> None:
     pytest.importorskip("joblib", reason="needs the extra [sweep]")
-    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7"
     directory.mkdir(parents=True)
     sweep = tmp_path / "sweep"
     roots = f"data.root={tmp_path / 'second'}"
@@ -148,7 +148,7 @@ def test_a_killed_sweep_is_resumed(run_as_typed: RunCommand, data_root: Path, tm
     roots = f"data.root={data_root},{tmp_path / 'second'}"
     arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
     # The second job waits for the lock of its data, so it is killed before it ends, however fast the machine is.
-    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7" / "raw"
+    directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7"
     directory.mkdir(parents=True)
     with FileLock(directory / ".lock"):
         command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]

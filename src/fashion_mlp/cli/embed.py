@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from torch.utils.tensorboard import SummaryWriter
 
     from fashion_mlp.inference.ensemble import load_ensemble
-    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.inference.evaluation_data import load_test_data
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp export`; return its exit status, which is 1 if a prediction differs."""
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
-    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.inference.evaluation_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
     suffix = FORMATS[arguments.format]

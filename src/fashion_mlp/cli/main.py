@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_worker_deaths(), explain_oom(oom_hint):
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
-                import_module("fashion_mlp.inference.test_data")  # what all other commands need
+                import_module("fashion_mlp.inference.evaluation_data")  # what all other commands need
         return int(command.run(arguments))
 
 

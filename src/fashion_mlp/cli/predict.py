@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
     import torch
 
-    from fashion_mlp.inference.predict import find_images, load_image
+    from fashion_mlp.inference.image_files import find_images, load_image
     from fashion_mlp.reporting import figures
     from fashion_mlp.runtime.errors import UserError
 
@@ -67,7 +67,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
 
 
 def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.inference.evaluation_data import load_test_data
     from fashion_mlp.reporting import figures
 
     dataset = load_test_data(classifier, overrides).splits["test"]

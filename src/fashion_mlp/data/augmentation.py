@@ -1,4 +1,4 @@
-"""Augmentation of whole minibatches on their device, with independent random numbers for each image."""
+"""Augmentation of whole batches on their device, with independent random numbers for each image."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ERASED_ASPECT = (0.3, 3.3)
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes of the images of a minibatch, in this order; a change at 0 is off and draws no random numbers.
+    """Random changes of the images of a batch, in this order; a change at 0 is off and draws no random numbers.
 
     `torchvision.transforms.v2` draws once per batch, so that it flips all images of a batch or none. Applied to each
     image, it takes longer than the optimizer step of a small network; this class takes a tenth of that step. Random
@@ -46,7 +46,7 @@ class Augmentation:
         return any((self.hflip, self.translate, self.erasing, self.mixup))
 
     def __call__(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-        """Augment a minibatch.
+        """Augment a batch.
 
         Args:
             images: uint8 `[B, C, H, W]`.
@@ -57,12 +57,12 @@ class Augmentation:
             Images of the same type and shape, and targets: the labels, or with mixup probabilities `[B, num_classes]`.
         """
         if self.hflip or self.translate:
-            images = self._flip_shift(images)
+            images = self._flip_and_translate(images)
         if self.erasing:
             images = self._random_erase(images)
         return self._mixup(images, labels, num_classes) if self.mixup else (images, labels)
 
-    def _flip_shift(self, images: Tensor) -> Tensor:
+    def _flip_and_translate(self, images: Tensor) -> Tensor:
         """Copy each row of the result from the padded images or from their mirror images.
 
         A single `index_select` was the fastest of several implementations, and does not synchronize with the device.

@@ -4,20 +4,31 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from fashion_mlp.data.dataset import count_held_out, stratified_split
 from fashion_mlp.data.image_io import Mode, read_image, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
-from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 
 # A confusion matrix has the square of this number of entries.
 MAX_CLASSES = 10_000
+# Digits of a label that is a number.
+MAX_DIGITS = 9
 
 # Prefixes of `source_key` for the sources of the splits.
 PREFIXES = {"train": "", "val": "val_", "test": "test_"}
+
+
+class Sample(NamedTuple):
+    """An image file, its label, and the place that names it, as the beginning of an error message."""
+
+    path: Path
+    label: str
+    place: str = ""
 
 
 class LabelledImages(NamedTuple):
@@ -38,6 +49,9 @@ class LabelledImages(NamedTuple):
 class CustomImagesDataModule(ImageDataModule):
     """Custom images: a source of training images, and optional sources for validation and test.
 
+    Labels are names, or numbers. If `class_names` are given, a label is one of them or its index; otherwise the classes
+    are the labels that occur, in numerical or else in alphabetical order.
+
     Args:
         sources: the source of each split; None to hold out some of the training images.
         image_size: height and width to which all images are resized.
@@ -47,7 +61,12 @@ class CustomImagesDataModule(ImageDataModule):
         class_names: the classes, in the order of the labels; by default those of the training images.
         val_size: number or fraction of the remaining images to hold out for validation.
         **loading: arguments of `ImageDataModule`.
+
+    Attributes:
+        layout: description of a valid source, for error messages.
     """
+
+    layout: ClassVar[str]
 
     def __init__(
         self,
@@ -73,11 +92,11 @@ class CustomImagesDataModule(ImageDataModule):
         self._loaded: dict[str, LabelledImages] = {}
 
     @abstractmethod
-    def read_source(self, source: str, class_names: Sequence[str] | None) -> LabelledImages:
-        """Read the images of a source, whose classes are `class_names` if given.
+    def list_samples(self, source: str) -> list[Sample]:
+        """Return the samples of a source, without reading the images.
 
         Raises:
-            UserError: an image or a label cannot be used.
+            UserError: the source cannot be read, or an entry is not valid.
         """
 
     @property
@@ -103,35 +122,52 @@ class CustomImagesDataModule(ImageDataModule):
         Raises:
             UserError: something in it cannot be used, or is also in the source of another split.
         """
-        if split in self._loaded:
-            return self._loaded[split]
-        source = self.sources[split]
-        loaded = self.read_source(source, self.given_class_names if split == "train" else self.class_names)
-        if not 2 <= len(loaded.class_names) <= MAX_CLASSES:
-            raise UserError(
-                f"{source}: number of classes is {len(loaded.class_names):,}. Expected 2 to {MAX_CLASSES:,}"
-            )
-        for other, images in self._loaded.items():
-            known = {path.resolve() for path in images.paths}
-            if shared := [path for path in loaded.paths if path.resolve() in known]:
-                raise UserError(
-                    f"{source}: {len(shared)} of its images are also in {self.sources[other]}, such as {shared[0]}. "
-                    "Expected each image in one split only"
-                )
-        self._loaded[split] = loaded
-        return loaded
+        if split not in self._loaded:
+            source = self.sources[split]
+            samples = self.list_samples(source)
+            if not samples:
+                raise UserError(f"{source}: no images. Expected {self.layout}")
+            class_names = self.given_class_names if split == "train" else self.class_names
+            names = class_names or _find_class_names(samples)
+            loaded = self._read(samples, names)
+            if not 2 <= len(names) <= MAX_CLASSES:
+                raise UserError(f"{source}: number of classes is {len(names):,}. Expected 2 to {MAX_CLASSES:,}")
+            self._loaded[split] = loaded
+        return self._loaded[split]
+
+    def _read(self, samples: Sequence[Sample], class_names: tuple[str, ...]) -> LabelledImages:
+        images: list[Tensor] = []
+        labels: list[int] = []
+        problems: list[str] = []
+        first_paths = {path.resolve(): path for loaded in self._loaded.values() for path in loaded.paths}
+        for path, label, place in samples:
+            try:
+                labels.append(_class_index(label, class_names))
+                images.append(resize(read_image(path, self.mode), self.image_size))
+                if (first := first_paths.setdefault(path.resolve(), path)) is not path:
+                    raise UserError(f"is already listed as {first}. Expected each image once in all splits")
+            except UserError as error:
+                problems.append(f"{place}{path} {error}")
+                if len(problems) == MAX_ERRORS:  # more are not printed
+                    break
+        if problems:
+            raise UserError(*problems)
+        return LabelledImages(torch.stack(images), torch.tensor(labels), class_names, [path for path, *_ in samples])
 
 
-def read_resized(path: Path, mode: Mode, size: tuple[int, int]) -> Tensor:
-    """Read an image and resize it to a height and width.
+def _find_class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return the labels that occur, in numerical order if all are numbers, else in alphabetical order."""
+    labels = sorted({label for _, label, _ in samples})
+    return tuple(sorted(labels, key=int) if all(map(_is_number, labels)) else labels)
 
-    Returns:
-        uint8 `[C, H, W]`.
 
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return resize(read_image(path, mode), size)
-    except UserError as error:
-        raise UserError(f"{path} {error}") from error
+def _class_index(label: str, class_names: Sequence[str]) -> int:
+    if label in class_names:
+        return class_names.index(label)
+    if _is_number(label) and int(label) < len(class_names):
+        return int(label)
+    raise UserError(f"has the label {label!r}. Expected one of {', '.join(class_names)}")
+
+
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) <= MAX_DIGITS

@@ -14,26 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashion_mlp.data.module import Batch, ImageDataModule
-from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 # The type of the numbers.
 UNSIGNED_BYTE = 8
-
-
-class IDXDataModule(ImageDataModule):
-    """Gray images of 28 x 28 pixels, light on black, in IDX files in `directory`."""
-
-    directory: Path
-    image_shape = (1, 28, 28)
-    is_light_on_black = True
-
-    def num_test_images(self) -> int:
-        return count_images(self.directory, "test")
-
-    def read_split(self, split: str) -> Batch:
-        return read_split(self.directory, split)
 
 
 def split_paths(directory: Path, split: str) -> tuple[Path, Path]:
@@ -52,23 +36,10 @@ def read_split(directory: Path, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: a file is not valid.
     """
-    count_images(directory, split)
     images, labels = map(read_array, split_paths(directory, split), (3, 1))
+    if len(images) != len(labels):
+        raise UserError(f"{directory}: {len(images):,} {split} images, but {len(labels):,} labels")
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long()
-
-
-def count_images(directory: Path, split: str) -> int:
-    """Return the number of images of a split, from the headers of its files.
-
-    Raises:
-        OSError: a file cannot be read.
-        UserError: a file is not valid, or the numbers of images and labels differ.
-    """
-    images, labels = split_paths(directory, split)
-    num_images, num_labels = read_shape(images, dimensions=3)[0], read_shape(labels, dimensions=1)[0]
-    if num_images != num_labels:
-        raise UserError(f"{directory}: {num_images:,} {split} images, but {num_labels:,} labels")
-    return num_images
 
 
 def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -97,18 +68,3 @@ def read_shape(path: Path, dimensions: int) -> tuple[int, ...]:
     if size != expected:
         raise UserError(f"{path}: {size:,} bytes, but {expected:,} by its header")
     return shape
-
-
-def write_split(directory: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a split, each file atomically.
-
-    Args:
-        directory: an existing directory.
-        split: "train" or "test".
-        images: uint8 `[N, H, W]`.
-        labels: uint8 `[N]`.
-    """
-    for path, array in zip(split_paths(directory, split), (images, labels), strict=True):
-        with atomic_write(path) as file:
-            file.write(struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape))
-            file.write(np.ascontiguousarray(array, dtype=np.uint8).tobytes())

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from torchvision import datasets
 
 from fashion_mlp.data.download import DataFile, download_and_verify
-from fashion_mlp.data.idx import IDXDataModule
+from fashion_mlp.data.idx import read_shape, read_split, split_paths
+from fashion_mlp.data.module import Batch, ImageDataModule
 
 
-class MNISTDataModule(IDXDataModule, option="mnist"):
+class MNISTDataModule(ImageDataModule, option="mnist"):
     """60,000 training and 10,000 test images of ten classes in four verified files: MNIST, or that of a subclass.
 
     A subclass sets `name` and `dataset`, and optionally `sha256` and `more_mirrors`.
@@ -26,6 +27,8 @@ class MNISTDataModule(IDXDataModule, option="mnist"):
     """
 
     name = "MNIST"
+    image_shape = (1, 28, 28)
+    is_light_on_black = True
     # torchvision's class, which has the names and MD5 checksums of the files, the classes and the mirrors.
     dataset: ClassVar[type[datasets.MNIST]] = datasets.MNIST
     # SHA-256 of the unpacked files, by name.
@@ -58,6 +61,12 @@ class MNISTDataModule(IDXDataModule, option="mnist"):
             UserError: a file cannot be downloaded, or the directory cannot be written.
         """
         download_and_verify(self.directory, self.files, self.mirrors, self.timeout)
+
+    def num_test_images(self) -> int:
+        return read_shape(split_paths(self.directory, "test")[0], dimensions=3)[0]
+
+    def read_split(self, split: str) -> Batch:
+        return read_split(self.directory, split)
 
 
 class FashionMNISTDataModule(MNISTDataModule, option="fashion_mnist"):

@@ -17,7 +17,7 @@ from fashion_mlp.runtime.workers import limit_num_workers, max_batch_bytes
 
 Batch = tuple[Tensor, Tensor]
 
-# Size of the images in one fetch of several minibatches: they fit in a CPU cache.
+# Size of the images in one fetch of several batches: they fit in a CPU cache.
 FETCH_BYTES = 8 << 20
 
 
@@ -29,7 +29,7 @@ class ImageDataModule(LightningDataModule):
     its YAML file in `conf/data/`: `class MyDataModule(ImageDataModule, option="my_data")`.
 
     Args:
-        batch_size: number of images per minibatch, in each process.
+        batch_size: number of images per training batch, in each process.
         eval_batch_size: number of images per batch in validation and test, where a larger one only saves time.
         shuffle: whether to shuffle the training images in each epoch.
         shuffle_seed: seed of the shuffling.
@@ -38,7 +38,7 @@ class ImageDataModule(LightningDataModule):
             by class; 0 for none.
         split_seed: seed of that split.
         train_fraction: fraction of the remaining training images to train on, in (0, 1], stratified by class.
-        augment: augmentation of training minibatches on their device; none by default.
+        augment: augmentation of training batches on their device; none by default.
 
     Attributes:
         option: name of the data module on the command line and in checkpoints.
@@ -95,7 +95,7 @@ class ImageDataModule(LightningDataModule):
         self.splits: dict[str, ImageDataset] = {}
 
     def set_batches_per_fetch(self, batches: int) -> None:
-        """Let the training loader fetch up to `batches` minibatches at once.
+        """Let the training loader fetch up to `batches` batches at once.
 
         The images of a fetch fit in `FETCH_BYTES`, and in shared memory if workers fetch them.
         """
@@ -196,8 +196,8 @@ class ImageDataModule(LightningDataModule):
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
-    def num_minibatches(self) -> int:
-        """Return the number of minibatches per training epoch in each process."""
+    def num_batches(self) -> int:
+        """Return the number of batches per training epoch in each process."""
         return ceil(len(self._train_sampler()) / self.batch_size)
 
     def _train_sampler(self) -> ResumableDistributedSampler:

@@ -1,23 +1,26 @@
-"""Synthetic images of garments, in files like those of Fashion-MNIST."""
+"""Synthetic images of garments, of the size and the classes of Fashion-MNIST."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torchvision.datasets import FashionMNIST
 
 from fashion_mlp.data.download import lock_directory
-from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import IDXDataModule, count_images, write_split
-from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.data.garments import SIZE, draw_garments
+from fashion_mlp.data.module import Batch, ImageDataModule
+from fashion_mlp.runtime.atomic import atomic_write
 
 
-class SyntheticDataModule(IDXDataModule, option="synthetic"):
+class SyntheticDataModule(ImageDataModule, option="synthetic"):
     """Garments drawn from a seed and written once: no network, and fast enough for tests.
 
     Args:
         root: directory of the data sets.
         train_size: number of training images.
-        test_size: number of test images, which have a seed of their own.
+        test_size: number of test images, which have a separate seed.
         seed: seed of the drawings.
         val_size: number of training images to hold out for validation.
         **loading: arguments of `ImageDataModule`.
@@ -25,6 +28,8 @@ class SyntheticDataModule(IDXDataModule, option="synthetic"):
 
     name = "synthetic garments"
     class_names = tuple(FashionMNIST.classes)
+    image_shape = (1, SIZE, SIZE)
+    is_light_on_black = True
 
     def __init__(
         self,
@@ -39,23 +44,54 @@ class SyntheticDataModule(IDXDataModule, option="synthetic"):
         self.arguments = {"train_size": train_size, "test_size": test_size, "seed": seed}
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
-        self.directory = Path(root, "SyntheticGarments", f"{train_size}-{test_size}-seed{seed}", "raw")
+        self.directory = Path(root, "SyntheticGarments", f"{train_size}-{test_size}-seed{seed}")
 
     def prepare_data(self) -> None:
-        """Draw and write the images that do not exist.
+        """Draw the images whose file is missing or damaged.
 
         Raises:
             UserError: the directory cannot be written.
         """
-        if self._exists():
+        if all(map(self._is_intact, self.sizes)):
             return
         with lock_directory(self.directory):
-            if not self._exists():  # another process may have written them
-                for number, (split, size) in enumerate(self.sizes.items()):
-                    write_split(self.directory, split, *draw_garments(size, seed=2 * self.seed + number))
+            for number, (split, size) in enumerate(self.sizes.items()):
+                if not self._is_intact(split):  # another process may have written it
+                    images, labels = draw_garments(size, seed=2 * self.seed + number)
+                    with atomic_write(self._path(split)) as file:
+                        np.savez(file, images=images, labels=labels)
 
-    def _exists(self) -> bool:
+    def read_split(self, split: str) -> Batch:
+        return _read(self._path(split), self.sizes[split])
+
+    def _path(self, split: str) -> Path:
+        return self.directory / f"{split}.npz"
+
+    def _is_intact(self, split: str) -> bool:
         try:
-            return all(count_images(self.directory, split) == size for split, size in self.sizes.items())
-        except (OSError, UserError):  # no such file, or a damaged one
+            self.read_split(split)
+        except OSError:
             return False
+        return True
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, size: int) -> Batch:
+    """Read and verify a file once per process, so that the jobs of a multirun share the tensors.
+
+    NumPy compares each array with its CRC-32 once all its bytes are read, which the shapes ensure.
+
+    Returns:
+        Images, uint8 `[N, 1, 28, 28]`, and labels, int64 `[N]`.
+
+    Raises:
+        OSError: the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+        if images.shape != (size, SIZE, SIZE) or labels.shape != (size,):
+            raise ValueError(f"shapes {list(images.shape)} and {list(labels.shape)} of {size} images and labels")
+    except Exception as error:  # for a damaged file, of many types
+        raise OSError(f"{path}: missing or damaged ({error})") from error
+    return images.unsqueeze(1), labels.long()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.predict import load_image
+from fashion_mlp.inference.image_files import load_image
 from fashion_mlp.runtime.errors import UserError
 
 

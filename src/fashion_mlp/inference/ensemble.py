@@ -56,13 +56,16 @@ def load_ensemble(paths: Sequence[Path], device: str = "cpu", *, tta: bool = Fal
 
 
 def _add_tta(path: Path, classifier: Classifier) -> TTA:
-    augment = classifier.metadata.get("augment", {"flip": True, "shift": True})
-    if not (augment["flip"] or augment["shift"]):
+    augment = classifier.metadata.get("augment", {})
+    # Earlier checkpoints have other names, or none: the augmentation is then unknown, and taken to be on.
+    hflip = bool(augment.get("hflip", augment.get("flip", True)))
+    translate = bool(augment.get("translate", augment.get("shift", True)))
+    if not (hflip or translate):
         raise UserError(
-            f"{path}: trained on images neither flipped nor shifted, so --tta would lower its accuracy. "
+            f"{path}: trained on images neither flipped nor translated, so --tta would lower its accuracy. "
             "Remove --tta, or train with data.augment.translate=1"
         )
-    return TTA(classifier.model, flip=bool(augment["flip"]), shift=bool(augment["shift"]))
+    return TTA(classifier.model, hflip=hflip, translate=translate)
 
 
 def _signature(classifier: Classifier) -> dict[str, Any]:

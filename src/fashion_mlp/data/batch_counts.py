@@ -1,4 +1,4 @@
-"""Checks of the number and size of an epoch's minibatches, which are known once the data are read."""
+"""Checks of the number and size of an epoch's batches, which are known once the data are read."""
 
 from itertools import count as count_from
 from math import ceil
@@ -16,7 +16,7 @@ def limit_batches(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
+def check_batch_counts(cfg: DictConfig, datamodule: ImageDataModule, processes: int) -> None:
     """Check that the batches of each stage fit the configuration.
 
     Args:
@@ -51,6 +51,6 @@ def check_batches(cfg: DictConfig, datamodule: ImageDataModule, processes: int) 
     if has_norm and share % size == 1 and used == batches:
         other = next(other for other in count_from(size + 1) if share % other != 1)
         raise UserError(
-            f"model.norm=batch: the last minibatch of an epoch would have one image, which has no variance. Type "
+            f"model.norm=batch: the last batch of an epoch would have one image, which has no variance. Type "
             f"data.batch_size={other}, or change data.val_size by one"
         )
