@@ -48,12 +48,12 @@ def compose_data(overrides: Sequence[str]) -> Any:
     """
     from hydra import compose
 
-    from fashion_mlp.config.compose import initialize_hydra, raise_problems
-    from fashion_mlp.config.explain import explain
+    from fashion_mlp.config.check import check_overrides
+    from fashion_mlp.config.command_line import initialize_hydra
     from fashion_mlp.runtime.errors import UserError
 
     if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
         raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
     with initialize_hydra():
-        raise_problems(explain(overrides))
+        check_overrides(overrides)
         return compose("train", overrides=list(overrides))

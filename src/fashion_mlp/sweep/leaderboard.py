@@ -20,8 +20,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import OBJECTIVES
-from fashion_mlp.config.records import JobRecord, read_jobs
-from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
+from fashion_mlp.config.results import JobResult, read_jobs
+from fashion_mlp.config.saved_config import SWEEP_CONFIG, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
@@ -38,7 +38,7 @@ SEED = "seed"
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
 
 # Completed jobs that differ only in their seed, the best first.
-Group = Sequence[JobRecord]
+Group = Sequence[JobResult]
 
 
 class Leaderboard(Callback):
@@ -61,7 +61,7 @@ class Leaderboard(Callback):
         EXIT_HOOKS.append(self.print_resume_hint)
         if _is_search(config):  # it checks its space before it writes anything
             return
-        OmegaConf.save(config, self.directory / SWEEP_RECORD)
+        OmegaConf.save(config, self.directory / SWEEP_CONFIG)
         done = sum(not job.error for job in jobs)
         log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
 
@@ -83,7 +83,7 @@ class Leaderboard(Callback):
 
     def print_resume_hint(self) -> None:
         """Print the command that resumes the sweep, if it has started."""
-        if (self.directory / SWEEP_RECORD).exists():
+        if (self.directory / SWEEP_CONFIG).exists():
             hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 
@@ -125,19 +125,19 @@ def _job_pattern(config: DictConfig) -> str:
     return "*" if subdir == "${hydra.job.num}" else "**"
 
 
-def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
+def varying_keys(jobs: Sequence[JobResult]) -> list[str]:
     """Return the keys whose overrides differ between jobs."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
+def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
     """Group completed jobs by all keys except their seed, and sort the groups by their mean objective, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
     keys = [key for key in varying_keys(jobs) if key != SEED]
-    groups: dict[tuple[str | None, ...], list[JobRecord]] = {}
+    groups: dict[tuple[str | None, ...], list[JobResult]] = {}
     for job in jobs:
         if not job.error:
             groups.setdefault((job.objective, *(job.overrides.get(key) for key in keys)), []).append(job)
@@ -149,7 +149,7 @@ def _score(group: Group) -> tuple[bool, float]:
     return group[0].objective == OBJECTIVES[0], statistics.fmean(job.score for job in group)
 
 
-def format_table(jobs: Sequence[JobRecord]) -> str:
+def format_table(jobs: Sequence[JobResult]) -> str:
     """Return the leaderboard for the terminal: a row for each group, then one for each failed job."""
     keys = [key for key in varying_keys(jobs) if key != SEED]
     groups = rank_jobs(jobs)
@@ -183,7 +183,7 @@ def _format_metric(group: Group, metric: str) -> str:
     return text if std is None else f"{text} ± {std:.4f}"
 
 
-def _cells(job: JobRecord, keys: Sequence[str]) -> list[str]:
+def _cells(job: JobResult, keys: Sequence[str]) -> list[str]:
     return [_truncate(job.overrides.get(key, ""), VALUE_WIDTH) for key in keys]
 
 
@@ -191,7 +191,7 @@ def _truncate(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
+def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
     """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
     columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
     with path.open("w", newline="") as file:
@@ -206,6 +206,6 @@ def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
         writer.writerows(_describe(job) for job in jobs if job.error)
 
 
-def _describe(job: JobRecord) -> dict[str, Any]:
+def _describe(job: JobResult) -> dict[str, Any]:
     status = "failed" if job.error else "done"
     return {"job": job.name, "status": status, "directory": job.directory, "error": job.error, **job.overrides}
