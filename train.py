@@ -31,12 +31,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.compose import explain_composition, flags_first, without_outputs
-from fashion_mlp.config.records import task_overrides
-from fashion_mlp.config.resume import expand_resume, record, resume
+from fashion_mlp.config.check import check_command_line
+from fashion_mlp.config.command_line import explain_hydra_errors, move_flags_first, without_outputs
+from fashion_mlp.config.results import task_overrides
+from fashion_mlp.config.resume import expand_resume, resume
+from fashion_mlp.config.saved_config import save_config
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
-from fashion_mlp.runtime.ranks import end_with_launcher, is_rank_zero
+from fashion_mlp.runtime.ranks import end_with_rank_zero, is_rank_zero
 from fashion_mlp.runtime.run_directory import remove_unless_started
 from fashion_mlp.runtime.signals import SIGNALS, exit_on_signal
 from fashion_mlp.sweep.job import run_job
@@ -53,7 +55,7 @@ def main(cfg: DictConfig) -> float:
         if cfg.resume is not None:
             return resume(cfg, overrides, train)
         return train(
-            cfg, overrides, before_first_write=partial(record, Path(hydra_cfg.runtime.output_dir), cfg, overrides)
+            cfg, overrides, before_first_write=partial(save_config, Path(hydra_cfg.runtime.output_dir), cfg, overrides)
         )
 
 
@@ -65,11 +67,12 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 
 if __name__ == "__main__":
-    end_with_launcher()
+    end_with_rank_zero()
     with exit_on_user_error(), remove_unless_started():
         for signum in SIGNALS:
             signal.signal(signum, exit_on_signal)
-        argv = flags_first(expand_resume(sys.argv[1:]))
+        argv = move_flags_first(expand_resume(sys.argv[1:]))
+        check_command_line(argv)
         sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)
-        with explain_composition(sys.argv[1:]):
+        with explain_hydra_errors(argv):
             main()

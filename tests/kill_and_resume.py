@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp import training  # noqa: F401, imports torch for the forked processes
-from fashion_mlp.config.compose import initialize_hydra
-from fashion_mlp.config.explain import explain
+from fashion_mlp.config.check import check_overrides
+from fashion_mlp.config.command_line import initialize_hydra
 from fashion_mlp.data import SyntheticDataModule
+from fashion_mlp.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
@@ -78,9 +80,9 @@ def draw(rng: random.Random) -> str:
     while True:
         lines = [rng.choice(paragraph.splitlines()) for paragraph in SPACE]
         overrides = " ".join(lines).replace("LIGHTNING", "lightning.pytorch.callbacks")
-        with initialize_hydra():
-            if not explain([*COMMON, *overrides.split()]):
-                return overrides
+        with initialize_hydra(), suppress(UserError):
+            check_overrides([*COMMON, *overrides.split()])
+            return overrides
 
 
 def start(directory: Path, *arguments: str) -> multiprocessing.process.BaseProcess:

@@ -20,7 +20,7 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.records import METRICS_FILE
+from fashion_mlp.config.results import METRICS_FILE
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.dry_run import dry_run

@@ -49,7 +49,7 @@ def test_data_has_the_splits_of_a_run(run_cli: RunCLI, root: str, image_dir: Pat
 def test_data_reports_a_missing_configuration_directory(
     run_cli: RunCLI, checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fashion_mlp.config.compose.CONF", tmp_path / "conf")
+    monkeypatch.setattr("fashion_mlp.config.command_line.CONF", tmp_path / "conf")
     result = run_cli("data", "data=synthetic")
     assert (result.status, result.err) == (
         1,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.config.compose import flags_first
+from fashion_mlp.config.command_line import move_flags_first
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import RunCommand, check
 
@@ -41,13 +41,13 @@ VALID = [
 
 @pytest.mark.parametrize("typed", VALID)
 def test_valid_command_line_is_accepted(typed: str, compose_once: None) -> None:
-    check(flags_first(typed.split()))
+    check(move_flags_first(typed.split()))
 
 
 def test_all_mistakes_are_reported_together() -> None:
     typed = "data.batch_size=0 model.dropout=1.5 optimizer.lr=-1 model.activation=rleu seed"
     with pytest.raises(UserError) as caught:
-        check(flags_first(typed.split()))
+        check(move_flags_first(typed.split()))
     assert len(str(caught.value).splitlines()) == 5
     with pytest.raises(UserError, match="and 2 more"):
         check([*typed.split(), "sed=1"])
@@ -57,12 +57,6 @@ def test_all_mistakes_are_reported_together() -> None:
 def test_a_path_of_thousands_of_characters_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"^{key}=x+: not a valid path .*File name too long"):
         check([f"{key}={'x' * 5000}"])
-
-
-def test_directory_of_another_run_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match=r"holds a run already"):
-        check([f"hydra.run.dir={tmp_path}"])
 
 
 def test_invalid_yaml_file_is_named(tmp_path: Path) -> None:

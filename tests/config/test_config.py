@@ -14,7 +14,6 @@ from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import Field
 
-from fashion_mlp.config.check import describe, section_problems
 from fashion_mlp.config.schema import (
     SCHEMAS,
     BelowOne,
@@ -26,6 +25,7 @@ from fashion_mlp.config.schema import (
     Section,
     TrainerConfig,
 )
+from fashion_mlp.config.validation import describe, section_problems
 from fashion_mlp.models import mlp
 from tests.conftest import CONF, RunCommand
 

@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from fashion_mlp.config import explain
-from fashion_mlp.config.compose import initialize_hydra
+from fashion_mlp.config.command_line import initialize_hydra
+from fashion_mlp.config.overrides import parse_overrides
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF, check
 
@@ -22,7 +22,7 @@ def test_a_missing_extra_is_named(name: str, extra: str, monkeypatch: pytest.Mon
             "get_group_options",
             lambda group: [option for option in get_options(group) if not option.startswith(("joblib", "submitit"))],
         )
-        _, _, problems = explain.check_options([f"hydra/launcher={name}"])
+        _, _, problems = parse_overrides([f"hydra/launcher={name}"])
     assert problems == [f"hydra/launcher={name}: not installed. Type python -m pip install -e '.[{extra}]'"]
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from fashion_mlp.config.compose import without_outputs
+from fashion_mlp.config.command_line import move_flags_first, without_outputs
 from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.signals import GracefulStop
@@ -216,7 +216,7 @@ def test_the_launcher_must_start_the_configured_processes(environment: pytest.Mo
 def test_hydra_can_read_the_command_line_of_other_ranks() -> None:
     added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
     ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
-    assert without_outputs(["seed=1", "--config-dir", "mine", *added]) == [
+    assert without_outputs(move_flags_first(["seed=1", "--config-dir", "mine", *added])) == [
         "--config-dir", "mine", "seed=1", *added, *ours,
     ]  # fmt: skip
 
@@ -245,11 +245,11 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") 
 
 def test_a_process_ends_with_its_launcher() -> None:
     """Both processes hold the pipe, so it is closed when both have ended."""
-    second = "from fashion_mlp.runtime.ranks import end_with_launcher as e; e(); print('ready', flush=True); input()"
+    second = "from fashion_mlp.runtime.ranks import end_with_rank_zero as e; e(); print('ready', flush=True); input()"
     first = (
         "import os, subprocess, sys\n"
-        "from fashion_mlp.runtime.ranks import end_with_launcher\n"
-        "end_with_launcher()\n"
+        "from fashion_mlp.runtime.ranks import end_with_rank_zero\n"
+        "end_with_rank_zero()\n"
         "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': '1'})\n"
     )
     environment = {name: value for name, value in os.environ.items() if name not in RANKS}

@@ -12,7 +12,7 @@ from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.records import read_error, read_jobs
+from fashion_mlp.config.results import read_error, read_jobs
 from fashion_mlp.reporting.summary import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.config.records import JobRecord
+from fashion_mlp.config.results import JobResult
 from fashion_mlp.sweep.leaderboard import WIDTH, format_table, write_csv
 
 
-def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobRecord:
+def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobResult:
     named = {
         "val/acc": score,
         "val/loss": 1 - score,
@@ -20,12 +20,12 @@ def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **m
         **metrics,
     }
     typed = dict(text.split("=") for text in overrides.split())
-    return JobRecord(Path(str(number)), str(number), typed, {} if error else named, error)
+    return JobResult(Path(str(number)), str(number), typed, {} if error else named, error)
 
 
-def without_validation(number: int, overrides: str, loss: float) -> JobRecord:
+def without_validation(number: int, overrides: str, loss: float) -> JobResult:
     metrics = {"train/loss": loss, "test/acc": 0.5, "test/loss": 1.0, "seconds": 2.0, "epochs": 5}
-    return JobRecord(Path(str(number)), str(number), dict([overrides.split("=")]), metrics)
+    return JobResult(Path(str(number)), str(number), dict([overrides.split("=")]), metrics)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -86,14 +86,14 @@ def test_an_accuracy_and_a_loss_are_not_compared() -> None:
 
 def test_nan_is_the_worst_loss() -> None:
     jobs = [without_validation(number, f"seed={number}", loss) for number, loss in enumerate((float("nan"), 9.0))]
-    different = [JobRecord(each.directory, each.name, {"a": each.name}, each.metrics) for each in jobs]
+    different = [JobResult(each.directory, each.name, {"a": each.name}, each.metrics) for each in jobs]
     assert [row.split()[-1] for row in format_table(different).splitlines()[2:]] == ["1", "0"]
 
 
 def test_metrics_may_be_missing_and_long_values_are_truncated(tmp_path: Path) -> None:
     values = ("0.1", "a_name_of_more_than_24_letters")
     jobs = [
-        JobRecord(Path(value), str(number), {"lr": value}, {"val/acc": 0.5, "seconds": 2.0})
+        JobResult(Path(value), str(number), {"lr": value}, {"val/acc": 0.5, "seconds": 2.0})
         for number, value in enumerate(values)
     ]
     assert [line.split()[1:4] for line in format_table(jobs).splitlines()[2:]] == [

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from fashion_mlp.config.records import JobRecord
-from fashion_mlp.config.resume import check_same_sweep, expand_resume
+from fashion_mlp.config.results import JobResult
+from fashion_mlp.config.resume import expand_resume
+from fashion_mlp.config.saved_config import check_same_sweep
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import check
 
@@ -96,7 +97,7 @@ def test_the_restored_command_is_checked_too(tmp_path: Path) -> None:
 def test_the_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
     directory = record_sweep(tmp_path / "sweep", "seed=0,1")
     now = yaml.safe_load((directory / "multirun.yaml").read_text())["hydra"]
-    done = JobRecord(directory / "0", "0", {"seed": "0"}, {"val/acc": 0.5})
+    done = JobResult(directory / "0", "0", {"seed": "0"}, {"val/acc": 0.5})
     check_same_sweep(directory, OmegaConf.create({"hydra": now}), [done])
     check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}), [])
     for change in (
@@ -108,6 +109,6 @@ def test_the_directory_of_another_sweep_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=r"holds another sweep \(seed=0,1\). Choose another directory, or resume"):
             check_same_sweep(directory, OmegaConf.create({"hydra": now | change}), [])
-    other = JobRecord(tmp_path / "new/1", "1", {"seed": "0", "optimizer": "sgd"}, {"val/acc": 0.5})
+    other = JobResult(tmp_path / "new/1", "1", {"seed": "0", "optimizer": "sgd"}, {"val/acc": 0.5})
     with pytest.raises(UserError, match=r"new: \S*/1 exists and is not of this sweep"):
         check_same_sweep(tmp_path / "new", OmegaConf.create({"hydra": now}), [other])

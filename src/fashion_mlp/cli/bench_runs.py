@@ -106,7 +106,7 @@ def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> d
     """Train as `python train.py` does, with metrics, logging, checkpoints and validation."""
     from hydra import compose
 
-    from fashion_mlp.config.compose import initialize_hydra
+    from fashion_mlp.config.command_line import initialize_hydra
     from fashion_mlp.training import train
 
     with tempfile.TemporaryDirectory() as directory, initialize_hydra():

@@ -16,8 +16,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
     from hydra import compose
 
-    from fashion_mlp.config.compose import initialize_hydra, raise_problems
-    from fashion_mlp.config.explain import explain
+    from fashion_mlp.config.check import check_overrides
+    from fashion_mlp.config.command_line import initialize_hydra
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
 
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
         raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
     with initialize_hydra():
-        raise_problems(explain(overrides))
+        check_overrides(overrides)
         cfg = compose("train", overrides=overrides)
     with importing_torch():
         from fashion_mlp.build import build_datamodule

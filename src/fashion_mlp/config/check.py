@@ -1,168 +1,171 @@
-"""Check a composed configuration against the schema."""
+"""Check a command line: every mistake of its configuration at once, before torch is imported."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, ValueType
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from fashion_mlp.config.conflicts import find_conflicts
-from fashion_mlp.config.messages import did_you_mean, format_value
-from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
-
-# Sections without a `_target_` of their own, or with one that has no schema.
-DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
-# Messages by the key that they are about.
-Problems = dict[str, str]
-# Stands for a missing value. It looks like an interpolation, which is not checked.
-UNKNOWN = "${}"
-TYPES = {
-    "boolean": "true or false",
-    "integer": "an integer",
-    "number": "a number",
-    "object": "keys in braces",
-    "string": "text",
-}
-BOUNDS = {
-    "minimum": "of at least",
-    "exclusiveMinimum": "greater than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-}
+from fashion_mlp.config.command_line import initialize_hydra, parse_flags
+from fashion_mlp.config.messages import did_you_mean
+from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, sweep_options, sweep_values
+from fashion_mlp.config.paths import find_obstacle
+from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
+from fashion_mlp.config.validation import find_problems, section_problems
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.ranks import is_rank_zero
 
 
-def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
-    """Return a line for each mistake in a composed configuration.
+def check_command_line(argv: Sequence[str]) -> None:
+    """Check the configuration of a run, or of each job of a sweep.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
+    args = parse_flags(argv)
+    if not (args.help or args.hydra_help or args.shell_completion):
+        with initialize_hydra(args.config_path, args.config_dir):
+            check_overrides(args.overrides, multirun=args.multirun, config_name=args.config_name or "train")
+
+
+def check_overrides(texts: Sequence[str], *, multirun: bool = False, config_name: str = "train") -> None:
+    """Check the configuration that overrides compose; Hydra must be initialized.
 
     Args:
-        cfg: the configuration; a value that is known only in the run, such as `${hydra:runtime.output_dir}`, is not
-            checked.
-        multirun: whether it is that of a job of a sweep.
+        texts: the overrides.
+        multirun: whether `-m` was typed.
+        config_name: the primary config.
+
+    Raises:
+        UserError: with a line for each mistake.
     """
-    unusable: Problems = {}
-    references: dict[str, str] = {}
-    values = _values(cfg, unusable, references)
-    found = section_problems(RunConfig, values, multirun=multirun)
-    for key, schema, part in _sections(values):
-        found |= section_problems(schema, part, f"{key}.", multirun=multirun)
-    found |= unusable
-    if not found:
-        return list(find_conflicts(RunConfig.model_construct(**values)))
-    found = {key: line for key, line in found.items() if line}
-    # A value that refers to an invalid one, as data.shuffle_seed does to seed, is not a second mistake.
-    repeated = {key for key, raw in references.items() if any(f"${{{name}" in raw for name in found if name != key)}
-    return [line for key, line in found.items() if key not in repeated] or list(found.values())
+    choices, settings, problems = parse_overrides(texts)
+    for combination in product(*map(sweep_options, choices)):
+        try:
+            cfg = compose(config_name, overrides=list(combination), return_hydra_config=True)
+        except Exception as error:  # Hydra raises errors of many types
+            reason = " ".join(str(error).split()).partition(" Config search path")[0]
+            problems.append(f"{' '.join(combination) or config_name}: {reason}")
+        else:
+            problems += _composed_problems(cfg, choices, settings, multirun=multirun)
+    if lines := dict.fromkeys(filter(None, problems)):  # an empty message marks a value that is not known yet
+        raise UserError(*lines)
 
 
-def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:
-    names = [name for name in node if prefix or name != "hydra"]
-    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
-    return {name: value for name, value in values.items() if value is not UNKNOWN}
+def _composed_problems(
+    cfg: DictConfig, choices: Sequence[Override], settings: Sequence[Override], *, multirun: bool
+) -> Iterator[str]:
+    """Yield the mistakes of single keys in one combination of options."""
+    typed = {setting.key_or_group for setting in settings}
+    for setting in settings:
+        if setting.is_hydra_override():
+            yield from _set(cfg, setting, setting.value())
+    multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
+    is_search = SCHEMAS.get(cfg.hydra.sweeper._target_) is SearchConfig
+    if is_search:
+        sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+        yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
+        if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
+            yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
+    params = OmegaConf.select(cfg, "hydra.sweeper.params")
+    named = {*typed, *cfg.hydra.runtime.choices}
+    added = [f"{key!s}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
+    swept: list[tuple[Override, list[Any]]] = []
+    for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
+        key, found = override.key_or_group, sweep_values(override)
+        if override.is_sweep_override() and not multirun:
+            yield f"{override.input_line}: several values without -m. Type -m for a sweep, or [a,b] for a list"
+        elif override in choices or override.is_hydra_override():
+            continue
+        elif problem := _sweep_problem(override, found, is_search=is_search):
+            yield f"{override.input_line}: {problem}"
+        elif is_search and key in ("model.width", "model.depth"):
+            for value in found:
+                yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()
+        elif lines := _set(cfg, override, found[0]):
+            yield from lines
+        else:
+            swept.append((override, found))
+    yield from _directory_problems(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    yield from find_problems(cfg, multirun=multirun)
+    for override, (first, *others) in swept:
+        change = replace(override, type=OverrideType.CHANGE)
+        for value in others:
+            yield from _set(cfg, change, value) or find_problems(cfg, multirun=multirun)
+        if others:
+            _set(cfg, change, first)
 
 
-def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
-    """Return a value with its interpolations resolved if possible; record references and what cannot be used."""
-    if OmegaConf.is_missing(node, name):
-        problems[key] = f"{key}: missing value. Type {key}=..."
-        return UNKNOWN
-    if OmegaConf.is_interpolation(node, name):
-        references[key] = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
+    """Yield why the directory of a run or sweep cannot be created."""
+    if not is_rank_zero():
+        return
     try:
-        value = node[name]
+        text = OmegaConf.select(config, key)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
-        if "HydraConfig" not in reason and "hydra" not in references[key]:
-            problems[key] = f"{key}={references[key]}: cannot be resolved: {reason}"
-        return references[key]
-    if isinstance(value, ListConfig):
-        return [_value(value, index, f"{key}.{index}", problems, references) for index in range(len(value))]
-    return _values(value, problems, references, f"{key}.") if isinstance(value, DictConfig) else value
+        yield f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
+        return
+    directory = Path(text)
+    if not text.strip():
+        yield f"{key}=: invalid value. Expected the path of a directory; is a shell variable empty?"
+    elif problem := find_obstacle(directory):
+        yield f"{key}={directory}: {problem}"
 
 
-def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, type[Section], dict[str, Any]]]:
-    """Yield each part of a configuration that has a schema, with its key and schema."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            key = f"{prefix}{name}"
-            if schema := SCHEMAS.get(str(value.get("_target_")), DEFAULTS.get(key)):
-                yield key, schema, value
-            yield from _sections(value, f"{key}.")
+def _sweep_problem(override: Override, found: Sequence[Any], *, is_search: bool) -> str:
+    """Return why a sweep has no values, too many, or some from which only a search can draw; else an empty string."""
+    if isinstance(override.value(), IntervalSweep) and not is_search:
+        return "an interval is for sweep=optuna. Expected values, such as a,b"
+    if not found:
+        return "no value; a range ends before its stop"
+    return f"more than {MAX_VALUES:,} values" if len(found) > MAX_VALUES else ""
 
 
-def section_problems(
-    schema: type[Section], values: Mapping[str, Any], prefix: str = "", *, multirun: bool = False
-) -> Problems:
-    """Return the mistakes in a part of a configuration; an empty message for a value that is known only in the run.
-
-    Args:
-        schema: of the part.
-        values: its keys; those without a value are not checked.
-        prefix: what precedes the keys in messages, such as "optimizer.".
-        multirun: whether it is that of a job of a sweep.
-    """
+def _set(cfg: DictConfig, override: Override, value: Any) -> list[str]:
+    """Set a key to a value as Hydra does, or return why it cannot be set."""
+    if override.is_hydra_override() and override.is_sweep_override():
+        return [f"{override.input_line}: several values of a key of Hydra. Expected one; type [a,b] for a list"]
+    key, text = override.key_or_group, override.input_line
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent, throw_on_resolution_failure=False) if parent else cfg
+    # `in` is False for a missing value.
+    exists = isinstance(node, ListConfig) or (isinstance(node, DictConfig) and name in node.keys())  # noqa: SIM118
+    if override.package is not None or not (exists or override.is_add() or override.is_force_add()):
+        return [f"{text}: no such key{_suggest_key(key, node, cfg)}"]
     try:
-        section = schema.model_validate(values)
-    except ValidationError as invalid:
-        problems: Problems = {}
-        for error in invalid.errors(include_url=False):
-            if error["type"] != "missing" or schema.is_complete:  # a union gives several errors for one key
-                key, line = _explanation(schema, values, prefix, error)
-                problems.setdefault(key, line)
-        return problems
-    return {f"{prefix}{line}": f"{prefix}{line}" for line in section.conflicts(multirun=multirun)}
+        # Hydra's public `compose` reports the first mistake only, and takes a tenth of a second for each override.
+        single = replace(override, _value=value, value_type=ValueType.ELEMENT)
+        ConfigLoaderImpl._apply_overrides_to_config([single], cfg)
+    except (HydraException, ValueError, OverflowError) as error:  # of Python: a number too large
+        return [f"{text}: {str(error.__cause__ or error).splitlines()[0]}"]
+    return []
 
 
-def _explanation(schema: type[Section], values: Mapping[str, Any], prefix: str, error: ErrorDetails) -> tuple[str, str]:
-    """Return the key of an invalid value, and the message."""
-    name, *inner = map(str, error["loc"])
-    key, value = f"{prefix}{name}", values.get(name)
-    if error["type"] == "missing":
-        return key, f"{key}: missing value. Type {key}=..."
-    if inner and isinstance(value, dict) and inner[0] in value:  # one of several callbacks or loggers
-        key, value = f"{key}.{inner[0]}", value[inner[0]]
-    text = str(value) if isinstance(value, float) else format_value(value)
-    properties = schema.model_json_schema()["properties"]
-    if name not in properties:
-        return key, f"{key}={text}: no such key{did_you_mean(name, properties, prefix=prefix)}"
-    expected, reason = describe(properties[name]), error.get("ctx", {}).get("error", "invalid value")
-    return key, "" if "${" in text else f"{key}={text}: {reason}. Expected {expected}{_hint(value, expected)}"
+def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
+    """Return a suggestion of a key: one in the same place, or else one of a similar name anywhere."""
+    name = key.rpartition(".")[2]
+    hint = f"; --cfg {'hydra' if key.startswith('hydra') else 'job'} shows all keys"
+    if isinstance(parent, DictConfig) and parent is not cfg:
+        return did_you_mean(name, map(str, parent), prefix=key.removesuffix(name)) or hint
+    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    by_name = {other.rpartition(".")[2]: other for other in keys}
+    similar = get_close_matches(key, keys, n=1, cutoff=0.75)
+    similar = similar or [by_name[other] for other in get_close_matches(name, by_name, n=2, cutoff=0.75)]
+    return f"; did you mean {' or '.join(similar)}?" if similar else hint
 
 
-def describe(schema: Mapping[str, Any]) -> str:
-    """Return what a JSON schema accepts, in words."""
-    *first, last = dict.fromkeys(_alternatives(schema))
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _alternatives(schema: Mapping[str, Any]) -> Iterator[str]:
-    if "description" in schema:
-        yield schema["description"]
-    elif "anyOf" in schema:
-        for option in schema["anyOf"]:
-            yield from _alternatives(option)
-    elif "const" in schema or "enum" in schema:
-        yield from map(format_value, schema.get("enum", [schema.get("const")]))
-    elif schema["type"] == "array":
-        length = (
-            f" of {'' if 'maxItems' in schema else 'at least '}{schema['minItems']}" if "minItems" in schema else ""
-        )
-        yield f"a list in brackets{length}, each {describe(schema['items'])}"
-    else:
-        bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
-        yield " ".join([TYPES.get(schema["type"], schema["type"]), " and ".join(bounds)]).strip()
-
-
-def _hint(value: Any, expected: str) -> str:
-    if value == "":
-        return "; is a shell variable empty?"
-    if not isinstance(value, str):
-        return ""
-    if re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value):
-        return ", not text; ${oc.decode:${oc.env:NAME}} reads one from the environment"
-    choices = [choice for choice in re.split(", | or ", expected) if " " not in choice]
-    similar = get_close_matches(value, choices, n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
+def _keys(part: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in part.items():
+        if isinstance(value, dict) and f"{prefix}{name}" != "hydra":
+            yield from _keys(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}"

@@ -12,23 +12,20 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.compose import parse_flags
+from fashion_mlp.config import saved_config
+from fashion_mlp.config.command_line import parse_flags
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.records import METRICS_FILE, JobRecord, read_result
+from fashion_mlp.config.results import read_result
 from fashion_mlp.config.schema import RunConfig
-from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
-RECORD = ".hydra"
-SWEEP_RECORD = "multirun.yaml"
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs.
 OVERRIDABLE = (
     *("checkpoint.every_n_seconds", "checkpoint.every_n_steps", "data.num_workers", "data.root"),
@@ -38,8 +35,6 @@ ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
 # Overrides that depend on the directory.
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
-# A number from an environment variable, as an override or in a YAML file.
-NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 
 
 def expand_resume(argv: Sequence[str]) -> list[str]:
@@ -69,15 +64,18 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
 
 
 def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
-    hydra = read_record(directory / RECORD / "hydra.yaml")
-    overrides, config = (_read(directory / RECORD / f"{name}.yaml") for name in ("overrides", "config"))
-    if not (hydra and isinstance(config, dict) and _are_strings(overrides)):
-        if (directory / SWEEP_RECORD).exists():
+    hydra = saved_config.load_hydra_config(directory / saved_config.HYDRA_DIR / "hydra.yaml")
+    overrides, config = (
+        saved_config.load_yaml(directory / saved_config.HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config")
+    )
+    if not (hydra and isinstance(config, dict) and saved_config.are_strings(overrides)):
+        if (directory / saved_config.SWEEP_CONFIG).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
-        raise UserError(f"resume={directory}: no record of a run ({RECORD} is missing or damaged). Start a new run")
+        raise UserError(
+            f"resume={directory}: no record of a run ({saved_config.HYDRA_DIR} is missing or damaged). Start a new run"
+        )
     if config.keys() != RunConfig.model_fields.keys() - {"target"}:
-        weights = f"ckpt_path={directory / 'checkpoints' / 'last.ckpt'} ckpt_weights_only=true"
-        raise UserError(f"resume={directory}: recorded by another version. Start a new run with its weights: {weights}")
+        raise UserError(f"resume={directory}: recorded by another version. {_new_run_hint(directory)}")
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     latest = {text.partition("=")[0]: text for text in overrides}.values()
     changed = [text for text in added if text not in latest]
@@ -85,9 +83,11 @@ def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
 
 
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
-    hydra = read_record(directory / SWEEP_RECORD)
+    hydra = saved_config.load_hydra_config(directory / saved_config.SWEEP_CONFIG)
     if hydra is None:
-        raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_RECORD} is missing or damaged)")
+        raise UserError(
+            f"resume_sweep={directory}: no record of a sweep ({saved_config.SWEEP_CONFIG} is missing or damaged)"
+        )
     has_launcher = any(text.startswith("hydra/launcher=") for text in added)
     replaced = (*REPLACED, "hydra/launcher=", "hydra.launcher.") if has_launcher else REPLACED
     place = f"hydra.sweep.dir={hydra_quote(directory)}"
@@ -97,13 +97,8 @@ def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
 def _hydra_arguments(hydra: Any, replaced: tuple[str, ...]) -> list[str]:
     """Return the flags and overrides of Hydra in a recorded command line, without those that are replaced."""
     flags = [] if hydra["job"]["config_name"] == "train" else ["--config-name", hydra["job"]["config_name"]]
-    flags += [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
+    flags += [part for path in saved_config.config_dirs(hydra) for part in ("--config-dir", path)]
     return flags + [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
-
-
-def _config_dirs(hydra: Any) -> list[str]:
-    sources = hydra["runtime"]["config_sources"]
-    return [source["path"] for source in sources if source["provider"] == "command-line"]
 
 
 def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float]) -> float:
@@ -122,47 +117,24 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     """
     directory = Path(to_absolute_path(cfg.resume))
     name = relative_to_cwd(directory)
-    recorded = _read(directory / RECORD / "config.yaml")
-    current: Any = OmegaConf.to_container(OmegaConf.create(_freeze_environment(OmegaConf.to_yaml(cfg))))
+    recorded = saved_config.load_yaml(directory / saved_config.HYDRA_DIR / "config.yaml")
+    current: Any = OmegaConf.to_container(OmegaConf.create(saved_config.freeze_environment(OmegaConf.to_yaml(cfg))))
     typed = [text for text in overrides if not text.startswith("resume=")]
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
     if result is None or cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]:
-        return train(cfg, typed, resumed=True, before_first_write=partial(record, directory, cfg, typed))
+        return train(
+            cfg, typed, resumed=True, before_first_write=partial(saved_config.save_config, directory, cfg, typed)
+        )
     objective = get_objective(result)
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
     return float(result[objective])
 
 
-def _freeze_environment(text: str) -> str:
-    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
-
-    Text from a variable, such as a path or a password, remains a reference.
-    """
-    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
-
-
-def record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write the configuration and overrides of a run, which `resume` reads, and delete its old `metrics.json`.
-
-    Raises:
-        UserError: the directory is not writable.
-    """
-    if not (directory / RECORD).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
-        return
-    try:
-        (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
-        for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
-            with atomic_write(directory / RECORD / f"{name}.yaml") as file:
-                file.write(_freeze_environment(OmegaConf.to_yaml(content)).encode())
-    except OSError as error:
-        raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error
-
-
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
     """Yield a line for each key that differs from the recorded one and would change the course of the run."""
-    weights = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
+    new_run = _new_run_hint(directory)
     for key, before, now in _differences(recorded, current):
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":
@@ -170,16 +142,20 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
             if not (type(before) is int and type(now) is int and 0 < before < now):
                 yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
             elif planned := _planned_for_length(current):
-                yield f"{text}: {planned} was planned for {before} epochs. {weights}"
+                yield f"{text}: {planned} was planned for {before} epochs. {new_run}"
         elif key in (*OVERRIDABLE, *NOT_COMPARED):
             continue
         elif by_override:
             yield f"{by_override[-1]}: would change the weights of the run. Resume accepts {', '.join(OVERRIDABLE)}"
         elif ABSENT in (before, now):
-            yield f"resume={directory}: recorded by another version, since {key} is new or gone. {weights}"
+            yield f"resume={directory}: recorded by another version, since {key} is new or gone. {new_run}"
         else:
             value = format_value(before)
             yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"
+
+
+def _new_run_hint(directory: Path) -> str:
+    return f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
 
 
 def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -200,51 +176,3 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
     if not scheduler or getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True) is False:
         return ""
     return "the schedule"
-
-
-def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobRecord]) -> None:
-    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
-
-    Raises:
-        UserError: it holds another sweep, or directories that a job of this one would write to.
-    """
-    before, now = read_record(directory / SWEEP_RECORD), OmegaConf.to_container(config.hydra, resolve=False)
-    if before and _jobs_of(before) != _jobs_of(now):
-        raise UserError(
-            f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
-            f"another directory, or resume that sweep with resume_sweep={directory}"
-        )
-    foreign = [*(job.directory for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
-    if foreign and not before:
-        raise UserError(
-            f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
-        )
-
-
-def _jobs_of(hydra: Any) -> list[Any]:
-    """Return the parts of a sweep's record that determine its jobs and their directories."""
-    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
-    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, _config_dirs(hydra), subdir]
-
-
-def read_record(path: Path) -> Any:
-    """Return the key `hydra` of a record that Hydra wrote; None if the file is missing or damaged."""
-    try:
-        hydra = _read(path)["hydra"]
-        task, _, name, config_dirs, _ = _jobs_of(hydra)
-        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *config_dirs])
-    except (AttributeError, KeyError, TypeError):
-        return None
-    return hydra if is_valid else None
-
-
-def _are_strings(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _read(path: Path) -> Any:
-    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None

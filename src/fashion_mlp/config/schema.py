@@ -494,13 +494,13 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
         settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
         if multirun and (devices or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes > 1:
             yield f"{settings}: each process would start the whole sweep. Use one device per job, or single runs"
-        launch = ranks.detect_launcher()
-        if launch is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
+        cluster = ranks.detect_cluster()
+        if cluster is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
-        if launch is not None and (devices or launch.devices, self.num_nodes) != (launch.devices, launch.nodes):
+        if cluster is not None and (devices or cluster.devices, self.num_nodes) != (cluster.devices, cluster.nodes):
             yield (
-                f"{settings}: {launch.program} has started {launch.devices} x {launch.nodes} processes. "
-                f"Type trainer=ddp trainer.devices={launch.devices} trainer.num_nodes={launch.nodes}"
+                f"{settings}: {cluster.program} has started {cluster.devices} x {cluster.nodes} processes. "
+                f"Type trainer=ddp trainer.devices={cluster.devices} trainer.num_nodes={cluster.nodes}"
             )
 
     def _num_devices(self) -> int | None:

@@ -47,6 +47,7 @@ def exit_on_user_error() -> Iterator[None]:
     Rank zero reports an error that all processes of a run have. Another rank stays silent, also if it only fails
     because rank zero has ended. `HYDRA_FULL_ERROR=1` prints the traceback.
     """
+    is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
         sys.stdout.flush()
@@ -54,7 +55,6 @@ def exit_on_user_error() -> Iterator[None]:
         discard_stdout()
         sys.exit(128 + SIGPIPE)
     except Exception as error:
-        is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):
             sys.exit(1)
         if isinstance(error, UserError) and not is_full:

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted, exit_at_once
-from fashion_mlp.runtime.workers import REMEDY, explain_death
+from fashion_mlp.runtime.workers import REMEDY, describe_death
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def explain_run_failures(run_dir: Path, stop: GracefulStop) -> Iterator[None]:
         interrupted = error if isinstance(error, Interrupted) else stop.signum and Interrupted(stop.signum)
         if interrupted:
             raise Interrupted(interrupted.signum, f"{interrupted.message or 'interrupted'}{hint}") from error
-        if explanation := explain_death(error):
+        if explanation := describe_death(error):
             raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
         raise
     finally:

@@ -1,4 +1,4 @@
-"""The processes of a distributed run, one per device: the rank of this one and its launcher, from the environment.
+"""The processes of a distributed run, one per device: the rank of this one and the program that started it.
 
 Lightning starts the processes of one machine itself; torchrun and SLURM's srun start those of one or several machines.
 All processes have the same command line. Only rank zero writes to the run directory and to the terminal.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 PARENT = os.getppid()
 # Environment variable with the process ID of rank zero, from which Lightning starts the others.
-LAUNCHER = "FASHION_MLP_LAUNCHER"
-# Seconds in which the launcher ends the other ranks after rank zero has failed.
+RANK_ZERO_PID = "FASHION_MLP_RANK_ZERO_PID"
+# Seconds in which torchrun or srun ends the other ranks after rank zero has failed.
 GRACE = 15.0
 
 
-class Launch(NamedTuple):
+class Cluster(NamedTuple):
     """A program that started the processes of this run, their number on each machine, and the number of machines."""
 
     program: str
@@ -32,14 +32,14 @@ def is_rank_zero() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
-def detect_launcher() -> Launch | None:
+def detect_cluster() -> Cluster | None:
     """Return the program that started the processes of this run; None if Lightning starts them."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        return Launch("torchrun", devices, int(os.environ["WORLD_SIZE"]) // devices)
+        return Cluster("torchrun", devices, int(os.environ["WORLD_SIZE"]) // devices)
     if "SLURM_NTASKS" in os.environ and _is_in_slurm_step():
         nodes = int(os.environ.get("SLURM_NNODES", 1))
-        return Launch("srun", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
+        return Cluster("srun", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
     return None
 
 
@@ -55,15 +55,15 @@ def _is_in_slurm_step() -> bool:
     return not is_shell and ("SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ)
 
 
-def end_with_launcher() -> None:
+def end_with_rank_zero() -> None:
     """End this process when the rank zero that started it has ended in any way.
 
     Until the processes have connected, it would wait for rank zero for half an hour.
     """
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        os.environ[LAUNCHER] = str(os.getpid())
-    elif LAUNCHER in os.environ and detect_launcher() is None:  # torchrun and srun end their processes themselves
-        threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHER]),), daemon=True).start()
+        os.environ[RANK_ZERO_PID] = str(os.getpid())
+    elif RANK_ZERO_PID in os.environ and detect_cluster() is None:  # torchrun and srun end their processes themselves
+        threading.Thread(target=_end_with, args=(int(os.environ[RANK_ZERO_PID]),), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
@@ -73,7 +73,7 @@ def _end_with(parent: int) -> None:
 
 
 def survives_grace_period() -> bool:
-    """Wait `GRACE` seconds, and return whether the launcher is still running and has not ended this process.
+    """Wait `GRACE` seconds, and return whether the process that started this one is still running.
 
     If a failed process ended at once, torchrun would end rank zero too, perhaps before that has printed the error.
     """

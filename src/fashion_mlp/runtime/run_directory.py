@@ -31,15 +31,15 @@ class RunDirectory(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if not is_rank_zero() or config.get("resume") is not None:
             return
-        typed, record = config.hydra.run.dir, config.hydra.output_subdir
+        typed, subdir = config.hydra.run.dir, config.hydra.output_subdir
         run_dir = resolve(typed)
-        records = [f"{record}/{name}.yaml" for name in ("config", "hydra", "overrides")] if record else []
+        saved = [f"{subdir}/{name}.yaml" for name in ("config", "hydra", "overrides")] if subdir else []
         with exit_on_user_error():
-            if record and (run_dir / records[-1]).exists():
-                raise UserError(f"hydra.run.dir={typed}: {explain_existing_run(typed)}")
+            if any((run_dir / name).exists() for name in (CHECKPOINTS, *saved)):
+                raise UserError(f"hydra.run.dir={typed}: {existing_run_message(typed)}")
             if found := [name for name in ARTIFACTS if (run_dir / name).exists()]:
                 raise UserError(f"hydra.run.dir={typed}: a run would overwrite {found[0]}. Choose another")
-            create(run_dir, [f"{config.hydra.job.name}.log", *records, *([record] if record else [])])
+            create(run_dir, [f"{config.hydra.job.name}.log", *saved, *([subdir] if subdir else [])])
         with read_write(config.hydra):
             config.hydra.run.dir = str(run_dir)
 
@@ -71,7 +71,7 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
         (run_dir / CHECKPOINTS).mkdir()
     except FileExistsError as error:
         _remove_not_started()
-        raise UserError(f"{run_dir}: {explain_existing_run(relative_to_cwd(run_dir))}") from error
+        raise UserError(f"{run_dir}: {existing_run_message(relative_to_cwd(run_dir))}") from error
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def remove_written(paths: Iterable[Path]) -> None:
             path.rmdir() if path.is_dir() else path.unlink()
 
 
-def explain_existing_run(directory: str | Path) -> str:
+def existing_run_message(directory: str | Path) -> str:
     """Return why the directory of a run cannot be used for a new run."""
     return f"holds a run already. Resume it with resume={directory}, or choose another hydra.run.dir"
 
@@ -127,7 +127,7 @@ def hydra_quote(path: Path) -> str:
 
 def relative_to_cwd(path: Path) -> Path:
     """Return a path relative to the directory in which the command was typed, or unchanged if it is outside."""
-    # Hydra's record of it, since hydra.job.chdir=true changes the working directory.
+    # Hydra has saved it, since hydra.job.chdir=true changes the working directory.
     cwd = Path(HydraConfig.get().runtime.cwd if HydraConfig.initialized() else Path.cwd())
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 

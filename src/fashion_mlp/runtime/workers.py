@@ -46,7 +46,7 @@ def limit_num_workers(num_workers: int, batch_bytes: int, processes: int = 1) ->
     return fitting
 
 
-def explain_death(error: BaseException) -> str:
+def describe_death(error: BaseException) -> str:
     """Return an error message if torch raised `error` because a process died; else an empty string."""
     reason = (str(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
@@ -67,6 +67,6 @@ def explain_worker_deaths() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
-        if explanation := explain_death(error):
+        if explanation := describe_death(error):
             raise UserError(explanation) from error
         raise

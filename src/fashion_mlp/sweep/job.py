@@ -14,7 +14,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.records import ERROR, read_result, record_error, task_overrides
+from fashion_mlp.config.results import ERROR, read_result, save_error, task_overrides
 from fashion_mlp.runtime.console import set_log_prefix
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
@@ -47,7 +47,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
                     (directory / name).unlink(missing_ok=True)
                 return run(cfg)
     except Exception as error:
-        line = record_error(directory, overrides, error)
+        line = save_error(directory, overrides, error)
         log.error(f"error: {line}", exc_info=None if isinstance(error, UserError) else error)
         return math.nan
     if result.get("overrides") != overrides:

@@ -16,8 +16,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import OBJECTIVES
-from fashion_mlp.config.records import JobRecord, read_jobs
-from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
+from fashion_mlp.config.results import JobResult, read_jobs
+from fashion_mlp.config.saved_config import SWEEP_CONFIG, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
@@ -34,7 +34,7 @@ SEED = "seed"
 METRICS = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
 
 # Completed jobs that differ only in their seed, the best first.
-Group = Sequence[JobRecord]
+Group = Sequence[JobResult]
 
 
 class Leaderboard(Callback):
@@ -57,7 +57,7 @@ class Leaderboard(Callback):
         EXIT_HOOKS.append(self.print_resume_hint)
         if _is_search(config):  # it checks its space before it writes anything
             return
-        OmegaConf.save(config, self.directory / SWEEP_RECORD)
+        OmegaConf.save(config, self.directory / SWEEP_CONFIG)
         done = sum(not job.error for job in jobs)
         log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
 
@@ -79,7 +79,7 @@ class Leaderboard(Callback):
 
     def print_resume_hint(self) -> None:
         """Print the command that resumes the sweep, if it has started."""
-        if (self.directory / SWEEP_RECORD).exists():
+        if (self.directory / SWEEP_CONFIG).exists():
             hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 
@@ -118,12 +118,12 @@ def _job_pattern(config: DictConfig) -> str:
     return "*" if subdir == "${hydra.job.num}" else "**"
 
 
-def rank_jobs(jobs: Sequence[JobRecord]) -> list[Group]:
+def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
     """Group completed jobs by all overrides except their seed, and sort the groups by their mean score, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
-    groups: dict[tuple[object, ...], list[JobRecord]] = {}
+    groups: dict[tuple[object, ...], list[JobResult]] = {}
     for job in jobs:
         if not job.error:
             others = {key: value for key, value in job.overrides.items() if key != SEED}
@@ -142,13 +142,13 @@ def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
-def varying_keys(jobs: Sequence[JobRecord]) -> list[str]:
+def varying_keys(jobs: Sequence[JobResult]) -> list[str]:
     """Return the keys whose overrides differ between jobs."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def format_table(jobs: Sequence[JobRecord]) -> str:
+def format_table(jobs: Sequence[JobResult]) -> str:
     """Return the leaderboard for the terminal: a row for each group, then a line for each failed job."""
     keys = varying_keys(jobs)
     columns = [key for key in keys if key != SEED]
@@ -183,7 +183,7 @@ def _truncate(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
+def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
     """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
     columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
     columns += [*varying_keys(jobs), "directory", "error"]
@@ -198,6 +198,6 @@ def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
         writer.writerows(_row(job) for job in jobs if job.error)
 
 
-def _row(job: JobRecord) -> dict[str, Any]:
+def _row(job: JobResult) -> dict[str, Any]:
     status = {"status": "failed" if job.error else "done", "error": job.error}
     return {**job.metrics, **job.overrides, **status, "job": job.name, "directory": job.directory}

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from fashion_mlp.config.records import record_error
+from fashion_mlp.config.results import save_error
 from fashion_mlp.config.schema import SearchConfig
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF
@@ -45,7 +45,7 @@ class FakeLauncher(Launcher):
             if isinstance(result, BaseException) and not isinstance(result, Exception):
                 raise result  # ends the process
             if isinstance(result, Exception):
-                record_error(self.directory / str(number), overrides, result)
+                save_error(self.directory / str(number), overrides, result)
                 result = math.nan
             returns.append(JobReturn(status=JobStatus.COMPLETED))
             returns[-1].return_value = result

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from fashion_mlp.config.monitoring import OBJECTIVES
-from fashion_mlp.config.records import read_error
-from fashion_mlp.config.resume import SWEEP_RECORD
+from fashion_mlp.config.results import read_error
+from fashion_mlp.config.saved_config import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.sweep.optuna.space import Space
@@ -47,7 +47,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     with lock(resolve(directory)):
         study = open_study(open_storage(directory), settings.pruner)
         study.sampler = RepeatableSampler(settings.seed)
-        OmegaConf.save(config, directory / SWEEP_RECORD)
+        OmegaConf.save(config, directory / SWEEP_CONFIG)
         log.info(f"sweep     {directory}")
         Search(study, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
 

@@ -21,7 +21,7 @@ ERROR = "error.json"
 
 
 @dataclass(frozen=True)
-class JobRecord:
+class JobResult:
     """A job that has ended.
 
     Args:
@@ -63,7 +63,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
     return metrics if is_complete else None
 
 
-def record_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:
+def save_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:
     """Write why a job failed to `error.json`, and return it as one line."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = " ".join(text.split())
@@ -77,7 +77,7 @@ def read_error(directory: Path) -> str:
     return str((_read(directory / ERROR) or {}).get("error", "its process ended"))
 
 
-def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
+def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobResult]:
     """Return the completed and failed jobs of a sweep, by their numbers.
 
     Args:
@@ -88,11 +88,11 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobRecord]:
     directories = filter(Path.is_dir, sweep_dir.glob(pattern))
     for directory in sorted(directories, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path)):
         metrics, failure = read_result(directory), _read(directory / ERROR)
-        record = metrics or failure
-        if record is not None and isinstance(record.get("overrides"), list):
-            overrides = {key: value for key, _, value in (text.partition("=") for text in record["overrides"])}
-            error = "" if metrics else str(record.get("error"))
-            jobs.append(JobRecord(directory, str(directory.relative_to(sweep_dir)), overrides, metrics or {}, error))
+        content = metrics or failure
+        if content is not None and isinstance(content.get("overrides"), list):
+            overrides = {key: value for key, _, value in (text.partition("=") for text in content["overrides"])}
+            error = "" if metrics else str(content.get("error"))
+            jobs.append(JobResult(directory, str(directory.relative_to(sweep_dir)), overrides, metrics or {}, error))
     return jobs
 
 

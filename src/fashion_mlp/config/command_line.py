@@ -1,0 +1,113 @@
+"""The flags of `train.py`, which are Hydra's, and the directory `conf/` from which Hydra composes the configuration."""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from fashion_mlp.runtime.errors import UserError
+
+# The configuration, in the directory of the project.
+CONF = Path(__file__).resolve().parents[3] / "conf"
+# Flags that a mistyped one is compared with.
+FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multirun", "--package", "--resolve")
+
+
+def parse_flags(argv: Sequence[str]) -> Namespace:
+    """Parse a command line as Hydra does, but accept flags among the overrides.
+
+    Raises:
+        UserError: a flag is unknown, lacks its value or has an invalid one.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
+    args, unknown = parser.parse_known_intermixed_args(list(argv))
+    for text in unknown:
+        name, _, value = text.partition("=")
+        similar = get_close_matches(name, FLAGS, n=1, cutoff=0.75)
+        key = f"a key has no dashes. Type {name.lstrip('-')}={value or '...'}"
+        raise UserError(f"{text}: no such flag; {f'did you mean {similar[0]}?' if similar else key}")
+    if args.shell_completion and not args.overrides:
+        raise UserError("--shell-completion: no action. Type install=bash, uninstall=bash or query=bash")
+    if args.experimental_rerun:
+        raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
+    return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}. python train.py --help shows all options")
+
+
+def move_flags_first(argv: Sequence[str]) -> list[str]:
+    """Return a command line with its flags before its overrides, where Hydra expects them."""
+    overrides = parse_flags(argv).overrides
+    return [*(text for text in argv if text not in overrides and text != "--"), *overrides]
+
+
+def without_outputs(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose run writes no directory and no log, for all ranks of a run except the first.
+
+    Hydra would create a directory for each process, named by the time.
+    """
+    return [*argv, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+
+
+@contextmanager
+def explain_hydra_errors(argv: Sequence[str]) -> Iterator[None]:
+    """Turn an error of Hydra, such as flags that exclude each other, into a `UserError`.
+
+    Args:
+        argv: the command line that Hydra executes within the block.
+    """
+    args = parse_flags(argv)
+    if args.cfg or args.info:  # Hydra prints an error instead of raising it. A run converts its own errors.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # Hydra raises errors of many types
+        raise UserError(str(error)) from error
+
+
+@contextmanager
+def initialize_hydra(config_path: str | None = None, config_dir: str | None = None) -> Iterator[None]:
+    """Initialize Hydra within the block.
+
+    Args:
+        config_path: the directory of the configuration, relative to the project; None for `conf/`.
+        config_dir: a directory with further options.
+
+    Raises:
+        UserError: there is no such directory, perhaps since the package is installed without `conf/`.
+    """
+    conf = CONF.parent / config_path if config_path else CONF
+    if not conf.is_dir():
+        raise UserError(f"{conf}: no such directory. Type python -m pip install -e . in that of the project")
+    search_path = create_config_search_path(str(conf))
+    if config_dir:
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such directory")
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}")
+    Hydra.create_main_hydra2("train", search_path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def list_options() -> str:
+    """Return a line for each config group with its options, for `--help`; files such as `_base.yaml` are no options."""
+    groups = {path.name: sorted(file.stem for file in path.glob("[!_]*.yaml")) for path in sorted(CONF.iterdir())}
+    return "\n".join(f"  {group:<11} {', '.join(options)}" for group, options in groups.items() if options)
+
+
+OmegaConf.register_new_resolver("list_options", list_options)
