@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fashion_mlp.callbacks import TerminateOnNaN
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
-from fashion_mlp.classifier import Batch, Classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data.module import Batch
 
 # Arguments of the Trainer that work with any number of steps per call.
 SAFE_TRAINER_ARGS = {

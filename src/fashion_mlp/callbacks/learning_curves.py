@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.failures import warn_on_failure
 
@@ -38,8 +39,7 @@ class LearningCurves(RunEndCallback):
 
     def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
         if self._finished:
-            names = ("train/loss", "val/loss", "train/acc", "val/acc")
-            history = {name: [metrics.get(name) for metrics in self._finished.values()] for name in names}
+            history = {name: [metrics.get(name) for metrics in self._finished.values()] for name in MONITORED}
             with warn_on_failure(self.path.name):
                 figures.save(figures.curves(list(self._finished), history), self.path)
 

@@ -9,6 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from fashion_mlp.config.monitoring import MONITORED
+
 
 class _Bar(TQDMProgressBar):
     """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
@@ -28,8 +30,8 @@ class _Bar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
-        keys = {"loss": "train/loss_step", "val/acc": "val/acc"}
-        return {name: metrics[key] for name, key in keys.items() if key in metrics}
+        labels = {"train/loss_step": "loss"} | {name: name for name in MONITORED if name.startswith("val/")}
+        return {label: metrics[name] for name, label in labels.items() if name in metrics}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)

@@ -25,6 +25,7 @@ from torchvision.utils import make_grid
 from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.monitoring import EVALUATED, METRICS
 from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.reporting.loggers import get_file_writer
@@ -33,13 +34,11 @@ from fashion_mlp.runtime.failures import warn_on_failure
 # Charts of the tab CUSTOM SCALARS, with the tags of each.
 LAYOUT = {
     "training and validation": {
-        "loss": ["Multiline", ["train/loss", "val/loss"]],
-        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+        metric.title: ["Multiline", [f"train/{metric.name}", f"val/{metric.name}"]] for metric in METRICS
     }
 }
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
-METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
 # Number of training images, and their longest side in pixels.
 SAMPLES, THUMBNAIL = 32, 64
 
@@ -116,7 +115,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
     row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # without it, equal runs share a row
     columns = api_pb2.Experiment(
         hparam_infos=_columns(config),
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in EVALUATED],
     )
     _write(board, _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
 

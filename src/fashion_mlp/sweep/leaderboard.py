@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES
+from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
 from fashion_mlp.config.records import JobRecord, read_jobs
 from fashion_mlp.config.resume import SWEEP_RECORD, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
@@ -35,7 +35,7 @@ VALUE_WIDTH = 24
 # Ranks on the terminal; the file has all.
 MAX_ROWS = 20
 SEED = "seed"
-METRICS = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
+RESULTS = (*EVALUATED, "seconds", "epochs")
 
 # Completed jobs that differ only in their seed, the best first.
 Group = Sequence[JobRecord]
@@ -192,8 +192,8 @@ def _truncate(text: str, width: int) -> str:
 
 
 def write_csv(path: Path, jobs: Sequence[JobRecord]) -> None:
-    """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
-    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
+    """Write a row for each job with its overrides and `RESULTS`, in the order of the leaderboard."""
+    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *RESULTS]
     with path.open("w", newline="") as file:
         columns += [*varying_keys(jobs), "directory", "error"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
