@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.testing import assert_close
 
-from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import build_untrusted_datamodule
@@ -167,7 +166,3 @@ def test_run_continued_from_within_an_epoch_is_bit_identical(compose_small: Comp
     for cfg in (whole, continued):
         train(cfg)
     assert_same_weights(Run(whole.run_dir), Run(continued.run_dir))
-
-
-def test_average_is_off_without_a_decay() -> None:
-    assert ema(None) is None

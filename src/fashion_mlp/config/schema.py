@@ -319,14 +319,14 @@ class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
     gamma: Fraction
 
 
-class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema"]):
-    """Arguments of `fashion_mlp.callbacks.ema`; a decay of None disables it."""
+class EMAConfig(Section, targets=["fashion_mlp.callbacks.EMAWeightAveraging"]):
+    """Arguments of `fashion_mlp.callbacks.EMAWeightAveraging`; a decay of None disables it."""
 
     decay: BetweenZeroAndOne | None
 
 
-class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm"]):
-    """Arguments of `fashion_mlp.callbacks.gradient_norm`; None disables it."""
+class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.GradientNorm"]):
+    """Arguments of `fashion_mlp.callbacks.GradientNorm`; None disables it."""
 
     every_n_steps: Positive | None
 
@@ -337,8 +337,8 @@ class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.WeightHist
     every_n_epochs: Positive | None
 
 
-class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.progress_bar"]):
-    """Arguments of `fashion_mlp.callbacks.progress_bar`."""
+class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.ProgressBar"]):
+    """Arguments of `fashion_mlp.callbacks.ProgressBar`."""
 
     refresh_rate: Positive
 
