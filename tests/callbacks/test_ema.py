@@ -129,7 +129,7 @@ def test_continued_run_is_bit_identical(compose_small: Compose) -> None:
 
 
 def test_validation_test_and_checkpoint_use_the_average(compose_small: Compose, data_root: Path) -> None:
-    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
+    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[val]}"
     cfg = compose_small("run", *EMA, evaluation, "trainer.max_epochs=1")
     unsaved = compose_small("unsaved", *EMA, *NO_CHECKPOINTS, "trainer.max_epochs=1")
     for each in (cfg, unsaved):

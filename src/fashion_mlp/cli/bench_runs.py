@@ -88,7 +88,7 @@ def plain_lightning(task: Task) -> Timing:
     """Train two epochs of a LightningModule as in Lightning's introduction, over the tutorial's loader."""
     from lightning import LightningModule, Trainer
 
-    from fashion_mlp.callbacks import Stopwatch
+    from fashion_mlp.callbacks.stopwatch import Stopwatch
 
     class Plain(LightningModule):
         def __init__(self) -> None:
@@ -134,7 +134,7 @@ def this_project(task: Task) -> Timing:
                 f"trainer.accelerator={task.device}",
                 "trainer.max_epochs=2",
                 f"run_dir={directory}/run",
-                "+callbacks.stopwatch._target_=fashion_mlp.callbacks.Stopwatch",
+                "+callbacks.stopwatch._target_=fashion_mlp.callbacks.stopwatch.Stopwatch",
                 f"+callbacks.stopwatch.path={timing}",
             ],
         )
