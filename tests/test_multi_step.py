@@ -9,7 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch.testing import assert_close
 
-from fashion_mlp.callbacks import EMAWeightAveraging, EpochLogger
+from fashion_mlp.callbacks.ema import EMAWeightAveraging
+from fashion_mlp.callbacks.epoch_logger import EpochLogger
+from fashion_mlp.callbacks.gradient_norm import GradientNorm
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import Augmentation
 from fashion_mlp.multi_step import MultiStepClassifier, supports_multi_step
@@ -134,13 +136,14 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
         {"detect_anomaly": True},
         {"max_epochs": -1},
         {"callbacks": [StepHook()]},
+        {"callbacks": [GradientNorm(50)]},
         {"callbacks": [ModelCheckpoint(every_n_train_steps=5)]},
         {"callbacks": [GradientAccumulationScheduler({1: 2})]},
     ],
     ids=lambda changes: " ".join(changes),
 )
 def test_options_that_need_hooks_in_each_step_exclude_multi_step(changes: dict[str, Any]) -> None:
-    common_callbacks: list[Callback] = [ModelCheckpoint(), EpochLogger(), EMAWeightAveraging(0.9)]
+    common_callbacks = [ModelCheckpoint(), EpochLogger(), EMAWeightAveraging(0.9), GradientNorm(None)]
     assert is_supported(common_callbacks, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not is_supported(**changes)
 

@@ -74,7 +74,7 @@ def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> Non
     done = run_here(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
-    assert "at epoch 1 of 1 (stopped early), in" in done.stdout
+    assert "at epoch 1 of 1, in" in done.stdout
     assert "Signaling" not in done.stdout
     assert Run(tmp_path / "a").metrics["stopped_early"].startswith("Stopping threshold")
 

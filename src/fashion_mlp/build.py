@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from fashion_mlp import __version__
-from fashion_mlp.callbacks import RunProgress, RunRecords
+from fashion_mlp.callbacks.run_progress import RunProgress
+from fashion_mlp.callbacks.run_records import RunRecords
 from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.checkpoint.io import AtomicCheckpointIO
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint

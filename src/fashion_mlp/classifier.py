@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
+from fashion_mlp.data.module import Batch
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.schedulers import SchedulerFactory
-
-Batch = tuple[Tensor, Tensor]
 
 # Entry of a checkpoint with the classifier's metadata.
 METADATA_KEY = "fashion_mlp"
@@ -211,7 +211,7 @@ class Classifier(LightningModule):
         values = metrics.compute_and_reset()
         for name, value in values.items():
             # The values are reduced over all processes already; without sync_dist Lightning warns.
-            self.log(name, value, prog_bar=name.endswith(("/loss", "/acc")), logger=False, sync_dist=True)
+            self.log(name, value, prog_bar=name in MONITORED, logger=False, sync_dist=True)
         if self.trainer.sanity_checking:
             return
         # `self.log` would count calls of `training_step` instead of optimizer steps.

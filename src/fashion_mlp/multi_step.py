@@ -17,9 +17,8 @@ from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRSche
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from fashion_mlp.callbacks import TerminateOnNaN
-from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
-from fashion_mlp.classifier import Batch, Classifier
+from fashion_mlp.classifier import Classifier
+from fashion_mlp.data.module import Batch
 
 # Arguments of the Trainer that work with any number of steps per call.
 SAFE_TRAINER_ARGS = {
@@ -96,10 +95,10 @@ class MultiStepClassifier(Classifier):
 
 
 def _step_optimizer(optimizer: LightningOptimizer) -> None:
-    """Run an optimizer step as `optimizer.step()` does, which takes an eighth longer.
+    """Run an optimizer step as `optimizer.step()` does, without its calls of strategy, precision and hooks.
 
-    The public method also goes through strategy, precision and hooks, which do nothing with one device and
-    `SAFE_PRECISIONS`. The private methods count the step.
+    They do nothing with one device and `SAFE_PRECISIONS`, but take time in each step. The private methods count the
+    step.
     """
     optimizer._on_before_step()
     optimizer.optimizer.step()
@@ -125,12 +124,12 @@ def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback
 def needs_step_hooks(callback: Callback) -> bool:
     """Return True if a callback must run before or after each optimizer step.
 
+    A callback that overrides one of `STEP_HOOKS` must, unless its attribute `needs_step_hooks` is False.
     `ModelCheckpoint` has no public attributes for its intervals.
     """
-    if isinstance(callback, TerminateOnNaN | ProgressBar | TrainingStateCheckpoint):
-        return False
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
     if isinstance(callback, GradientAccumulationScheduler):
         return True
-    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
+    overrides = any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
+    return overrides and getattr(callback, "needs_step_hooks", not isinstance(callback, ProgressBar))

@@ -13,8 +13,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from fashion_mlp.build import build_classifier, build_datamodule, build_trainer, with_absolute_paths
-from fashion_mlp.callbacks import RunEndCallback
 from fashion_mlp.callbacks.run_progress import get_progress
+from fashion_mlp.callbacks.run_records import log_run_end
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, find_initial_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
@@ -73,7 +73,8 @@ def train(
         check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
-        initial.restore(classifier, trainer)
+        initial.check(classifier, trainer)
+        initial.restore_weights(classifier, trainer)
         if trainer.is_global_zero:
             log.info(summary.run_summary(classifier, datamodule, trainer, run_dir, cfg.seed, initial.description))
             before_first_write()
@@ -83,16 +84,17 @@ def train(
         if trainer.global_rank > 0:
             torch.manual_seed(cfg.seed + trainer.global_rank)  # each rank draws its own dropout masks
         _fit(trainer, classifier, datamodule, initial, stop)
-        metrics: dict[str, Any] = _describe_run(cfg, trainer, classifier, datamodule)
-        checkpoint = best_or_last_checkpoint(trainer)
+        metrics = _describe_run(cfg, trainer, classifier, datamodule)
+        checkpoint = next(iter(find_written_checkpoints(trainer)), None)  # the best, or the last one without a metric
         metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
-            metrics |= {"overrides": list(overrides), "checkpoint": path}
-            _save_results(metrics, trainer, classifier, run_dir)
+            metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
+            summary.write_metrics(run_dir / METRICS_FILE, metrics)
+            log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))
         return _objective(metrics, run_dir, has_validation=datamodule.has_validation)
 
@@ -134,14 +136,6 @@ def _fit(
         trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
-    stopped_early = summary.stop_reason(trainer)
-    if stopped_early and trainer.is_global_zero:
-        log.info(f"stopped early after epoch {trainer.current_epoch}: {stopped_early}")
-
-
-def best_or_last_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the best checkpoint that the run has saved, or the last one without a metric; None if it saved none."""
-    return next(iter(find_written_checkpoints(trainer)), None)
 
 
 def read_metrics(checkpoint: Path) -> dict[str, Any]:
@@ -167,16 +161,6 @@ def _describe_run(
         "parameters": summary.num_parameters(classifier),
         **summary.versions(),
     }
-
-
-def _save_results(metrics: dict[str, Any], trainer: Trainer, classifier: Classifier, run_dir: Path) -> None:
-    """Write `metrics.json`, draw the figures, and mark the run as complete."""
-    path = run_dir / METRICS_FILE
-    summary.write_metrics(path, metrics | {"complete": False})
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
-        if isinstance(callback, RunEndCallback):
-            callback.on_run_end(trainer, classifier)
-    summary.write_metrics(path, metrics | {"complete": True})
 
 
 def _objective(metrics: dict[str, Any], run_dir: Path, *, has_validation: bool) -> float:

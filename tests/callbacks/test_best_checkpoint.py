@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashion_mlp.callbacks import BestCheckpoint
+from fashion_mlp.callbacks.best_checkpoint import BestCheckpoint
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.testing import assert_close
 
-from fashion_mlp.callbacks import ema
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import build_untrusted_datamodule
@@ -130,7 +129,7 @@ def test_continued_run_is_bit_identical(compose_small: Compose) -> None:
 
 
 def test_validation_test_and_checkpoint_use_the_average(compose_small: Compose, data_root: Path) -> None:
-    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[val]}"
+    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[val]}"
     cfg = compose_small("run", *EMA, evaluation, "trainer.max_epochs=1")
     unsaved = compose_small("unsaved", *EMA, *NO_CHECKPOINTS, "trainer.max_epochs=1")
     for each in (cfg, unsaved):
@@ -167,7 +166,3 @@ def test_run_continued_from_within_an_epoch_is_bit_identical(compose_small: Comp
     for cfg in (whole, continued):
         train(cfg)
     assert_same_weights(Run(whole.run_dir), Run(continued.run_dir))
-
-
-def test_average_is_off_without_a_decay() -> None:
-    assert ema(None) is None

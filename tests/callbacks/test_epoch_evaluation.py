@@ -12,7 +12,9 @@ from tests.conftest import Compose, Run
 
 
 def test_splits_are_evaluated_with_the_weights_at_the_end_of_the_epoch(compose_small: Compose, data_root: Path) -> None:
-    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[train,test]}"
+    evaluation = (
+        "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[train,test]}"
+    )
     cfg = compose_small("run", evaluation, "model.dropout=0.5", "data.val_size=0", "logger=none")
     train(cfg)
     metrics = Run(cfg.run_dir).metrics
@@ -31,7 +33,7 @@ def test_splits_are_evaluated_with_the_weights_at_the_end_of_the_epoch(compose_s
 
 
 def test_evaluation_does_not_change_training(compose_small: Compose) -> None:
-    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.EpochEvaluation,splits:[train,val]}"
+    evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[train,val]}"
     losses = []
     for name, overrides in (("with", [evaluation]), ("without", [])):
         cfg = compose_small(name, "model.dropout=0.3", "model.norm=batch", "logger=none", *overrides)

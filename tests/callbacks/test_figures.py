@@ -1,8 +1,7 @@
-"""Tests that figures are drawn after the results are saved, and that a failing figure is skipped."""
+"""Tests that figures are drawn, and that a failing figure is skipped."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import DictConfig
@@ -18,22 +17,6 @@ FIGURES = ("confusion_matrix.png", "curves.png", "mistakes.png", "predictions.pn
 def compose_with_figures(compose_small: Compose) -> Callable[..., DictConfig]:
     """Return a function that composes a run of one epoch with the default callbacks: `compose_with_figures(...)`."""
     return lambda *overrides: compose_small("run", "callbacks=default", "trainer.max_epochs=1", *overrides)
-
-
-def test_metrics_are_written_before_the_figures(
-    compose_with_figures: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = compose_with_figures("logger=none")
-    write, metrics_exist = figures._write, []
-
-    def record_metrics(*arguments: Any, **options: Any) -> None:
-        metrics_exist.append(Path(cfg.run_dir, "metrics.json").is_file())
-        write(*arguments, **options)
-
-    monkeypatch.setattr(figures, "_write", record_metrics)
-    train(cfg)
-    assert metrics_exist == [True] * 4
-    assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == set(FIGURES)
 
 
 @pytest.mark.parametrize("function", ["confusion_matrix", "curves", "predictions"])

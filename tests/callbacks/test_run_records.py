@@ -92,7 +92,7 @@ def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None
         events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
     )
     metrics = [info.name.tag for info in experiment.metric_infos]
-    assert metrics == ["val/acc", "val/loss", "test/acc", "test/loss"]
+    assert metrics == ["val/loss", "val/acc", "test/loss", "test/acc"]
     # HPARAMS adds no points to the charts.
     assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
     assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}

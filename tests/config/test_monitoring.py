@@ -21,7 +21,7 @@ def test_each_monitored_metric_has_a_direction() -> None:
     [
         ({"_target_": f"{LIGHTNING}.EarlyStopping", "monitor": "val/acc"}, {"mode": "max"}),
         ({"_target_": f"{LIGHTNING}.ModelCheckpoint", "monitor": "val/loss"}, {"mode": "min"}),
-        ({"_target_": "fashion_mlp.callbacks.BestCheckpoint", "monitor": "val/acc"}, {"mode": "max"}),
+        ({"_target_": "fashion_mlp.callbacks.best_checkpoint.BestCheckpoint", "monitor": "val/acc"}, {"mode": "max"}),
         ({"_target_": f"{LIGHTNING}.EarlyStopping", "monitor": "val/acc", "mode": "min"}, {}),
         ({"_target_": f"{LIGHTNING}.EarlyStopping", "monitor": "mine"}, {}),
         ({"_target_": f"{LIGHTNING}.EarlyStopping", "monitor": "val/loss", "mode": None}, {"mode": "min"}),

@@ -26,7 +26,9 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 QUICK = ("logger=none",)
 # Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches.
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
-AFTER_EPOCHS = "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.EpochEvaluation, splits: [val, test]}"
+AFTER_EPOCHS = (
+    "+callbacks.after_epochs={_target_: fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation, splits: [val, test]}"
+)
 RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_STEP_ID"}
 RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 

@@ -24,12 +24,13 @@ class EMAWeightAveraging(Callback):
     up to 64 optimizer steps here. Each process must hold all weights.
 
     Args:
-        decay: between 0 and 1, exclusive. The average extends over about `1 / (1 - decay)` steps.
+        decay: between 0 and 1, exclusive. The average extends over about `1 / (1 - decay)` steps. None disables the
+            callback.
     """
 
     state_key = "ema"
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float | None) -> None:
         self.decay = decay
         self.num_updates = 0
         self._resumed: dict[str, Tensor] = {}
@@ -39,6 +40,8 @@ class EMAWeightAveraging(Callback):
         self._is_swapped = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.decay is None:
+            return
         # The number of batches that batch norm counts is an integer without an average.
         self._network = {name: value for name, value in pl_module.state_dict().items() if value.is_floating_point()}
         self._shadow = {name: value.clone() for name, value in self._network.items()}
@@ -72,6 +75,7 @@ class EMAWeightAveraging(Callback):
 
     def _update(self, optimizer: Optimizer, *_: Any) -> None:
         self.num_updates += 1
+        assert self.decay is not None
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(tuple(self._shadow.values()), tuple(self._network.values()), self.num_updates)
@@ -90,8 +94,3 @@ class EMAWeightAveraging(Callback):
             other = self._shadow[name].clone()
             self._shadow[name].copy_(value)
             value.copy_(other)
-
-
-def ema(decay: float | None) -> EMAWeightAveraging | None:
-    """Return the callback, or None if `decay` is None."""
-    return EMAWeightAveraging(decay) if decay is not None else None

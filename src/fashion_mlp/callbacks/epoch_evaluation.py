@@ -1,4 +1,4 @@
-"""Loss and accuracy on whole splits after each epoch."""
+"""Metrics of whole splits after each epoch."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from fashion_mlp.metrics import EpochMetrics
 
 
 class EpochEvaluation(Callback):
-    """Evaluate splits after each epoch and log `<split>_after_epoch/loss` and `<split>_after_epoch/acc`.
+    """Evaluate splits after each epoch and log `<split>_after_epoch/loss`, `<split>_after_epoch/acc` and so on.
 
     `train/acc` is an average over an epoch in which the weights change. With "test", the test set is read after each
     epoch, as many tutorials do; no choice depends on it.

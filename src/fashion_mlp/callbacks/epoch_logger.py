@@ -6,12 +6,13 @@ from lightning import Callback, LightningModule, Trainer
 
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.monitoring import METRICS
 
 log = logging.getLogger(__name__)
 
 
 class EpochLogger(Callback):
-    """Log loss and accuracy of each epoch, the learning rate of its last step, and its seconds.
+    """Log the metrics of each epoch, the learning rate of its last step, and its seconds.
 
     Validation metrics are omitted after an epoch without validation.
     """
@@ -38,7 +39,7 @@ class EpochLogger(Callback):
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for stage in ("train", "val", "train_after_epoch", "test_after_epoch"):
             if f"{stage}/loss" in metrics:
-                name = stage.replace("_", " ")
-                parts.append(f"{name} loss {metrics[f'{stage}/loss']:.4f} acc {metrics[f'{stage}/acc']:.4f}")
+                values = [f"{metric.name} {metrics[f'{stage}/{metric.name}']:.4f}" for metric in METRICS]
+                parts.append(" ".join([stage.replace("_", " "), *values]))
         parts += [f"lr {pl_module.learning_rates[-1]:.2e}", f"{progress.epoch_seconds:.1f} s"]
         log.info("   ".join(parts))

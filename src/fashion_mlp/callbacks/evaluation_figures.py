@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
@@ -20,7 +19,7 @@ from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class EvaluationFigures(RunEndCallback):
+class EvaluationFigures(Callback):
     """Log the confusion matrix and the most confident mistakes of validation and test.
 
     Those of the test are also saved as files. There is no confusion matrix of more than `figures.MAX_MATRIX_CLASSES`
@@ -47,10 +46,7 @@ class EvaluationFigures(RunEndCallback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due(trainer):
-            self._sum_matrices(trainer)
-            if trainer.is_global_zero:
-                assert isinstance(pl_module, Classifier)
-                self._draw(trainer, pl_module, "val")
+            self._draw(trainer, pl_module, "val")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -58,10 +54,7 @@ class EvaluationFigures(RunEndCallback):
         self._update(outputs, *batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sum_matrices(trainer)
-
-    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
-        self._draw(trainer, classifier, "test", self.dirpath)
+        self._draw(trainer, pl_module, "test", self.dirpath)
 
     def _is_due(self, trainer: Trainer) -> bool:
         return bool(trainer.loggers) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
@@ -76,20 +69,18 @@ class EvaluationFigures(RunEndCallback):
         worst = most_confident_mistakes(EvalOutput(*tensors[1:]), self.count)
         self._mistakes = [tensor[worst] for tensor in tensors]
 
-    def _sum_matrices(self, trainer: Trainer) -> None:
-        """Sum the confusion matrices of all processes."""
-        if self._matrix is not None:
-            self._matrix = trainer.strategy.reduce(self._matrix, reduce_op="sum")
-
-    def _draw(self, trainer: Trainer, classifier: Classifier, stage: str, dirpath: Path | None = None) -> None:
+    def _draw(self, trainer: Trainer, classifier: LightningModule, stage: str, dirpath: Path | None = None) -> None:
+        """Draw the figures on rank 0 and reset; the confusion matrix is the sum of those of all processes."""
+        assert isinstance(classifier, Classifier)
         names, drawings = classifier.class_names, dict[str, Callable[[], Figure]]()
         if self._matrix is not None:
-            drawings["confusion_matrix"] = partial(figures.confusion_matrix, self._matrix.cpu(), names)
+            matrix: Any = trainer.strategy.reduce(self._matrix, reduce_op="sum")
+            drawings["confusion_matrix"] = partial(figures.confusion_matrix, matrix.cpu(), names)
         if self._mistakes and len(self._mistakes[0]):
             images, logits, labels = (tensor.cpu() for tensor in self._mistakes)
             drawings["mistakes"] = partial(figures.predictions, images, logits.softmax(1), labels, names)
         self._matrix, self._mistakes = None, []
-        for name, draw in drawings.items():
+        for name, draw in drawings.items() if trainer.is_global_zero else ():
             with warn_on_failure(f"{stage}/{name}"):
                 png = figures.png(draw())
                 if dirpath is not None:

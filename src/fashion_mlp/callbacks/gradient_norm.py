@@ -11,21 +11,17 @@ class GradientNorm(Callback):
     It needs a hook of each step, so a call of `training_step` runs one step only.
 
     Args:
-        every_n_steps: interval in optimizer steps.
+        every_n_steps: interval in optimizer steps; None to disable the callback.
     """
 
-    def __init__(self, every_n_steps: int) -> None:
+    def __init__(self, every_n_steps: int | None) -> None:
         self.every_n_steps = every_n_steps
+        self.needs_step_hooks = every_n_steps is not None
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         step = trainer.global_step + 1
-        if step % self.every_n_steps == 0:
+        if self.every_n_steps is not None and step % self.every_n_steps == 0:
             gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
             norm = float(get_total_norm(gradients))
             for logger in trainer.loggers:
                 logger.log_metrics({"gradient_norm": norm}, step)
-
-
-def gradient_norm(every_n_steps: int | None) -> GradientNorm | None:
-    """Return the callback, or None if it is disabled, since its presence disables multi-step execution."""
-    return GradientNorm(every_n_steps) if every_n_steps else None

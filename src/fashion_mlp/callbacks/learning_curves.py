@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 
-from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.callbacks.run_progress import get_progress
-from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class LearningCurves(RunEndCallback):
-    """Save loss and accuracy of training and validation over the epochs.
+class LearningCurves(Callback):
+    """Save the metrics of training and validation over the epochs.
 
     Args:
         path: the image file to write.
@@ -24,8 +23,6 @@ class LearningCurves(RunEndCallback):
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._history: dict[int, dict[str, float]] = {}
-        # The history after training, since the test restores that of its checkpoint.
-        self._finished: dict[int, dict[str, float]] = {}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._record(trainer)  # metrics of an epoch are logged after its last hook
@@ -34,14 +31,10 @@ class LearningCurves(RunEndCallback):
         self._record(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finished = self._history
-
-    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
-        if self._finished:
-            names = ("train/loss", "val/loss", "train/acc", "val/acc")
-            history = {name: [metrics.get(name) for metrics in self._finished.values()] for name in names}
+        if self._history and trainer.is_global_zero:
+            history = {name: [metrics.get(name) for metrics in self._history.values()] for name in MONITORED}
             with warn_on_failure(self.path.name):
-                figures.save(figures.curves(list(self._finished), history), self.path)
+                figures.save(figures.curves(list(self._history), history), self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self._history}

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer
-from torch import Tensor
+from lightning import Callback, LightningModule, Trainer
 
-from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.failures import warn_on_failure
 
 
-class PredictionGrid(RunEndCallback):
+class PredictionGrid(Callback):
     """Save the first test images with their predicted and true classes.
 
     Args:
@@ -23,16 +21,15 @@ class PredictionGrid(RunEndCallback):
     def __init__(self, path: str, count: int = 16) -> None:
         self.path = Path(path)
         self.count = count
-        self._predicted: tuple[Tensor, Tensor, Tensor] | None = None
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        if batch_idx == 0:
-            images, labels = (tensor[: self.count].cpu() for tensor in batch)
-            self._predicted = images, outputs[: self.count].float().softmax(1).cpu(), labels
-
-    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
-        if self._predicted is not None:
-            with warn_on_failure(self.path.name):
-                figures.save(figures.predictions(*self._predicted, classifier.class_names), self.path)
+        if batch_idx > 0 or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Classifier)
+        images, logits, labels = (tensor[: self.count].cpu() for tensor in (batch[0], outputs, batch[1]))
+        with warn_on_failure(self.path.name):
+            figures.save(
+                figures.predictions(images, logits.float().softmax(1), labels, pl_module.class_names), self.path
+            )

@@ -9,18 +9,24 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from fashion_mlp.config.monitoring import MONITORED
 
-class _Bar(TQDMProgressBar):
+
+class ProgressBar(TQDMProgressBar):
     """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
 
-    It is redrawn by time and shows no counts, since a batch of Lightning contains up to 64 minibatches.
+    It is redrawn by time and shows no counts, since a batch of Lightning contains up to 64 minibatches. It is disabled
+    if the output is redirected or shared by parallel jobs of a sweep.
+
+    Args:
+        refresh_rate: largest number of redraws per second.
     """
 
     BAR_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
-    def __init__(self, redraws_per_second: int) -> None:
-        super().__init__(refresh_rate=1)
-        self._interval = 1 / redraws_per_second
+    def __init__(self, refresh_rate: int = 10) -> None:
+        super().__init__(refresh_rate=int(sys.stdout.isatty() and parent_process() is None))
+        self._interval = 1 / refresh_rate
         self._drawn = 0.0
         self._current: Tqdm | None = None
 
@@ -28,8 +34,8 @@ class _Bar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
-        keys = {"loss": "train/loss_step", "val/acc": "val/acc"}
-        return {name: metrics[key] for name, key in keys.items() if key in metrics}
+        labels = {"train/loss_step": "loss"} | {name: name for name in MONITORED if name.startswith("val/")}
+        return {label: metrics[name] for name, label in labels.items() if name in metrics}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
@@ -59,14 +65,3 @@ class _Bar(TQDMProgressBar):
         bar.leave = False
         self._current = bar
         return bar
-
-
-def progress_bar(refresh_rate: int = 10) -> TQDMProgressBar:
-    """Return a bar for a terminal; a disabled one if the output is redirected or shared by parallel jobs of a sweep.
-
-    Args:
-        refresh_rate: largest number of redraws per second.
-    """
-    if sys.stdout.isatty() and parent_process() is None:
-        return _Bar(refresh_rate)
-    return TQDMProgressBar(refresh_rate=0)  # disabled; without a callback Lightning would add its own

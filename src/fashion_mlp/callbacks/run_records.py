@@ -6,14 +6,13 @@ measured to each curve.
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from omegaconf import OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, summary_v2
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from fashion_mlp.callbacks.run_end import RunEndCallback
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.monitoring import EVALUATED, METRICS
 from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.reporting.loggers import get_file_writer
@@ -33,18 +32,16 @@ from fashion_mlp.runtime.failures import warn_on_failure
 # Charts of the tab CUSTOM SCALARS, with the tags of each.
 LAYOUT = {
     "training and validation": {
-        "loss": ["Multiline", ["train/loss", "val/loss"]],
-        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+        metric.title: ["Multiline", [f"train/{metric.name}", f"val/{metric.name}"]] for metric in METRICS
     }
 }
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
-METRICS = ("val/acc", "val/loss", "test/acc", "test/loss")
 # Number of training images, and their longest side in pixels.
 SAMPLES, THUMBNAIL = 32, 64
 
 
-class RunRecords(RunEndCallback):
+class RunRecords(Callback):
     """Log the configuration of a run to its loggers; to TensorBoard also its network, some images and a row in HPARAMS.
 
     Args:
@@ -66,21 +63,9 @@ class RunRecords(RunEndCallback):
             if isinstance(logger, TensorBoardLogger):
                 log_run(logger, self.config, pl_module.model, images.to(pl_module.device))
 
-    def on_run_end(self, trainer: Trainer, classifier: Classifier) -> None:
-        self._log_end(trainer, api_pb2.STATUS_SUCCESS)
-
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if trainer.is_global_zero:
-            self._log_end(trainer, api_pb2.STATUS_FAILURE)
-
-    def _log_end(self, trainer: Trainer, status: int) -> None:
-        end = SessionEndInfo(status=status, end_time_secs=time.time())
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                _write(logger, _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
-                logger.experiment.close()
-            elif isinstance(logger, WandbLogger):  # otherwise the next job of a sweep would log to this run
-                logger.experiment.finish(exit_code=int(status != api_pb2.STATUS_SUCCESS))
+            log_run_end(trainer.loggers, succeeded=False)
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
@@ -116,9 +101,21 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
     row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # without it, equal runs share a row
     columns = api_pb2.Experiment(
         hparam_infos=_columns(config),
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in EVALUATED],
     )
     _write(board, _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
+
+
+def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
+    """Log the status of a run to TensorBoard's HPARAMS and to Weights & Biases, and close them."""
+    status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
+    end = SessionEndInfo(status=status, end_time_secs=time.time())
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            _write(logger, _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+            logger.experiment.close()
+        elif isinstance(logger, WandbLogger):  # otherwise the next job of a sweep would log to this run
+            logger.experiment.finish(exit_code=int(not succeeded))
 
 
 def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
@@ -134,10 +131,7 @@ def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
 
 
 def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
-    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only.
-
-    Keys that were set on the command line are marked as different, which puts them first.
-    """
+    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only."""
     known = [
         f"{group}.{name}"
         for group, parent in GROUPS.items()
@@ -146,10 +140,7 @@ def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
         for name, field in schema.model_fields.items()
         if field.alias is None
     ]
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    typed = {override.partition("=")[0] for override in overrides}
-    names = dict.fromkeys([*hyperparameters(config), *known])
-    return [api_pb2.HParamInfo(name=name, differs=name in typed) for name in names]
+    return [api_pb2.HParamInfo(name=name) for name in dict.fromkeys([*hyperparameters(config), *known])]
 
 
 def _hparams(tag: str, **content: Any) -> Summary:

@@ -32,6 +32,8 @@ class TerminateOnNaN(Callback):
         UserError: from a hook, with the step, the learning rate and the last checkpoint.
     """
 
+    needs_step_hooks = False
+
     def __init__(self, every_n_batches: int = 50) -> None:
         self.every_n_batches = every_n_batches
 

@@ -50,19 +50,16 @@ class InitialCheckpoint:
             return f"{relative_to_cwd(self.path)}, weights only"
         return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
 
-    def restore(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Restore the weights if nothing else is restored; otherwise check what `Trainer.fit` will restore.
+    def check(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Check that a checkpoint of another run fits this one.
 
         Raises:
             UserError: the checkpoint does not fit the run, or all of its epochs are trained already.
         """
-        # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
-        trainer.precision_plugin.convert_module(classifier)
         if self.path is None or self.is_resumed:
             return
         self._check_weights(classifier.model)
         if not self.full_state:
-            classifier.load_state_dict(self.checkpoint["state_dict"])
             return
         for section in ("optimizer", "scheduler", "callbacks.ema"):
             self._check_same(section, classifier.metadata[section])
@@ -72,6 +69,13 @@ class InitialCheckpoint:
                 f"ckpt_path={self.path}: trained for {epochs} epochs already. Set trainer.max_epochs above that, or "
                 "restore its weights only: ckpt_weights_only=true"
             )
+
+    def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Restore the weights, unless `Trainer.fit` restores them with the full state."""
+        # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
+        trainer.precision_plugin.convert_module(classifier)
+        if self.path is not None and not self.full_state:
+            classifier.load_state_dict(self.checkpoint["state_dict"])
 
     def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
         """Remove from the log files of a resumed run what was logged after the checkpoint.

@@ -4,20 +4,18 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.random import get_state, set_state
 
 
 def get_rng_state(device: torch.device) -> dict[str, Any]:
     """Return the states of the generators of PyTorch for the CPU and `device`, of NumPy and of Python."""
-    numpy_state = get_state(legacy=False)  # noqa: NPY002, the global generator, which libraries use
-    assert isinstance(numpy_state, dict)
-    version, internal, gauss = random.getstate()
+    numpy_state: Any = get_state()  # noqa: NPY002, the global generator, which libraries use
+    kind, keys, *rest = numpy_state
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": numpy_state["state"]["key"].tolist()}},
-        "python": [version, list(internal), gauss],
+        "numpy": (kind, keys.tolist(), *rest),
+        "python": random.getstate(),
     }
     if device.type in ("cuda", "mps"):
         state[device.type] = getattr(torch, device.type).get_rng_state()
@@ -27,10 +25,7 @@ def get_rng_state(device: torch.device) -> dict[str, Any]:
 def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
     """Restore the states that `get_rng_state` returned; a generator that is not among them keeps its own."""
     torch.set_rng_state(state["torch"])
-    numpy_state = state["numpy"]
-    inner = {**numpy_state["state"], "key": np.array(numpy_state["state"]["key"], np.uint32)}
-    set_state({**numpy_state, "state": inner})  # noqa: NPY002
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["python"])
     if device.type in state:
         getattr(torch, device.type).set_rng_state(state[device.type])

@@ -45,6 +45,7 @@ class TrainingStateCheckpoint(Checkpoint):
     """
 
     state_key = "training_state"
+    needs_step_hooks = False
 
     def __init__(
         self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None

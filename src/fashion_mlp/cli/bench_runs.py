@@ -75,7 +75,7 @@ def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -
     """Train a LightningModule as in Lightning's introduction, over the tutorial's loader."""
     from lightning import LightningModule, Trainer
 
-    from fashion_mlp.callbacks import Stopwatch
+    from fashion_mlp.callbacks.stopwatch import Stopwatch
 
     class Plain(LightningModule):
         def __init__(self) -> None:
@@ -117,7 +117,7 @@ def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> d
             f"trainer.accelerator={device}",
             "trainer.max_epochs=2",
             f"run_dir={directory}/run",
-            f"+callbacks.stopwatch={{_target_:fashion_mlp.callbacks.Stopwatch,path:{timing}}}",
+            f"+callbacks.stopwatch={{_target_:fashion_mlp.callbacks.stopwatch.Stopwatch,path:{timing}}}",
         ]
         cfg = compose("train", overrides=overrides)
         train(cfg)

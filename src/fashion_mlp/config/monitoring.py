@@ -4,18 +4,35 @@ from collections.abc import Container, Mapping
 from contextlib import suppress
 from inspect import signature
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+
+class Metric(NamedTuple):
+    """A metric that is computed for each split.
+
+    Args:
+        name: of the metric, which `fashion_mlp.metrics` computes; a logged name is `<split>/<name>`.
+        title: of its charts and columns.
+        direction: "max" if a higher value is better, "min" if a lower one is.
+    """
+
+    name: str
+    title: str
+    direction: Literal["min", "max"]
+
+
+METRICS = (Metric("loss", "loss", "min"), Metric("acc", "accuracy", "max"))
 # Metrics that are logged after each epoch.
-MONITORED = ("val/acc", "val/loss", "train/acc", "train/loss")
+MONITORED = tuple(f"{split}/{metric.name}" for split in ("val", "train") for metric in METRICS)
+# Metrics that describe the result of a run.
+EVALUATED = tuple(f"{split}/{metric.name}" for split in ("val", "test") for metric in METRICS)
 # Metrics that compare runs: the first, or the second if there is no validation split.
 OBJECTIVES = ("val/acc", "train/loss")
-DIRECTIONS: Mapping[str, Literal["min", "max"]] = {"acc": "max", "loss": "min"}
 
 
-def metric_direction(metric: str) -> Literal["min", "max"] | None:
+def metric_direction(name: str) -> Literal["min", "max"] | None:
     """Return "max" if a higher value of a metric is better, "min" if a lower one is, None if its name is unknown."""
-    return DIRECTIONS.get(metric.rpartition("/")[2])
+    return next((metric.direction for metric in METRICS if metric.name == name.rpartition("/")[2]), None)
 
 
 def get_objective(metrics: Container[str], *, has_validation: bool = False) -> str:

@@ -319,45 +319,45 @@ class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
     gamma: Fraction
 
 
-class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema"]):
-    """Arguments of `fashion_mlp.callbacks.ema`; a decay of None disables it."""
+class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema.EMAWeightAveraging"]):
+    """Arguments of `fashion_mlp.callbacks.ema.EMAWeightAveraging`; a decay of None disables it."""
 
     decay: BetweenZeroAndOne | None
 
 
-class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm"]):
-    """Arguments of `fashion_mlp.callbacks.gradient_norm`; None disables it."""
+class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm.GradientNorm"]):
+    """Arguments of `fashion_mlp.callbacks.gradient_norm.GradientNorm`; None disables it."""
 
     every_n_steps: Positive | None
 
 
-class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.WeightHistograms"]):
-    """Arguments of `fashion_mlp.callbacks.WeightHistograms`; None disables it."""
+class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.weight_histograms.WeightHistograms"]):
+    """Arguments of `fashion_mlp.callbacks.weight_histograms.WeightHistograms`; None disables it."""
 
     every_n_epochs: Positive | None
 
 
-class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.progress_bar"]):
-    """Arguments of `fashion_mlp.callbacks.progress_bar`."""
+class ProgressBarConfig(Section, targets=["fashion_mlp.callbacks.progress_bar.ProgressBar"]):
+    """Arguments of `fashion_mlp.callbacks.progress_bar.ProgressBar`."""
 
     refresh_rate: Positive
 
 
-class LearningCurvesConfig(Section, targets=["fashion_mlp.callbacks.LearningCurves"]):
-    """Arguments of `fashion_mlp.callbacks.LearningCurves`."""
+class LearningCurvesConfig(Section, targets=["fashion_mlp.callbacks.learning_curves.LearningCurves"]):
+    """Arguments of `fashion_mlp.callbacks.learning_curves.LearningCurves`."""
 
     path: FigurePath
 
 
-class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.PredictionGrid"]):
-    """Arguments of `fashion_mlp.callbacks.PredictionGrid`."""
+class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.prediction_grid.PredictionGrid"]):
+    """Arguments of `fashion_mlp.callbacks.prediction_grid.PredictionGrid`."""
 
     path: FigurePath
     count: Positive
 
 
-class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.EvaluationFigures"]):
-    """Arguments of `fashion_mlp.callbacks.EvaluationFigures`."""
+class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.evaluation_figures.EvaluationFigures"]):
+    """Arguments of `fashion_mlp.callbacks.evaluation_figures.EvaluationFigures`."""
 
     dirpath: Text
     every_n_epochs: Positive
@@ -393,9 +393,10 @@ class EarlyStoppingConfig(MonitorConfig, targets=["lightning.pytorch.callbacks.E
 
 
 class CheckpointCallbackConfig(
-    MonitorConfig, targets=["lightning.pytorch.callbacks.ModelCheckpoint", "fashion_mlp.callbacks.BestCheckpoint"]
+    MonitorConfig,
+    targets=["lightning.pytorch.callbacks.ModelCheckpoint", "fashion_mlp.callbacks.best_checkpoint.BestCheckpoint"],
 ):
-    """Arguments of Lightning's `ModelCheckpoint`, and of `fashion_mlp.callbacks.BestCheckpoint`."""
+    """Arguments of Lightning's `ModelCheckpoint`, and of `fashion_mlp.callbacks.best_checkpoint.BestCheckpoint`."""
 
     dirpath: Text | None = None
     filename: Text | None = None

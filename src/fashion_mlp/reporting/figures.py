@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.console import printable
 
@@ -146,21 +147,21 @@ def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
 
 
 def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]]) -> Figure:
-    """Draw loss and accuracy of training and validation over the epochs.
+    """Draw the metrics of training and validation over the epochs.
 
     Args:
         epochs: numbers of the epochs, `[E]`.
-        history: values of "train/loss", "val/loss", "train/acc" and "val/acc", `[E]` each; None for an epoch without a
-            value. A metric without any value may be missing.
+        history: values of the monitored metrics by name, `[E]` each; None for an epoch without a value. A metric
+            without any value may be missing.
     """
-    figure = Figure(figsize=(9, 3.4))
-    for axes, (metric, name) in zip(figure.subplots(1, 2), (("loss", "loss"), ("acc", "accuracy")), strict=True):
+    figure = Figure(figsize=(4.5 * len(METRICS), 3.4))
+    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         for stage, style in (("train", "o--"), ("val", "o-")):
-            values = zip(epochs, history.get(f"{stage}/{metric}", [None] * len(epochs)), strict=True)
+            values = zip(epochs, history.get(f"{stage}/{metric.name}", [None] * len(epochs)), strict=True)
             if points := [(epoch, value) for epoch, value in values if value is not None]:
                 places, heights = zip(*points, strict=True)
                 axes.plot(places, heights, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
-        axes.set(xlabel="epoch", ylabel=name)
+        axes.set(xlabel="epoch", ylabel=metric.title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.runtime.atomic import atomic_write
@@ -92,16 +93,19 @@ def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: 
     """Return a table of the results, and the command that shows the curves."""
     directory = relative_to_cwd(run_dir)
     logdir = directory if directory.is_absolute() else Path(*directory.parts[:1])  # the directory of all runs
-    early = " (stopped early)" if metrics.get("stopped_early") else ""
-    rows = [f"{'':<12}{'loss':>8}{'accuracy':>10}"]
+    widths = {metric.name: max(8, len(metric.title) + 2) for metric in METRICS}
+    rows = ["".join([" " * 12, *(f"{metric.title:>{widths[metric.name]}}" for metric in METRICS)])]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
-            rows.append(f"{name:<12}{metrics[f'{stage}/loss']:>8.4f}{metrics[f'{stage}/acc']:>10.4f}")
+            values = (f"{metrics[f'{stage}/{metric}']:>{width}.4f}" for metric, width in widths.items())
+            rows.append("".join([f"{name:<12}", *values]))
     rows += [
-        f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}{early}, "
+        f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
         f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none saved'}",
     ]
+    if metrics["stopped_early"]:
+        rows.insert(0, f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
     if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         rows.append(f"curves      tensorboard --logdir {logdir}")
     return "\n".join(rows)

@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import OBJECTIVES
+from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
 from fashion_mlp.config.results import JobResult, read_jobs
 from fashion_mlp.config.saved_config import SWEEP_CONFIG, check_same_sweep
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
@@ -31,7 +31,7 @@ VALUE_WIDTH = 24
 # Ranks on the terminal; the file has all.
 MAX_ROWS = 20
 SEED = "seed"
-METRICS = ("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "epochs")
+RESULTS = (*EVALUATED, "seconds", "epochs")
 
 # Completed jobs that differ only in their seed, the best first.
 Group = Sequence[JobResult]
@@ -184,8 +184,8 @@ def _truncate(text: str, width: int) -> str:
 
 
 def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
-    """Write a row for each job with its overrides and `METRICS`, in the order of the leaderboard."""
-    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *METRICS]
+    """Write a row for each job with its overrides and `RESULTS`, in the order of the leaderboard."""
+    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *RESULTS]
     columns += [*varying_keys(jobs), "directory", "error"]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
