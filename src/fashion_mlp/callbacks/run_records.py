@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from omegaconf import OmegaConf
@@ -131,7 +132,10 @@ def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
 
 
 def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
-    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only."""
+    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only.
+
+    Keys that were set on the command line are marked as different, which puts them first.
+    """
     known = [
         f"{group}.{name}"
         for group, parent in GROUPS.items()
@@ -140,7 +144,10 @@ def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
         for name, field in schema.model_fields.items()
         if field.alias is None
     ]
-    return [api_pb2.HParamInfo(name=name) for name in dict.fromkeys([*hyperparameters(config), *known])]
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    typed = {override.partition("=")[0] for override in overrides}
+    names = dict.fromkeys([*hyperparameters(config), *known])
+    return [api_pb2.HParamInfo(name=name, differs=name in typed) for name in names]
 
 
 def _hparams(tag: str, **content: Any) -> Summary:
