@@ -67,9 +67,13 @@ class Run:
         metrics: dict[str, Any] = json.loads((self.dir / "metrics.json").read_text())
         return metrics
 
+    def checkpoint_path(self, name: str) -> Path:
+        """Return the path of `checkpoints/NAME.ckpt`."""
+        return self.dir / "checkpoints" / f"{name}.ckpt"
+
     def checkpoint(self, name: str) -> dict[str, Any]:
         """Return the content of `checkpoints/NAME.ckpt`."""
-        content: dict[str, Any] = torch.load(self.dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        content: dict[str, Any] = torch.load(self.checkpoint_path(name), weights_only=True)
         return content
 
     @property

@@ -1,7 +1,6 @@
 """Interrupted runs are resumed to the same bits, also within an epoch, and only with the same configuration."""
 
 import csv
-import json
 import multiprocessing
 import os
 import re
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
@@ -25,7 +23,7 @@ from fashion_mlp.config.records import read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
-from tests.conftest import ROOT, Compose, RunCommand
+from tests.conftest import ROOT, Compose, Run, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
@@ -129,7 +127,7 @@ def test_run_interrupted_while_drawing_figures_is_resumed(
     with pytest.raises(Interrupted):
         train(cfg)
     assert read_result(Path(cfg.run_dir)) is None
-    assert json.loads(Path(cfg.run_dir, "metrics.json").read_text())["test/acc"]
+    assert Run(cfg.run_dir).metrics["test/acc"]
     monkeypatch.undo()
     train(cfg, resumed=True)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
@@ -200,8 +198,8 @@ def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at:
         train(before)
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
-    results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
-    assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
+    epochs = [Run(cfg.run_dir).metrics["epoch"] for cfg in (whole, after)]
+    assert epochs[0] == epochs[1] < 4  # else nothing was kept
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
     kept = [{path.relative_to(cfg.run_dir) for path in Path(cfg.run_dir).rglob("*.ckpt")} for cfg in (whole, after)]
     assert kept[0] == kept[1]
@@ -240,7 +238,7 @@ def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_in_process
     assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
     assert "epoch 1/2" not in done.stdout
     assert "epoch 2/2" in done.stdout
-    metrics = json.loads((interrupted / "metrics.json").read_text())
+    metrics = Run(interrupted).metrics
     assert "data.train_size=600" in metrics["overrides"]
 
     again = run_in_process("resume=a")
@@ -318,7 +316,7 @@ def test_numbers_from_the_environment_are_frozen(
     done = run_in_process("resume=a", "data.root=elsewhere")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
-    assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
+    assert "data.shuffle_seed=${seed}" in Run("a").metrics["overrides"]
 
 
 def test_directory_without_a_run_is_refused(run_in_process: RunCommand, tmp_path: Path) -> None:
@@ -432,7 +430,7 @@ def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> No
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
     assert "epoch 1/1" in done.stdout
-    old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
+    old, new = (Run(run).checkpoint("last")["state_dict"] for run in "ab")
     assert differences(old, new) == []  # such a rate changes nothing
 
 
@@ -442,8 +440,7 @@ def test_best_checkpoint_of_another_run_is_not_tested(run_small: RunCommand) -> 
     never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
     done = run_small("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
     assert done.returncode == 0, done.stderr
-    metrics = json.loads(Path("b/metrics.json").read_text())
-    assert metrics["checkpoint"] == "checkpoints/last.ckpt"
+    assert Run("b").metrics["checkpoint"] == "checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize("epochs_left", [0, 1])
@@ -456,8 +453,7 @@ def test_deleted_best_checkpoint_is_reported_and_replaced(
     done = run_in_process("resume=a", f"trainer.max_epochs={2 + epochs_left}")
     assert done.returncode == 0, done.stderr
     assert "a/checkpoints/best.ckpt: missing; the best checkpoint is chosen among the remaining epochs" in done.stdout
-    metrics = json.loads(Path("a/metrics.json").read_text())
-    assert metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
+    assert Run("a").metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -528,7 +524,7 @@ def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     assert run_small("hydra.run.dir=b", *start).returncode == 143
     Path("b/checkpoints/last.ckpt").unlink()
     assert run_in_process("resume=b").returncode == 0
-    weights = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "b")]
+    weights = [Run(run).checkpoint("last")["state_dict"] for run in ("whole", "b")]
     assert differences(*weights) == []
 
 

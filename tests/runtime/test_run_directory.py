@@ -1,6 +1,5 @@
 """The directory of a run: files that it writes, removes and keeps."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 
 from fashion_mlp.runtime.run_directory import create, keep, lock, remove_unless_started
 from tests.config.test_resume import Ask, sigterm_at
-from tests.conftest import RunCommand
+from tests.conftest import Run, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 __all__ = ["sigterm_at"]
@@ -156,7 +155,7 @@ def test_a_run_behind_a_symbolic_link_is_complete(
     done = run_small("hydra.run.dir=link/a", *rate)
     assert done.returncode == 143, done.stderr
     assert run_in_process("resume=link/a").returncode == 0
-    metrics = json.loads((tmp_path / "disk/a/metrics.json").read_text())
+    metrics = Run(tmp_path / "disk/a").metrics
     assert (metrics["checkpoint"], metrics["epoch"]) == ("checkpoints/best.ckpt", 1)
     assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "disk/a")) == []
 
@@ -167,13 +166,13 @@ def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_small: RunCommand,
     (tmp_path / "link").symlink_to("disk")
     done = run_small(f"run_dir={run_dir}", "trainer.max_epochs=1", "logger=none")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads((tmp_path / run_dir / "metrics.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
+    assert Run(tmp_path / run_dir).metrics["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_small: RunCommand, tmp_path: Path) -> None:
     done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", "trainer.max_epochs=1", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads((tmp_path / "a/metrics.json").read_text())["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
+    assert Run(tmp_path / "a").metrics["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
 
 
 def test_a_sweep_runs_behind_a_symbolic_link(run_small: RunCommand, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.conftest import ROOT, SMALL, RunCommand
+from tests.conftest import ROOT, SMALL, Run, RunCommand
 from tests.sweep.test_resume import record_sweep
 
 QUICK = ("trainer.max_epochs=1", "logger=none")
@@ -175,8 +175,7 @@ def test_parallel_jobs_share_the_cores(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
-    metrics = json.loads((tmp_path / "sweep" / "1" / "metrics.json").read_text())
-    assert metrics["device"] == f"1 x cpu ({max(joblib.cpu_count() // 2, 1)} threads)"
+    assert Run(tmp_path / "sweep" / "1").metrics["device"] == f"1 x cpu ({max(joblib.cpu_count() // 2, 1)} threads)"
     assert "\n#0  done already: val/acc 1.0000\n" in done.stdout
     assert re.search(r"^#1  epoch 1/1   train loss", done.stdout, re.MULTILINE)
 

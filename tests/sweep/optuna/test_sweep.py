@@ -1,6 +1,5 @@
 """`python train.py sweep=optuna` from the command line."""
 
-import json
 import shlex
 import signal
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from fashion_mlp.data import SyntheticDataModule
-from tests.conftest import ROOT, SMALL, RunCommand
+from tests.conftest import ROOT, SMALL, Run, RunCommand
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
@@ -50,7 +49,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
         directory = tmp_path / "sweep" / str(number)
         assert "sweep=optuna" in (directory / ".hydra" / "overrides.yaml").read_text()
         assert (directory / "train.log").stat().st_size > 0
-        metrics = json.loads((directory / "metrics.json").read_text())
+        metrics = Run(directory).metrics
         assert not [name for name in metrics if name.startswith("test/")]
         accuracies.append(metrics["val/acc"])
     assert [value for *_, value in trials(tmp_path / "sweep")] == accuracies
@@ -59,7 +58,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
     monkeypatch.setattr("tests.conftest.SMALL", ())
     pasted = shlex.split(lines[5])[2:]
     assert run_small(*pasted, "hydra.run.dir=best").returncode == 0
-    metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    metrics = Run(tmp_path / "best").metrics
     assert metrics["val/acc"] == max(accuracies)
     assert "test/acc" in metrics
 
