@@ -67,9 +67,13 @@ class Run:
         metrics: dict[str, Any] = json.loads((self.dir / "metrics.json").read_text())
         return metrics
 
+    def checkpoint_path(self, name: str) -> Path:
+        """Return the path of `checkpoints/NAME.ckpt`."""
+        return self.dir / "checkpoints" / f"{name}.ckpt"
+
     def checkpoint(self, name: str) -> dict[str, Any]:
         """Return the content of `checkpoints/NAME.ckpt`."""
-        content: dict[str, Any] = torch.load(self.dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        content: dict[str, Any] = torch.load(self.checkpoint_path(name), weights_only=True)
         return content
 
     @property
@@ -144,7 +148,7 @@ def check(argv: Sequence[str]) -> DictConfig | None:
 
 
 @pytest.fixture
-def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
+def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
     """Return a function that runs `python train.py` in this process, which saves the time of the imports."""
     monkeypatch.chdir(tmp_path)
 
@@ -176,19 +180,19 @@ def run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.fixture
-def run_here(run_as_typed: RunCommand, data_root: Path) -> RunCommand:
+def run_small(run_in_process: RunCommand, data_root: Path) -> RunCommand:
     """Return a function that runs `python train.py` with the overrides `SMALL` in this process."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         # Hydra accepts flags before or after the overrides, but not between them.
         flags = list(takewhile(lambda argument: "=" not in argument, arguments))
-        return run_as_typed(*flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :])
+        return run_in_process(*flags, *SMALL, f"data.root={data_root}", *arguments[len(flags) :])
 
     return run
 
 
 @pytest.fixture
-def run_train(tmp_path: Path) -> RunCommand:
+def run_in_new_process(tmp_path: Path) -> RunCommand:
     """Return a function that runs `python train.py` in a new process and an empty directory."""
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

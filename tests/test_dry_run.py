@@ -51,9 +51,9 @@ def config_dir_flag(tmp_path: Path) -> str:
     ],
 )
 def test_part_that_cannot_be_used_is_reported_before_the_run(
-    run_here: RunCommand, tmp_path: Path, config_dir_flag: str, override: str, message: str
+    run_small: RunCommand, tmp_path: Path, config_dir_flag: str, override: str, message: str
 ) -> None:
-    done = run_here(config_dir_flag, override)
+    done = run_small(config_dir_flag, override)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1
@@ -63,18 +63,18 @@ def test_part_that_cannot_be_used_is_reported_before_the_run(
 
 @pytest.mark.parametrize("override", ["optimizer=nadam", "data=bare"])
 def test_keys_omitted_from_a_custom_option_have_the_defaults_of_its_class(
-    run_as_typed: RunCommand, config_dir_flag: str, override: str
+    run_in_process: RunCommand, config_dir_flag: str, override: str
 ) -> None:
     small = "trainer=cpu", "trainer.max_epochs=1", "model.hidden_sizes=[32]", "callbacks=lean"
     data = () if override == "data=bare" else ("data=synthetic", "data.train_size=600", "data.val_size=100")
-    done = run_as_typed(config_dir_flag, *small, *data, override)
+    done = run_in_process(config_dir_flag, *small, *data, override)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("pct_start", ["0.05", "0", "0.999"])
-def test_onecycle_accepts_the_limits_of_pct_start(run_here: RunCommand, pct_start: str) -> None:
+def test_onecycle_accepts_the_limits_of_pct_start(run_small: RunCommand, pct_start: str) -> None:
     # With 0.05 the rise has one of the 20 steps, which makes PyTorch divide by zero.
-    done = run_here("scheduler=onecycle", f"scheduler.pct_start={pct_start}")
+    done = run_small("scheduler=onecycle", f"scheduler.pct_start={pct_start}")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -72,21 +72,21 @@ def custom_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", TRAININGS)
 @pytest.mark.usefixtures("custom_images")
-def test_training_command_runs(command: str, run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path) -> None:
+def test_training_command_runs(command: str, run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path) -> None:
     arguments = shlex.split(command)[2:]
     if any(argument.startswith("data=image_") for argument in arguments):
-        done = run_as_typed(*arguments, "trainer.max_epochs=1")  # which has no keys of synthetic data
+        done = run_in_process(*arguments, "trainer.max_epochs=1")  # which has no keys of synthetic data
     else:
         few_trials = ["hydra.sweeper.n_trials=2"] if "sweep=optuna" in arguments else []
-        done = run_here(*arguments, "trainer.limit_train_batches=2", *few_trials)
+        done = run_small(*arguments, "trainer.limit_train_batches=2", *few_trials)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.glob("runs/**/metrics.json")) or "--cfg" in command
 
 
 @pytest.mark.usefixtures("custom_images")
-def test_commands_on_a_checkpoint_run(run_here: RunCommand, tmp_path: Path) -> None:
+def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> None:
     before = {path.name for path in tmp_path.iterdir()}
-    assert run_here().returncode == 0
+    assert run_small().returncode == 0
     (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
     for command in TOOLS:
         arguments = [str(checkpoint) if word == "$CKPT" else word for word in shlex.split(command)[1:]]
@@ -99,8 +99,8 @@ def test_commands_on_a_checkpoint_run(run_here: RunCommand, tmp_path: Path) -> N
     assert created == {"runs", "data", "plots", "seen.png", "samples.png", "grid.png"}
 
 
-def test_tensorboard_finds_the_scalars_of_a_run(run_here: RunCommand, tmp_path: Path) -> None:
-    assert run_here().returncode == 0
+def test_tensorboard_finds_the_scalars_of_a_run(run_small: RunCommand, tmp_path: Path) -> None:
+    assert run_small().returncode == 0
     command = [str(Path(sys.executable).with_name("tensorboard")), "--logdir", "runs", "--inspect"]
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "val/acc" in output

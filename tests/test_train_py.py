@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import ROOT, SMALL, Run, RunCommand
 
 
-def test_output_of_a_run(run_here: RunCommand, tmp_path: Path) -> None:
-    done = run_here()
+def test_output_of_a_run(run_small: RunCommand, tmp_path: Path) -> None:
+    done = run_small()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["data", "model", "training", "device", "directory"]
@@ -70,8 +70,8 @@ def test_simultaneous_runs_print_no_warning_and_write_only_to_their_directories(
 EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,stopping_threshold:0.01"
 
 
-def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> None:
-    done = run_here(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
+def test_early_stopping_is_reported(run_small: RunCommand, tmp_path: Path) -> None:
+    done = run_small(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
     assert "at epoch 1 of 1, in" in done.stdout
@@ -94,8 +94,8 @@ def test_early_stopping_is_reported(run_here: RunCommand, tmp_path: Path) -> Non
     ],
     ids=["simple-profiler", "advanced-profiler", "early-stopping", "checkpoint", "summary", "timer"],
 )
-def test_requested_output_of_lightning_is_printed_once(run_here: RunCommand, override: str, lines: list[str]) -> None:
-    done = run_here(override, "logger=none", "trainer.max_epochs=3")
+def test_requested_output_of_lightning_is_printed_once(run_small: RunCommand, override: str, lines: list[str]) -> None:
+    done = run_small(override, "logger=none", "trainer.max_epochs=3")
     assert (done.returncode, done.stderr) == (0, "")
     for line in lines:
         assert len(re.findall(rf"^{line}$", done.stdout, re.M)) == 1, done.stdout
@@ -103,8 +103,8 @@ def test_requested_output_of_lightning_is_printed_once(run_here: RunCommand, ove
     assert "`Trainer.fit` stopped" not in done.stdout
 
 
-def test_sweep_runs_each_combination(run_here: RunCommand, tmp_path: Path) -> None:
-    done = run_here("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
+def test_sweep_runs_each_combination(run_small: RunCommand, tmp_path: Path) -> None:
+    done = run_small("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
     jobs = [Run(path.parent) for path in sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))]
     assert [job.dir.name for job in jobs] == ["0", "1", "2", "3"]
@@ -113,10 +113,10 @@ def test_sweep_runs_each_combination(run_here: RunCommand, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("interval", ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=0.5"])
 def test_training_and_validation_metrics_in_a_line_are_of_the_same_epoch(
-    run_here: RunCommand, tmp_path: Path, interval: str
+    run_small: RunCommand, tmp_path: Path, interval: str
 ) -> None:
     overrides = "trainer.max_epochs=5", "callbacks=default", "logger=none", "hydra.run.dir=run"
-    done = run_here(*overrides, interval)
+    done = run_small(*overrides, interval)
     assert (done.returncode, done.stderr) == (0, "")
     lines = re.findall(r"^epoch (\d)/5   train loss (\S+) acc (\S+)(?:   val loss (\S+))?", done.stdout, re.MULTILINE)
     validated = ["2", "4"] if "every_n_epoch" in interval else ["1", "2", "3", "4", "5"]
@@ -132,8 +132,8 @@ def test_training_and_validation_metrics_in_a_line_are_of_the_same_epoch(
     assert [f"{metrics['train/acc']:.4f}" for metrics in history.values()] == [line[2] for line in lines]
 
 
-def test_diverging_run_ends_with_one_line(run_here: RunCommand) -> None:
-    done = run_here("optimizer=sgd", "optimizer.lr=1e30")
+def test_diverging_run_ends_with_one_line(run_small: RunCommand) -> None:
+    done = run_small("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
         r"error: the loss is (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+30 "
@@ -165,9 +165,11 @@ def test_ctrl_c_during_an_import_prints_and_writes_nothing(tmp_path: Path, progr
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_out_of_memory_while_importing_torch_is_reported_in_one_line(run_train: RunCommand, tmp_path: Path) -> None:
+def test_out_of_memory_while_importing_torch_is_reported_in_one_line(
+    run_in_new_process: RunCommand, tmp_path: Path
+) -> None:
     out_of_memory = "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
-    done = run_train(*SMALL, PYTHONPATH=stub(tmp_path, "torch", out_of_memory))
+    done = run_in_new_process(*SMALL, PYTHONPATH=stub(tmp_path, "torch", out_of_memory))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: out of memory on the CPU: torch cannot be loaded; free memory, or raise its limit (ulimit -v)\n"
@@ -175,12 +177,12 @@ def test_out_of_memory_while_importing_torch_is_reported_in_one_line(run_train: 
     assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
 
 
-def test_one_file_adds_an_optimizer_of_torch(run_here: RunCommand) -> None:
+def test_one_file_adds_an_optimizer_of_torch(run_small: RunCommand) -> None:
     directory = Path("mine/optimizer")
     directory.mkdir(parents=True)
     (directory / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")
     arguments = "--config-dir", "mine", "optimizer=nadam", "logger=none", "callbacks=lean"
-    done = run_here(*arguments)
+    done = run_small(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "NAdam at 0.002" in done.stdout
     for override, message in (
@@ -188,7 +190,7 @@ def test_one_file_adds_an_optimizer_of_torch(run_here: RunCommand) -> None:
         ("+optimizer.momentum=0.9", "optimizer: TypeError: NAdam.__init__() got an unexpected keyword argument"),
         ("optimizer.lrr=1", "optimizer.lrr=1: no such key; did you mean optimizer.lr?"),
     ):
-        done = run_here(*arguments, override)
+        done = run_small(*arguments, override)
         assert done.returncode == 1
         assert done.stderr.startswith(f"error: {message}")
         assert len(done.stderr.splitlines()) == 1

@@ -29,17 +29,17 @@ STEPS = 10
     ids=lambda value: str(value[0]),
 )
 def test_learning_rate_is_that_of_the_last_step(
-    run_here: RunCommand, monkeypatch: pytest.MonkeyPatch, schedule: list[str], rates: list[float], steps: int
+    run_small: RunCommand, monkeypatch: pytest.MonkeyPatch, schedule: list[str], rates: list[float], steps: int
 ) -> None:
     monkeypatch.setattr("fashion_mlp.schedulers.metric_direction", lambda name: "min")  # no epoch improves
-    done = run_here(*schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}", "logger=none", "test=false")
+    done = run_small(*schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}", "logger=none", "test=false")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"lr (\S+)", done.stdout) == [f"{rate:.2e}" for rate in rates]
 
 
 @pytest.mark.parametrize("steps", [1, 64])
 def test_learning_rate_in_the_error_of_a_nan_loss_is_that_of_its_step(
-    run_here: RunCommand, monkeypatch: pytest.MonkeyPatch, steps: int
+    run_small: RunCommand, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     model_step = Classifier.model_step
 
@@ -48,16 +48,16 @@ def test_learning_rate_in_the_error_of_a_nan_loss_is_that_of_its_step(
         return (loss * float("nan") if step == 14 else loss), logits
 
     monkeypatch.setattr(Classifier, "model_step", return_nan)
-    done = run_here("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
+    done = run_small("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
     rate = RATE * (1 + math.cos(math.pi * 13 / (2 * STEPS))) / 2
     assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
 
 
-def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_here: RunCommand) -> None:
+def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_small: RunCommand) -> None:
     common = ("trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1", "logger=none", "test=false")
     save_all = "callbacks.best_checkpoint.filename='{step}'", "+callbacks.best_checkpoint.save_top_k=-1"
-    whole = run_here(*common, *save_all, "trainer.max_epochs=3", "hydra.run.dir=a")
-    done = run_here(*common, "ckpt_path='a/checkpoints/step=20.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b")
+    whole = run_small(*common, *save_all, "trainer.max_epochs=3", "hydra.run.dir=a")
+    done = run_small(*common, "ckpt_path='a/checkpoints/step=20.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b")
     assert (done.returncode, done.stderr) == (0, "")
     expected, lines = (re.findall(r"^epoch [23]/3 .* lr \S+", run.stdout, re.MULTILINE) for run in (whole, done))
     assert lines == expected

@@ -10,7 +10,7 @@ import torch
 from fashion_mlp.checkpoint.initial import load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
 INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "callbacks": lambda checkpoint: checkpoint.pop("callbacks"),
@@ -23,33 +23,32 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.fixture
-def checkpoints(compose_small: Compose) -> Path:
-    """Return the directory with the checkpoints of a run."""
+def run(compose_small: Compose) -> Run:
+    """Return a run without a test."""
     cfg = compose_small("run", "logger=none", "test=false")
     train(cfg)
-    return Path(cfg.run_dir) / "checkpoints"
+    return Run(cfg.run_dir)
 
 
-def test_incomplete_last_checkpoint_is_not_resumed(checkpoints: Path, caplog: pytest.LogCaptureFixture) -> None:
-    complete = (checkpoints / "last.ckpt").read_bytes()
+def test_incomplete_last_checkpoint_is_not_resumed(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    last, checkpoints = run.checkpoint_path("last"), run.dir / "checkpoints"
+    complete = last.read_bytes()
     for name, remove in INCOMPLETE.items():
         caplog.clear()
-        (checkpoints / "last.ckpt").write_bytes(complete)
+        last.write_bytes(complete)
         assert load_resume_checkpoint(checkpoints).path.name == "last.ckpt"  # type: ignore[union-attr]
-        content = torch.load(checkpoints / "last.ckpt", weights_only=True)
+        content = run.checkpoint("last")
         remove(content)
-        torch.save(content, checkpoints / "last.ckpt")
+        torch.save(content, last)
         assert load_resume_checkpoint(checkpoints).path.name == "previous.ckpt"  # type: ignore[union-attr]
         assert f"last.ckpt: incomplete ({name!r} is missing)" in caplog.text
-    (checkpoints / "last.ckpt").replace(checkpoints / "previous.ckpt")
+    last.replace(run.checkpoint_path("previous"))
     with pytest.raises(UserError, match=r"previous.ckpt: incomplete .*\n.*no checkpoint to resume from"):
         load_resume_checkpoint(checkpoints)
 
 
-def test_checkpoint_without_training_state_gives_only_weights(
-    checkpoints: Path, compose_small: Compose, tmp_path: Path
-) -> None:
-    content = torch.load(checkpoints / "best.ckpt", weights_only=True)
+def test_checkpoint_without_training_state_gives_only_weights(run: Run, compose_small: Compose, tmp_path: Path) -> None:
+    content = run.checkpoint("best")
     # As Lightning saves it with save_weights_only=True.
     weights = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}
     torch.save(weights, tmp_path / "weights.ckpt")

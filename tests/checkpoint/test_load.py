@@ -21,28 +21,28 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.checkpoint.forging import Call
-from tests.conftest import Compose
+from tests.conftest import Compose, Run
 
 
 @pytest.fixture
-def checkpoint(compose_small: Compose) -> Path:
+def run(compose_small: Compose) -> Run:
+    """Return a run whose network has batch normalization and dropout."""
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=1", "model.norm=batch", "model.dropout=0.3")
     train(cfg)
-    return Path(cfg.run_dir) / "checkpoints" / "best.ckpt"
+    return Run(cfg.run_dir)
 
 
-def test_classifier_is_restored_from_its_checkpoint(checkpoint: Path) -> None:
-    classifier = fashion_mlp.load_classifier(checkpoint)
+def test_classifier_is_restored_from_its_checkpoint(run: Run) -> None:
+    classifier = fashion_mlp.load_classifier(run.checkpoint_path("best"))
     assert not classifier.training
     assert classifier.class_names[9] == "Ankle boot"
-    content = torch.load(checkpoint, weights_only=True)
-    assert_close(dict(classifier.state_dict()), content["state_dict"], rtol=0, atol=0)
+    assert_close(dict(classifier.state_dict()), run.checkpoint("best")["state_dict"], rtol=0, atol=0)
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     assert torch.equal(classifier(images), classifier(images))  # no dropout
 
 
-def test_checkpoint_contains_the_model_data_and_metrics(checkpoint: Path) -> None:
-    metadata = torch.load(checkpoint, weights_only=True)["fashion_mlp"]
+def test_checkpoint_contains_the_model_data_and_metrics(run: Run) -> None:
+    metadata = run.checkpoint("best")["fashion_mlp"]
     assert metadata["model"]["hidden_sizes"] == [32]
     assert metadata["model"]["image_shape"] == [1, 28, 28]
     arguments = {"train_size": 600, "test_size": 200, "seed": 0, "split_seed": 0, "val_size": 100}
@@ -154,10 +154,10 @@ def test_model_configuration_without_a_target_is_refused() -> None:
         build_model({"hidden_sizes": [3]})
 
 
-def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, checkpoint: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, run: Run) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     (tmp_path / "empty.ckpt").write_bytes(b"")
-    (tmp_path / "truncated.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
+    (tmp_path / "truncated.ckpt").write_bytes(run.checkpoint_path("best").read_bytes()[:5000])
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
     for name in ("text.ckpt", "empty.ckpt", "truncated.ckpt", "other.ckpt", "absent.ckpt", "."):
         with pytest.raises(UserError) as caught:
@@ -165,8 +165,8 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, checkpoint: 
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_weights_that_do_not_match_the_configuration_are_refused(checkpoint: Path, tmp_path: Path) -> None:
-    content = torch.load(checkpoint, weights_only=True)
+def test_weights_that_do_not_match_the_configuration_are_refused(run: Run, tmp_path: Path) -> None:
+    content = run.checkpoint("best")
     content["fashion_mlp"]["model"]["hidden_sizes"] = [33]
     torch.save(content, tmp_path / "changed.ckpt")
     with pytest.raises(UserError, match=r"changed.ckpt: weights and configuration do not match"):

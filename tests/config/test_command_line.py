@@ -72,8 +72,8 @@ def test_only_the_first_rank_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check([f"hydra.run.dir={tmp_path}"])
 
 
-def test_errors_of_a_process(run_train: RunCommand, tmp_path: Path) -> None:
-    done = run_train("optimizer.lr=-1", "model.activation=rleu")
+def test_errors_of_a_process(run_in_new_process: RunCommand, tmp_path: Path) -> None:
+    done = run_in_new_process("optimizer.lr=-1", "model.activation=rleu")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
@@ -82,14 +82,14 @@ def test_errors_of_a_process(run_train: RunCommand, tmp_path: Path) -> None:
         "error: optimizer.lr=-1: invalid value. Expected a number greater than 0",
     ]
     assert list(tmp_path.iterdir()) == []
-    with_traceback = run_train("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
+    with_traceback = run_in_new_process("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
     assert with_traceback.returncode == 1
     assert "Traceback" in with_traceback.stderr
 
 
 @pytest.mark.parametrize("typed", ["--help", "--cfg job", "optimizer.lrr=1"])
-def test_torch_is_not_imported_without_a_run(run_train: RunCommand, typed: str) -> None:
-    done = run_train(*typed.split(), PYTHONPROFILEIMPORTTIME="1")
+def test_torch_is_not_imported_without_a_run(run_in_new_process: RunCommand, typed: str) -> None:
+    done = run_in_new_process(*typed.split(), PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert "hydra" in imported
     assert not imported & {"torch", "lightning", "numpy"}

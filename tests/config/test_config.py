@@ -141,15 +141,15 @@ def test_the_keys_in_the_schema_are_arguments(target: str, schema: type[Section]
     assert names - accepted - {"compile"} == set() or schema is SearchConfig
 
 
-def test_the_help_lists_the_options_of_each_group(run_as_typed: RunCommand) -> None:
-    lines = run_as_typed("--help").stdout.splitlines()
+def test_the_help_lists_the_options_of_each_group(run_in_process: RunCommand) -> None:
+    lines = run_in_process("--help").stdout.splitlines()
     assert "  data        fashion_mnist, image_csv, image_folder, kmnist, mnist, synthetic" in lines
     groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
     assert {line.split()[0] for line in lines if line.startswith("  ")} == groups
 
 
-def test_a_data_module_without_a_schema_has_the_arguments_of_all(run_as_typed: RunCommand) -> None:
-    failed = run_as_typed("data=kmnist", "data.batch_size=0", "data.mirrors=5", "+data.size=large")
+def test_a_data_module_without_a_schema_has_the_arguments_of_all(run_in_process: RunCommand) -> None:
+    failed = run_in_process("data=kmnist", "data.batch_size=0", "data.mirrors=5", "+data.size=large")
     assert failed.stderr == "error: data.batch_size=0: invalid value. Expected an integer of at least 1\n"
 
 

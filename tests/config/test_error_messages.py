@@ -111,7 +111,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answer(
-    run_as_typed: RunCommand,
+    run_in_process: RunCommand,
     compose_once: None,
     desk: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +132,7 @@ def answer(
 
     def typed(line: str) -> "subprocess.CompletedProcess[str]":
         program, *words = shlex.split(line)
-        return fashion_mlp(words) if program == "fashion-mlp" else run_as_typed(*words[1:])
+        return fashion_mlp(words) if program == "fashion-mlp" else run_in_process(*words[1:])
 
     return typed
 

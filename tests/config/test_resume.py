@@ -1,7 +1,6 @@
 """Interrupted runs are resumed to the same bits, also within an epoch, and only with the same configuration."""
 
 import csv
-import json
 import multiprocessing
 import os
 import re
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
@@ -25,7 +23,7 @@ from fashion_mlp.config.results import read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
-from tests.conftest import ROOT, Compose, RunCommand
+from tests.conftest import ROOT, Compose, Run, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[[int], None]
@@ -199,8 +197,8 @@ def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at:
         train(before)
     Path(before.run_dir).rename(after.run_dir)
     train(after, resumed=True)
-    results = [json.loads(Path(cfg.run_dir, "metrics.json").read_text()) for cfg in (whole, after)]
-    assert results[0]["epoch"] == results[1]["epoch"] < 4  # else nothing was kept
+    epochs = [Run(cfg.run_dir).metrics["epoch"] for cfg in (whole, after)]
+    assert epochs[0] == epochs[1] < 4  # else nothing was kept
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(after.run_dir))) == []
     kept = [{path.relative_to(cfg.run_dir) for path in Path(cfg.run_dir).rglob("*.ckpt")} for cfg in (whole, after)]
     assert kept[0] == kept[1]
@@ -213,19 +211,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def whole(runs: Path, run_here: RunCommand) -> Path:
+def whole(runs: Path, run_small: RunCommand) -> Path:
     """Return the directory of a run of two epochs."""
     if not (runs / "whole").exists():
-        assert run_here(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
+        assert run_small(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
     return runs / "whole"
 
 
 @pytest.fixture
-def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
+def interrupted(runs: Path, run_small: RunCommand, sigterm_at: Ask) -> Path:
     """Return the directory of the same run, interrupted in its second epoch, in the working directory."""
     if not (runs / "a").exists():
         sigterm_at(15)
-        done = run_here("hydra.run.dir=a", "steps_per_execution=2")
+        done = run_small("hydra.run.dir=a", "steps_per_execution=2")
         assert done.returncode == 143
         assert done.stderr == "interrupted after step 16; resume with: python train.py resume=a\n"
         shutil.move("a", runs)
@@ -233,31 +231,31 @@ def interrupted(runs: Path, run_here: RunCommand, sigterm_at: Ask) -> Path:
     return Path("a")
 
 
-def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_as_typed: RunCommand) -> None:
-    done = run_as_typed("resume=a")
+def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_in_process: RunCommand) -> None:
+    done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
     assert "epoch 1/2" not in done.stdout
     assert "epoch 2/2" in done.stdout
-    metrics = json.loads((interrupted / "metrics.json").read_text())
+    metrics = Run(interrupted).metrics
     assert "data.train_size=600" in metrics["overrides"]
 
-    again = run_as_typed("resume=a")
+    again = run_in_process("resume=a")
     assert again.returncode == 0
     assert again.stdout.startswith(f"a: complete, with val/acc {metrics['val/acc']:.4f} after 2 epochs")
     assert len(again.stdout.splitlines()) == 1
 
 
-def test_complete_run_is_resumed_for_more_epochs(run_here: RunCommand, run_as_typed: RunCommand) -> None:
+def test_complete_run_is_resumed_for_more_epochs(run_small: RunCommand, run_in_process: RunCommand) -> None:
     for folder, epochs in (("short", 2), ("long", 3)):
-        assert run_here(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
-    done = run_as_typed("resume=short", "trainer.max_epochs=3")
+        assert run_small(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
+    done = run_in_process("resume=short", "trainer.max_epochs=3")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("long")), outcome(Path("short"))) == []
-    assert run_as_typed("resume=short").stdout.startswith("short: complete")  # it remembers the third
+    assert run_in_process("resume=short").stdout.startswith("short: complete")  # it remembers the third
 
 
-def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_changed_configuration_is_refused(interrupted: Path, run_in_process: RunCommand) -> None:
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
     changed = "would change the weights of the run"
     for overrides, message in (
@@ -272,7 +270,7 @@ def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCo
         (["-m"], "resume=a: resumes a single run. Type it without -m"),
         (["data.num_workers=-1"], "data.num_workers=-1: invalid value. Expected an integer of at least 0"),
     ):
-        done = run_as_typed("resume=a", *overrides)
+        done = run_in_process("resume=a", *overrides)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) <= 2
@@ -282,19 +280,19 @@ def test_changed_configuration_is_refused(interrupted: Path, run_as_typed: RunCo
 
 @pytest.mark.parametrize("override", ["scheduler=cosine", "scheduler=onecycle", "data.augment.off_fraction=0.5"])
 def test_more_epochs_are_refused_if_something_depends_on_their_number(
-    run_here: RunCommand, run_as_typed: RunCommand, override: str
+    run_small: RunCommand, run_in_process: RunCommand, override: str
 ) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
-    done = run_as_typed("resume=a", "trainer.max_epochs=2")
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
+    done = run_in_process("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
     planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
     assert f"trainer.max_epochs=2: {planned} was planned for 1 epochs" in done.stderr
 
 
 def test_numbers_from_the_environment_are_frozen(
-    run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
+    run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_here("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
+    assert run_small("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
     for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
         monkeypatch.setenv(name, value)
     numbers = (
@@ -303,36 +301,36 @@ def test_numbers_from_the_environment_are_frozen(
         "data.shuffle_seed=${seed}",
     )
     sigterm_at(11)
-    assert run_here("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
+    assert run_small("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143
     monkeypatch.delenv("LR")
     monkeypatch.setenv("WIDTHS", "[16]")
     monkeypatch.delenv("DATA")
     before = Path("a/.hydra/config.yaml").read_text()
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 1
     assert done.stderr == (
         "error: data.root=${oc.env:DATA}: cannot be resolved: Environment variable 'DATA' not found\n"
     )
     assert Path("a/.hydra/config.yaml").read_text() == before
-    done = run_as_typed("resume=a", "data.root=elsewhere")
+    done = run_in_process("resume=a", "data.root=elsewhere")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
-    assert "data.shuffle_seed=${seed}" in json.loads(Path("a/metrics.json").read_text())["overrides"]
+    assert "data.shuffle_seed=${seed}" in Run("a").metrics["overrides"]
 
 
-def test_directory_without_a_run_is_refused(run_as_typed: RunCommand, tmp_path: Path) -> None:
-    assert "resume=nowhere: no such directory" in run_as_typed("resume=nowhere").stderr
+def test_directory_without_a_run_is_refused(run_in_process: RunCommand, tmp_path: Path) -> None:
+    assert "resume=nowhere: no such directory" in run_in_process("resume=nowhere").stderr
     (tmp_path / "empty").mkdir()
-    assert "resume=empty: no record of a run" in run_as_typed("resume=empty").stderr
+    assert "resume=empty: no record of a run" in run_in_process("resume=empty").stderr
     (tmp_path / "empty/multirun.yaml").touch()
-    assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_as_typed("resume=empty").stderr
+    assert "resume=empty: holds a sweep. Type resume_sweep=empty" in run_in_process("resume=empty").stderr
 
 
-def test_run_without_a_checkpoint_starts_over(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_without_a_checkpoint_starts_over(interrupted: Path, run_in_process: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         (interrupted / "checkpoints" / name).unlink()
     before = set(interrupted.glob("events*"))
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
     assert "epoch 1/2" in done.stdout
     assert "from" not in done.stdout.split()
@@ -340,16 +338,16 @@ def test_run_without_a_checkpoint_starts_over(interrupted: Path, run_as_typed: R
     assert not before & set(interrupted.glob("events*"))
 
 
-def test_second_process_in_a_run_directory_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_second_process_in_a_run_directory_is_refused(interrupted: Path, run_in_process: RunCommand) -> None:
     holder = "import filelock, sys\nwith filelock.FileLock('a/.lock'):\n    print(flush=True)\n    sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        done = run_as_typed("resume=a")
+        done = run_in_process("resume=a")
         other.communicate()
     assert done.returncode == 1
     assert re.fullmatch(r"error: .*a: in use by another process\n", done.stderr)
-    assert run_as_typed("resume=a").returncode == 0
+    assert run_in_process("resume=a").returncode == 0
 
 
 def damage(path: Path) -> None:
@@ -364,29 +362,29 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [damage, cut, Path.unlink])
 def test_previous_checkpoint_replaces_a_damaged_one(
-    whole: Path, interrupted: Path, run_as_typed: RunCommand, harm: Callable[[Path], None]
+    whole: Path, interrupted: Path, run_in_process: RunCommand, harm: Callable[[Path], None]
 ) -> None:
     harm(interrupted / "checkpoints/last.ckpt")
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
     assert ("last.ckpt: refused: damaged" in done.stdout) == (harm is not Path.unlink)
     assert "from      a/checkpoints/previous.ckpt, with optimizer and schedule, after step 10" in done.stdout
     assert differences(outcome(whole), outcome(interrupted)) == []
 
 
-def test_run_with_damaged_checkpoints_is_refused_and_unchanged(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_run_with_damaged_checkpoints_is_refused_and_unchanged(interrupted: Path, run_in_process: RunCommand) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         damage(interrupted / "checkpoints" / name)
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 1
     assert "no checkpoint to resume from. Start a new run with ckpt_path=" in done.stderr
     assert (interrupted / "checkpoints/best.ckpt").is_file()
 
 
-def test_truncated_event_file_is_reported(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_truncated_event_file_is_reported(interrupted: Path, run_in_process: RunCommand) -> None:
     events = min(interrupted.glob("events*"))
     cut(events)
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 0
     assert f"{events.name}: truncated or missing. Its curves are lost; training is not affected" in done.stdout
 
@@ -408,9 +406,9 @@ def test_second_signal_ends_the_process(compose_small: Compose) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "still here\n", "")
 
 
-def test_signal_while_a_loader_starts(run_here: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_while_a_loader_starts(run_small: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CombinedLoader, "__iter__", lambda _: os.kill(os.getpid(), signal.SIGINT))
-    done = run_here("hydra.run.dir=a")
+    done = run_small("hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
@@ -424,39 +422,37 @@ def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
     assert done.stdout.count("exactly equal") == count
 
 
-def test_new_run_starts_from_the_weights_of_another(run_here: RunCommand) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
+def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> None:
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
     weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
-    done = run_here(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
+    done = run_small(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
     assert "epoch 1/1" in done.stdout
-    old, new = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in "ab")
+    old, new = (Run(run).checkpoint("last")["state_dict"] for run in "ab")
     assert differences(old, new) == []  # such a rate changes nothing
 
 
-def test_best_checkpoint_of_another_run_is_not_tested(run_here: RunCommand) -> None:
+def test_best_checkpoint_of_another_run_is_not_tested(run_small: RunCommand) -> None:
     """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
-    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    assert run_small("hydra.run.dir=a", "logger=none").returncode == 0
     never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
-    done = run_here("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
+    done = run_small("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
     assert done.returncode == 0, done.stderr
-    metrics = json.loads(Path("b/metrics.json").read_text())
-    assert metrics["checkpoint"] == "checkpoints/last.ckpt"
+    assert Run("b").metrics["checkpoint"] == "checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize("epochs_left", [0, 1])
 def test_deleted_best_checkpoint_is_reported_and_replaced(
-    run_here: RunCommand, run_as_typed: RunCommand, epochs_left: int
+    run_small: RunCommand, run_in_process: RunCommand, epochs_left: int
 ) -> None:
-    assert run_here("hydra.run.dir=a", "logger=none").returncode == 0
+    assert run_small("hydra.run.dir=a", "logger=none").returncode == 0
     Path("a/checkpoints/best.ckpt").unlink()
     Path("a/metrics.json").unlink()  # as if the run had been killed before its test
-    done = run_as_typed("resume=a", f"trainer.max_epochs={2 + epochs_left}")
+    done = run_in_process("resume=a", f"trainer.max_epochs={2 + epochs_left}")
     assert done.returncode == 0, done.stderr
     assert "a/checkpoints/best.ckpt: missing; the best checkpoint is chosen among the remaining epochs" in done.stdout
-    metrics = json.loads(Path("a/metrics.json").read_text())
-    assert metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
+    assert Run("a").metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -471,9 +467,9 @@ def test_deleted_best_checkpoint_is_reported_and_replaced(
         ("hydra", "hydra: []"),
     ],
 )
-def test_damaged_record_is_refused(interrupted: Path, run_as_typed: RunCommand, name: str, content: str) -> None:
+def test_damaged_record_is_refused(interrupted: Path, run_in_process: RunCommand, name: str, content: str) -> None:
     (interrupted / ".hydra" / f"{name}.yaml").write_text(content)
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "a" in done.stderr.split(":")[1]
@@ -483,10 +479,10 @@ def test_damaged_record_is_refused(interrupted: Path, run_as_typed: RunCommand, 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
 def test_damaged_metrics_do_not_mark_a_run_as_complete(
-    whole: Path, interrupted: Path, run_as_typed: RunCommand, content: str
+    whole: Path, interrupted: Path, run_in_process: RunCommand, content: str
 ) -> None:
     (interrupted / "metrics.json").write_text(content)
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(whole), outcome(interrupted)) == []
 
@@ -496,43 +492,43 @@ def test_damaged_metrics_do_not_mark_a_run_as_complete(
     [("label_smoothing: 0.0", "smoothing: 0.0", ""), ("  dropout: 0.0", "  drop: 0.0", ", since model.drop")],
 )
 def test_run_of_another_version_is_refused(
-    interrupted: Path, run_as_typed: RunCommand, before: str, after: str, reason: str
+    interrupted: Path, run_in_process: RunCommand, before: str, after: str, reason: str
 ) -> None:
     config = interrupted / ".hydra/config.yaml"
     assert before in config.read_text()
     config.write_text(config.read_text().replace(before, after))
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: resume=a: recorded by another version{reason}")
     assert "Start a new run with its weights" in done.stderr
     assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_weights_only=true\n")
 
 
-def test_changed_default_is_refused(interrupted: Path, run_as_typed: RunCommand) -> None:
+def test_changed_default_is_refused(interrupted: Path, run_in_process: RunCommand) -> None:
     config = interrupted / ".hydra/config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 1
     assert done.stderr == "error: label_smoothing=0: a was started with 0.1. Type label_smoothing=0.1\n"
-    assert run_as_typed("resume=a", "label_smoothing=0.1").returncode == 0
+    assert run_in_process("resume=a", "label_smoothing=0.1").returncode == 0
 
 
 def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
-    run_here: RunCommand, run_as_typed: RunCommand, sigterm_at: Ask
+    run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask
 ) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
-    assert run_here("hydra.run.dir=whole", *start).returncode == 0
+    assert run_small("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
-    assert run_here("hydra.run.dir=b", *start).returncode == 143
+    assert run_small("hydra.run.dir=b", *start).returncode == 143
     Path("b/checkpoints/last.ckpt").unlink()
-    assert run_as_typed("resume=b").returncode == 0
-    weights = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "b")]
+    assert run_in_process("resume=b").returncode == 0
+    weights = [Run(run).checkpoint("last")["state_dict"] for run in ("whole", "b")]
     assert differences(*weights) == []
 
 
-def test_checkpoint_of_another_configuration_is_refused(run_here: RunCommand) -> None:
-    assert run_here("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -> None:
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     longer = "trainer.max_epochs=9"
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
     for overrides, message in (
@@ -546,7 +542,7 @@ def test_checkpoint_of_another_configuration_is_refused(run_here: RunCommand) ->
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
         (["trainer.max_epochs=1"], "trained for 1 epochs already. Set trainer.max_epochs above that"),
     ):
-        done = run_here("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
+        done = run_small("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -573,12 +569,12 @@ def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int
 
 
 def test_full_disk_keeps_the_previous_state(
-    run_here: RunCommand, run_as_typed: RunCommand, full_disk_at: Callable[[int, int], None]
+    run_small: RunCommand, run_in_process: RunCommand, full_disk_at: Callable[[int, int], None]
 ) -> None:
-    assert run_here("hydra.run.dir=whole").returncode == 0
+    assert run_small("hydra.run.dir=whole").returncode == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
-    done = run_here("hydra.run.dir=a")
+    done = run_small("hydra.run.dir=a")
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 1
     assert re.fullmatch(
@@ -587,6 +583,6 @@ def test_full_disk_keeps_the_previous_state(
         done.stderr,
     )
     assert {path.name for path in Path("a/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    done = run_as_typed("resume=a")
+    done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("whole")), outcome(Path("a"))) == []

@@ -72,13 +72,13 @@ def test_json_has_no_nan(checkpoint: Path, tmp_path: Path, capfd: pytest.Capture
 
 
 def test_a_run_escapes_control_characters_on_the_terminal_and_in_its_log(
-    run_as_typed: RunCommand, tmp_path: Path
+    run_in_process: RunCommand, tmp_path: Path
 ) -> None:
     for number in range(8):
         directory = tmp_path / f"images{RED}" / f"class{number % 2}"
         directory.mkdir(parents=True, exist_ok=True)
         Image.new("L", (28, 28), 20 * number).save(directory / f"{number}.png")
-    done = run_as_typed(
+    done = run_in_process(
         "data=image_folder",
         f"data.img_dir='images{RED}'",
         "data.val_size=2",

@@ -1,6 +1,5 @@
 """Distributed runs, started by Lightning, torchrun or SLURM, give the results of a single process."""
 
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.signals import GracefulStop
 from fashion_mlp.training import train
-from tests.conftest import ROOT, SMALL, Compose, check
+from tests.conftest import ROOT, SMALL, Compose, Run, check
 
 TRAIN = str(ROOT / "train.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -121,11 +120,12 @@ def test_two_processes_give_the_result_of_one(results: dict[str, Result], compos
     cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
     train(cfg)
     (run_dir,) = results[program].directory.glob("runs/*/*")
-    one, two = (torch.load(Path(path, "checkpoints/last.ckpt"), weights_only=True) for path in (cfg.run_dir, run_dir))
+    runs = Run(cfg.run_dir), Run(run_dir)
+    one, two = (run.checkpoint("last") for run in runs)
     assert (two["epoch"], two["global_step"]) == (one["epoch"], one["global_step"]) == (1, 20)
     for name, weight in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], weight, rtol=0, atol=1e-6)
-    expected, metrics = (json.loads(Path(path, "metrics.json").read_text()) for path in (cfg.run_dir, run_dir))
+    expected, metrics = (run.metrics for run in runs)
     assert metrics.keys() == expected.keys()
     assert metrics["test_after_epoch/acc"] == expected["test/acc"]
     for name in metrics:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.conftest import ROOT, SMALL, RunCommand
+from tests.conftest import ROOT, SMALL, Run, RunCommand
 from tests.sweep.test_resume import record_sweep
 
 QUICK = ("trainer.max_epochs=1", "logger=none")
@@ -30,8 +30,8 @@ def finished(sweep: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.json")}
 
 
-def test_the_table_is_printed_after_the_last_job(run_here: RunCommand, tmp_path: Path) -> None:
-    done = run_here("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
+def test_the_table_is_printed_after_the_last_job(run_small: RunCommand, tmp_path: Path) -> None:
+    done = run_small("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     title, header, first, second, best, every = done.stdout.splitlines()[-6:]
@@ -47,9 +47,9 @@ def test_the_table_is_printed_after_the_last_job(run_here: RunCommand, tmp_path:
     assert every.split() == ["all", str(sweep.relative_to(tmp_path) / "leaderboard.csv")]
 
 
-def test_a_failed_job_is_a_row_and_the_others_run(run_here: RunCommand, tmp_path: Path) -> None:
+def test_a_failed_job_is_a_row_and_the_others_run(run_small: RunCommand, tmp_path: Path) -> None:
     arguments = ["optimizer=sgd", *QUICK]
-    done = run_here("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
+    done = run_small("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     assert done.returncode == 1
     assert done.stderr == (
@@ -68,18 +68,18 @@ def test_a_failed_job_is_a_row_and_the_others_run(run_here: RunCommand, tmp_path
     assert max(len(line) for line in done.stdout.splitlines() if " failed: " in line) <= 100
 
 
-def test_without_validation_jobs_are_ranked_by_loss(run_here: RunCommand) -> None:
-    done = run_here("-m", "data.val_size=0", "seed=0,1", *QUICK)
+def test_without_validation_jobs_are_ranked_by_loss(run_small: RunCommand) -> None:
+    done = run_small("-m", "data.val_size=0", "seed=0,1", *QUICK)
     assert "ranked by train/loss" in done.stdout
 
 
-def test_only_missing_jobs_run_again(run_here: RunCommand, run_as_typed: RunCommand, tmp_path: Path) -> None:
+def test_only_missing_jobs_run_again(run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", *QUICK, f"hydra.sweep.dir={sweep}"]
-    assert run_here("-m", *command).returncode == 1
+    assert run_small("-m", *command).returncode == 1
     (sweep / "1" / "metrics.json").unlink()
     before, table = finished(sweep), leaderboard(sweep)
-    again = run_as_typed(f"resume_sweep={sweep}")
+    again = run_in_process(f"resume_sweep={sweep}")
     assert again.returncode == 1  # the failed job has failed again
     assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 jobs done already)"
     assert again.stdout.count("done already: val/acc") == 1
@@ -89,26 +89,26 @@ def test_only_missing_jobs_run_again(run_here: RunCommand, run_as_typed: RunComm
     assert [{**row, "seconds": ""} for row in leaderboard(sweep)] == [{**row, "seconds": ""} for row in table]
 
     # The same command with the same directory does the same; another one is refused before it runs.
-    assert run_here("-m", *command).stdout.count("done already: val/acc") == 2
-    other = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
+    assert run_small("-m", *command).stdout.count("done already: val/acc") == 2
+    other = run_small("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
     assert other.returncode == 1
     assert other.stderr.startswith(f"error: hydra.sweep.dir={sweep}: holds another sweep (")
     assert len(other.stderr.splitlines()) == 1
     assert finished(sweep) == after
 
 
-def test_two_sweeps_in_a_directory_are_refused(run_here: RunCommand, tmp_path: Path) -> None:
+def test_two_sweeps_in_a_directory_are_refused(run_small: RunCommand, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     with FileLock(sweep / ".lock"):
-        done = run_here("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
+        done = run_small("-m", "seed=3,4", f"hydra.sweep.dir={sweep}")
     assert (done.returncode, done.stderr) == (1, f"error: {sweep}: in use by another process\n")
     assert [path.name for path in sweep.iterdir()] == [".lock"]
 
 
-def test_a_sweep_is_not_mixed_with_single_runs(run_here: RunCommand, tmp_path: Path) -> None:
-    assert run_here("hydra.run.dir=all/first", *QUICK).returncode == 0
-    done = run_here("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
+def test_a_sweep_is_not_mixed_with_single_runs(run_small: RunCommand, tmp_path: Path) -> None:
+    assert run_small("hydra.run.dir=all/first", *QUICK).returncode == 0
+    done = run_small("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: hydra.sweep.dir=all: all/first exists and is not of this sweep. Choose another hydra.sweep.dir\n"
@@ -143,7 +143,7 @@ def test_a_killed_worker_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_is_resumed(run_as_typed: RunCommand, data_root: Path, tmp_path: Path) -> None:
+def test_a_killed_sweep_is_resumed(run_in_process: RunCommand, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={data_root},{tmp_path / 'second'}"
     arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
@@ -158,7 +158,7 @@ def test_a_killed_sweep_is_resumed(run_as_typed: RunCommand, data_root: Path, tm
     before = finished(sweep)
     assert before.keys() == {"0"}
     assert not (sweep / "leaderboard.csv").exists()
-    done = run_as_typed(f"resume_sweep={sweep}")
+    done = run_in_process(f"resume_sweep={sweep}")
     assert (done.returncode, done.stderr) == (0, "")
     assert finished(sweep)["0"] == before["0"]
     assert [row["status"] for row in leaderboard(sweep)] == ["done", "done"]
@@ -166,26 +166,25 @@ def test_a_killed_sweep_is_resumed(run_as_typed: RunCommand, data_root: Path, tm
 
 @pytest.mark.slow
 def test_parallel_jobs_share_the_cores(
-    run_train: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_in_new_process: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joblib = pytest.importorskip("joblib", reason="needs the extra [sweep]")
     monkeypatch.delenv("OMP_NUM_THREADS")
-    done = run_train(
+    done = run_in_new_process(
         *record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
-    metrics = json.loads((tmp_path / "sweep" / "1" / "metrics.json").read_text())
-    assert metrics["device"] == f"1 x cpu ({max(joblib.cpu_count() // 2, 1)} threads)"
+    assert Run(tmp_path / "sweep" / "1").metrics["device"] == f"1 x cpu ({max(joblib.cpu_count() // 2, 1)} threads)"
     assert "\n#0  done already: val/acc 1.0000\n" in done.stdout
     assert re.search(r"^#1  epoch 1/1   train loss", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.slow
-def test_a_sweep_on_a_cluster_is_resumed(run_train: RunCommand, data_root: Path, tmp_path: Path) -> None:
+def test_a_sweep_on_a_cluster_is_resumed(run_in_new_process: RunCommand, data_root: Path, tmp_path: Path) -> None:
     """Submitit's local executor stands in for SLURM."""
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
-    done = run_train(*record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
+    done = run_in_new_process(*record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{tmp_path}/sweep (1 jobs done already)\n" in done.stdout
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]

@@ -1,6 +1,5 @@
 """`python train.py sweep=optuna` from the command line."""
 
-import json
 import shlex
 import signal
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from fashion_mlp.data import SyntheticDataModule
-from tests.conftest import ROOT, SMALL, RunCommand
+from tests.conftest import ROOT, SMALL, Run, RunCommand
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
@@ -29,7 +28,7 @@ def trials(directory: Path) -> list[Any]:
 
 
 def test_a_search_ends_with_the_command_of_its_best_run(
-    run_here: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_small: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[str] = set()
     read = SyntheticDataModule.read_split
@@ -40,7 +39,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
     )
     small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
     monkeypatch.setattr("tests.conftest.SMALL", small)
-    done = run_here(*SEARCH, "hydra.sweeper.n_trials=2")
+    done = run_small(*SEARCH, "hydra.sweeper.n_trials=2")
     assert (done.returncode, done.stderr) == (0, "")
     assert seen == {"train"}
     lines = done.stdout.splitlines()
@@ -50,7 +49,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
         directory = tmp_path / "sweep" / str(number)
         assert "sweep=optuna" in (directory / ".hydra" / "overrides.yaml").read_text()
         assert (directory / "train.log").stat().st_size > 0
-        metrics = json.loads((directory / "metrics.json").read_text())
+        metrics = Run(directory).metrics
         assert not [name for name in metrics if name.startswith("test/")]
         accuracies.append(metrics["val/acc"])
     assert [value for *_, value in trials(tmp_path / "sweep")] == accuracies
@@ -58,17 +57,17 @@ def test_a_search_ends_with_the_command_of_its_best_run(
 
     monkeypatch.setattr("tests.conftest.SMALL", ())
     pasted = shlex.split(lines[5])[2:]
-    assert run_here(*pasted, "hydra.run.dir=best").returncode == 0
-    metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    assert run_small(*pasted, "hydra.run.dir=best").returncode == 0
+    metrics = Run(tmp_path / "best").metrics
     assert metrics["val/acc"] == max(accuracies)
     assert "test/acc" in metrics
 
 
 @pytest.mark.slow
 def test_a_killed_search_loses_no_trial_and_repeats_none(
-    run_here: RunCommand,
-    run_as_typed: RunCommand,
-    run_train: RunCommand,
+    run_small: RunCommand,
+    run_in_process: RunCommand,
+    run_in_new_process: RunCommand,
     data_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,13 +77,13 @@ def test_a_killed_search_loses_no_trial_and_repeats_none(
     killer = f"+callbacks.killer={{_target_:tests.sweep.optuna.killer.Killer,number:1,marker:{tmp_path}/killed}}"
     typed = [*small, f"data.root={data_root}", *SEARCH, killer, "hydra.sweeper.n_trials=3"]
     path = f"{ROOT / 'src'}:{ROOT}"
-    killed = run_train(*typed, PYTHONPATH=path)
+    killed = run_in_new_process(*typed, PYTHONPATH=path)
     assert killed.returncode == -signal.SIGKILL
     before = trials(tmp_path / "sweep")
     assert [(number, state) for number, state, *_ in before] == [(0, "COMPLETE"), (1, "RUNNING")]
     written = (tmp_path / "sweep" / "0" / "metrics.json").stat().st_mtime_ns
 
-    done = run_as_typed("resume_sweep=sweep")
+    done = run_in_process("resume_sweep=sweep")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "sweep     sweep"
     after = trials(tmp_path / "sweep")
@@ -95,25 +94,25 @@ def test_a_killed_search_loses_no_trial_and_repeats_none(
     assert (tmp_path / "sweep" / "0" / "metrics.json").stat().st_mtime_ns == written
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1", "2"]
 
-    whole = run_here(*SEARCH[:-1], "hydra.sweep.dir=whole", killer, "hydra.sweeper.n_trials=3")
+    whole = run_small(*SEARCH[:-1], "hydra.sweep.dir=whole", killer, "hydra.sweeper.n_trials=3")
     assert whole.returncode == 0
     assert trials(tmp_path / "whole") == after
 
 
 def test_without_optuna_the_extra_is_named(
-    run_here: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_small: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in [name for name in sys.modules if name.startswith("fashion_mlp.sweep.optuna")]:
         monkeypatch.delitem(sys.modules, name)
-    done = run_here(*SEARCH)
+    done = run_small(*SEARCH)
     assert done.returncode == 1
     assert done.stderr == "error: sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'\n"
     assert not (tmp_path / "sweep").exists()
 
 
-def test_the_directory_of_another_sweep_is_refused(run_here: RunCommand, tmp_path: Path) -> None:
+def test_the_directory_of_another_sweep_is_refused(run_small: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "sweep" / "0").mkdir(parents=True)
-    done = run_here(*SEARCH)
+    done = run_small(*SEARCH)
     assert (done.returncode, done.stdout) == (1, "")
     assert "sweep/0 exists and is not of this sweep" in done.stderr
