@@ -9,9 +9,8 @@ import pytest
 
 from fashion_mlp.cli.output import writing
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_run_failures
+from fashion_mlp.runtime.failures import explain_run_failures, explain_worker_deaths
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
-from fashion_mlp.runtime.workers import explain_worker_deaths
 
 # As TensorBoard raises it.
 GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/events.out.tfevents")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fashion_mlp.config.paths import find_obstacle
+from fashion_mlp.config.messages import find_obstacle
 from fashion_mlp.runtime.console import printable
 
 DATA_HELP = "data=OPTION, data.KEY=VALUE as for train.py; by default the data that the checkpoint was trained on"

@@ -19,8 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, arguments = _parse(sys.argv[1:] if argv is None else argv)
     with exit_at_once():
         from fashion_mlp.runtime.errors import exit_on_user_error
-        from fashion_mlp.runtime.failures import explain_oom, importing_torch
-        from fashion_mlp.runtime.workers import explain_worker_deaths
+        from fashion_mlp.runtime.failures import explain_oom, explain_worker_deaths, importing_torch
     oom_hint = "use smaller batches, fewer images, or --device cpu"
     with exit_on_user_error(), explain_worker_deaths(), explain_oom(oom_hint):
         if arguments.command != "data":  # it checks its configuration first

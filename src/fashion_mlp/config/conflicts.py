@@ -5,8 +5,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.paths import find_obstacle, missing_path
+from fashion_mlp.config.messages import find_obstacle, format_value, missing_path
 from fashion_mlp.config.schema import RunConfig
 
 USE_EMA = "use callbacks.ema.decay=0.999"

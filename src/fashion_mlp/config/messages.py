@@ -1,10 +1,10 @@
-"""Format values and suggestions in error messages."""
+"""Parts of error messages: values, suggestions, and why a path cannot be used."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, ListConfig, OmegaConf
 
 # A longer list of names is not shown.
 MAX_NAMES = 13
@@ -12,8 +12,6 @@ MAX_NAMES = 13
 
 def format_value(value: Any) -> str:
     """Return a value as it is typed on the command line."""
-    if isinstance(value, DictConfig | ListConfig):
-        value = OmegaConf.to_container(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_value, value))}]"
     if isinstance(value, dict):
@@ -29,3 +27,34 @@ def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
     similar = get_close_matches(name, others, n=1)
     suggestion = f"; did you mean {prefix}{similar[0]}?" if similar else ""
     return suggestion + (f" (available: {', '.join(sorted(others))})" if 0 < len(others) <= MAX_NAMES else "")
+
+
+def missing_path(path: str, *, is_file: bool) -> str:
+    """Return why a path is not that of an existing file or directory; an empty string if it is."""
+    kind = "file" if is_file else "directory"
+    try:
+        if Path(path).is_file() if is_file else Path(path).is_dir():
+            return ""
+        return f"not a {kind}" if Path(path).exists() else f"no such {kind}"
+    except (OSError, ValueError) as error:  # too long a name; a null character
+        return f"not a valid path ({error})"
+
+
+def same_path(one: str | None, other: str | None) -> bool:
+    """Return True if two paths lead to the same place, which need not exist."""
+    try:
+        return one is not None and other is not None and Path(one).resolve() == Path(other).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long a name; a null character; a loop of symbolic links
+        return False
+
+
+def find_obstacle(directory: Path) -> str:
+    """Return why a directory cannot be created or written to; an empty string if it can."""
+    try:
+        existing = next(path for path in (directory, *directory.parents) if path.exists())
+    except (OSError, ValueError) as error:  # too long a name; a null character
+        return f"not a valid path ({error})"
+    name = "" if existing == directory else f"{existing} "
+    if not existing.is_dir():
+        return f"{name}is a file. Expected a directory"
+    return "" if os.access(existing, os.W_OK) else f"{name}is not writable. Choose another directory"

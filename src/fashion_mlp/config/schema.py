@@ -15,9 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.messages import format_value, missing_path, same_path
 from fashion_mlp.config.monitoring import MONITORED, metric_direction
-from fashion_mlp.config.paths import missing_path, same_path
 from fashion_mlp.runtime import ranks
 
 # Suffixes of the files that figures are saved as.
@@ -147,10 +146,8 @@ class DataConfig(Section):
     augment: PartConfig = Field(default_factory=dict)
 
 
-class OtherDataConfig(DataConfig):
+class OtherDataConfig(DataConfig, extra="allow"):
     """Arguments of a data module without a schema, which accepts further arguments."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
 
 class MNISTConfig(DataConfig, targets=["fashion_mlp.data.MNISTDataModule", "fashion_mlp.data.FashionMNISTDataModule"]):
@@ -427,10 +424,11 @@ class CheckpointCallbackConfig(
                 yield f"{key}={format_value(value)}: {self.monitor} would be older than the saved weights. Remove it"
 
 
-LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
-
-
-class LoggerConfig(Section, targets=LOGGERS, extra="allow"):
+class LoggerConfig(
+    Section,
+    targets=["lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger"],
+    extra="allow",
+):
     """Arguments of the loggers that write files; other arguments are accepted."""
 
     save_dir: Text

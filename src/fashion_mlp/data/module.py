@@ -1,7 +1,11 @@
 """The base of all data modules: splits, loaders, and the metadata that identify the data."""
 
+import logging
+import os
+import sys
 from abc import abstractmethod
 from math import ceil, prod
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,12 +17,20 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, count_held_out, identity_collate, stratified_split, to_shared_memory
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
-from fashion_mlp.runtime.workers import limit_num_workers, max_batch_bytes
+from fashion_mlp.runtime.ranks import is_rank_zero
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 
 # Size of the images in one fetch of several batches: they fit in a CPU cache.
 FETCH_BYTES = 8 << 20
+# Workers send batches to the main process through shared memory. Containers often have 64 MB of it.
+SHARED_MEMORY = Path("/dev/shm")
+# Batches that each worker prefetches: the default of `DataLoader`.
+PREFETCHED = 2
+# Batches in the main process: the current one, and the next, which Lightning prefetches.
+IN_USE = 2
 
 
 class ImageDataModule(LightningDataModule):
@@ -211,3 +223,27 @@ class ImageDataModule(LightningDataModule):
     def _share(self) -> dict[str, int]:
         """Return `num_replicas` and `rank` of this process; empty if each process takes all images."""
         return {} if self.trainer is None else self.trainer.distributed_sampler_kwargs or {}
+
+
+def max_batch_bytes(num_workers: int, processes: int = 1) -> int:
+    """Return the largest size of a batch, in bytes, for which the batches of all workers fit in shared memory.
+
+    Args:
+        num_workers: of each process.
+        processes: the number of processes.
+    """
+    if not SHARED_MEMORY.is_dir():  # macOS, which has no such limit
+        return sys.maxsize
+    free = os.statvfs(SHARED_MEMORY).f_bavail * os.statvfs(SHARED_MEMORY).f_frsize
+    return free // (2 * processes) // (PREFETCHED * num_workers + IN_USE)
+
+
+def limit_num_workers(num_workers: int, batch_bytes: int, processes: int = 1) -> int:
+    """Return how many of `num_workers` can fetch batches of this size; log a warning if not all can."""
+    fitting = next((n for n in range(num_workers, 0, -1) if max_batch_bytes(n, processes) >= batch_bytes), 0)
+    if fitting < num_workers and is_rank_zero():
+        log.warning(
+            f"data.num_workers={num_workers}: only {fitting} are used, since {SHARED_MEMORY} is too small for batches "
+            f"of {batch_bytes / 1e6:.1f} MB. Enlarge it (docker run --shm-size=1g) or lower the batch size"
+        )
+    return fitting

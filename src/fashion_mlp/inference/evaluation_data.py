@@ -8,8 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.paths import same_path
+from fashion_mlp.config.messages import format_value, same_path
 from fashion_mlp.data import ImageDataModule, build_untrusted_datamodule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of

@@ -24,14 +24,12 @@ class UserError(CompactHydraException):
 
     Args:
         *problems: messages.
-        more: the number of problems that are only counted.
     """
 
-    def __init__(self, *problems: str, more: int = 0) -> None:
+    def __init__(self, *problems: str) -> None:
         lines = [_in_one_line(part) for problem in problems for part in problem.split("\nerror: ")]
-        count = len(lines) + more
-        if count > MAX_ERRORS:
-            lines = [*lines[: MAX_ERRORS - 1], f"and {count - MAX_ERRORS + 1} more"]
+        if len(lines) > MAX_ERRORS:
+            lines = [*lines[: MAX_ERRORS - 1], f"and {len(lines) - MAX_ERRORS + 1} more"]
         super().__init__("\nerror: ".join(lines))
 
 

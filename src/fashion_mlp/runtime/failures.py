@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,6 @@ from hydra.types import RunMode
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted, exit_at_once
-from fashion_mlp.runtime.workers import REMEDY, describe_death
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ OOM_MESSAGES = (
     "failed to map segment",  # the dynamic loader, in an ImportError
     "Cannot allocate memory",  # the system, in an OSError
 )
+# Without workers, no process can die unnoticed, and shared memory is not used.
+REMEDY = "data.num_workers=0"
 # Errors of the operating system whose text tells the user what to correct, such as "No space left on device".
 OS_ERRORS = ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "EROFS")
 
@@ -117,7 +119,7 @@ def explain_run_failures(run_dir: Path, stop: GracefulStop) -> Iterator[None]:
         interrupted = error if isinstance(error, Interrupted) else stop.signum and Interrupted(stop.signum)
         if interrupted:
             raise Interrupted(interrupted.signum, f"{interrupted.message or 'interrupted'}{hint}") from error
-        if explanation := describe_death(error):
+        if explanation := _describe_death(error):
             raise UserError(f"{explanation}{hint}{' ' + REMEDY if hint and REMEDY in explanation else ''}") from error
         raise
     finally:
@@ -139,3 +141,29 @@ def _resume_hint(run_dir: Path) -> str:
     if not any((run_dir / CHECKPOINTS / name).exists() for name in (LAST, PREVIOUS)):
         return ""
     return f"; resume with: python train.py resume={shlex.quote(str(relative_to_cwd(run_dir)))}"
+
+
+def _describe_death(error: BaseException) -> str:
+    """Return an error message if torch raised `error` because a process died; else an empty string."""
+    reason = (str(error).strip().splitlines() or [""])[0].partition(". ")[0].rstrip(".")
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    is_closed = isinstance(error, ConnectionError | EOFError) and "multiprocessing" in "".join(files)
+    if is_closed or reason.startswith(("DataLoader worker (pid", "Pin memory thread exited")):
+        cause = reason or type(error).__name__
+        return f"data.num_workers: a process that fetches batches died ({cause}). Set {REMEDY}"
+    if "unable to allocate shared memory" in str(error):
+        return f"data.num_workers: shared memory is full. Set {REMEDY}"
+    if "/gloo/" in reason and reason.endswith("by peer"):
+        return "trainer.devices: another process of the run died"
+    return ""
+
+
+@contextmanager
+def explain_worker_deaths() -> Iterator[None]:
+    """Turn torch's error about a dead worker into a `UserError`."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if explanation := _describe_death(error):
+            raise UserError(explanation) from error
+        raise

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.runtime import workers
+from fashion_mlp.data import module
 from tests.conftest import ROOT
 
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -18,15 +18,15 @@ CAN_MOUNT = (
 def test_the_number_of_workers_is_limited_by_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers, "max_batch_bytes", lambda count, processes: 600 // (count * processes))
-    assert workers.limit_num_workers(2, 300) == 2
+    monkeypatch.setattr(module, "max_batch_bytes", lambda count, processes: 600 // (count * processes))
+    assert module.limit_num_workers(2, 300) == 2
     assert not caplog.text
-    assert [workers.limit_num_workers(3, size) for size in (201, 301, 601)] == [2, 1, 0]
-    assert workers.limit_num_workers(2, 300, processes=2) == 1
+    assert [module.limit_num_workers(3, size) for size in (201, 301, 601)] == [2, 1, 0]
+    assert module.limit_num_workers(2, 300, processes=2) == 1
     assert "data.num_workers=3: only 2 are used" in caplog.text
     monkeypatch.undo()
-    monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path / "missing")
-    assert workers.limit_num_workers(2, 10**15) == 2
+    monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path / "missing")
+    assert module.limit_num_workers(2, 10**15) == 2
 
 
 @pytest.mark.slow
