@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -12,8 +14,8 @@ from hydra.utils import instantiate
 from fashion_mlp.data import MNISTDataModule, build_untrusted_datamodule
 from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.data.idx import read_split, split_paths
 from fashion_mlp.data.kmnist import KMNISTDataModule
+from fashion_mlp.data.mnist import read_split, split_paths
 from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF
@@ -92,3 +94,28 @@ def test_the_files_are_those_of_torchvision(option: str) -> None:
         path.name for split in ("train", "test") for path in split_paths(Path(), split)
     }
     assert data.mirrors == tuple(data.dataset.mirrors)
+
+
+def test_a_split_is_read_as_it_was_written(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    write_split(tmp_path, "train", images, np.array([3, 1, 2, 0, 9], dtype=np.uint8))
+    image_path, label_path = split_paths(tmp_path, "train")
+    assert image_path.read_bytes()[:16] == struct.pack(">HBB3I", 0, 8, 3, 5, 28, 28)
+    read, labels = read_split(tmp_path, "train")
+    assert read.dtype == torch.uint8
+    assert read.shape == (5, 1, 28, 28)
+    assert np.array_equal(read[:, 0].numpy(), images)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [3, 1, 2, 0, 9]
+    assert label_path.read_bytes()[8:] == bytes([3, 1, 2, 0, 9])
+
+
+def test_a_split_is_read_once_per_process(tmp_path: Path) -> None:
+    write_split(tmp_path, "test", np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
+    assert read_split(tmp_path, "test") is read_split(tmp_path, "test")
+
+
+def test_different_numbers_of_images_and_labels_are_refused(tmp_path: Path) -> None:
+    write_split(tmp_path, "test", np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.uint8))
+    with pytest.raises(UserError, match=r"test files damaged"):
+        read_split(tmp_path, "test")

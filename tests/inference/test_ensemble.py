@@ -16,6 +16,7 @@ METADATA = {
     "model": {"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [], "image_shape": [1, 4, 6], "num_classes": 2},
     "class_names": ["hat", "sock"],
     "data": {"name": "synthetic garments", "option": "synthetic", "arguments": {"seed": 0, "val_size": 100}},
+    "augment": {"hflip": 0.5, "translate": 1},
 }
 
 Save = Callable[..., Path]
@@ -49,12 +50,9 @@ def test_ensemble_averages_probabilities(save: Save, tta: bool) -> None:
     assert torch.allclose(probabilities[0], members[0].predict(images.flip(-1)).probabilities, atol=1e-5) == tta
 
 
-@pytest.mark.parametrize(
-    ("hflip", "translate"), [("hflip", "translate"), ("flip", "shift")]
-)  # the latter in earlier checkpoints
-def test_tta_uses_the_augmentation_of_training(save: Save, hflip: str, translate: str) -> None:
-    translated = save("a", augment={hflip: 0.0, translate: 2})
-    plain = save("b", augment={hflip: 0.0, translate: 0})
+def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
+    translated = save("a", augment={"hflip": 0.0, "translate": 2})
+    plain = save("b", augment={"hflip": 0.0, "translate": 0})
     member = load_ensemble([translated], tta=True)
     assert isinstance(member.model, TTA)
     assert (member.model.hflip, member.model.translate) == (False, True)

@@ -2,14 +2,20 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torchvision import datasets
 
 from fashion_mlp.data.download import DataFile, download_and_verify
-from fashion_mlp.data.idx import read_shape, read_split, split_paths
 from fashion_mlp.data.module import Batch, ImageDataModule
+from fashion_mlp.runtime.errors import UserError
+
+# Bytes before the pixels and before the labels: the IDX format, https://yann.lecun.com/exdb/mnist/
+IMAGE_HEADER, LABEL_HEADER = 16, 8
 
 
 class MNISTDataModule(ImageDataModule, option="mnist"):
@@ -63,7 +69,7 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
         download_and_verify(self.directory, self.files, self.mirrors, self.timeout)
 
     def num_test_images(self) -> int:
-        return read_shape(split_paths(self.directory, "test")[0], dimensions=3)[0]
+        return split_paths(self.directory, "test")[1].stat().st_size - LABEL_HEADER
 
     def read_split(self, split: str) -> Batch:
         return read_split(self.directory, split)
@@ -85,3 +91,30 @@ class FashionMNISTDataModule(MNISTDataModule, option="fashion_mnist"):
     @property
     def identity(self) -> dict[str, Any]:
         return super().identity | {"sha256": self.sha256}
+
+
+def split_paths(directory: Path, split: str) -> tuple[Path, Path]:
+    """Return the paths of the images and of the labels of a split, "train" or "test"."""
+    prefix = {"train": "train", "test": "t10k"}[split]
+    return directory / f"{prefix}-images-idx3-ubyte", directory / f"{prefix}-labels-idx1-ubyte"
+
+
+@lru_cache(maxsize=4)
+def read_split(directory: Path, split: str) -> Batch:
+    """Read a split once per process, so that the jobs of a multirun share the tensors.
+
+    It is in memory once; torchvision's reader makes a copy. The checksums of the files ensure that the headers are
+    valid.
+
+    Returns:
+        Images, uint8 `[N, 1, 28, 28]`, and labels, int64 `[N]`.
+
+    Raises:
+        UserError: the files were not verified, and are damaged.
+    """
+    image_path, label_path = split_paths(directory, split)
+    labels = torch.from_numpy(np.fromfile(label_path, np.uint8, offset=LABEL_HEADER)).long()
+    images = torch.from_numpy(np.fromfile(image_path, np.uint8, offset=IMAGE_HEADER))
+    if len(images) != len(labels) * 28 * 28:
+        raise UserError(f"{directory}: {split} files damaged. Type fashion-mlp data, which restores them")
+    return images.view(-1, 1, 28, 28), labels

@@ -57,9 +57,7 @@ def load_ensemble(paths: Sequence[Path], device: str = "cpu", *, tta: bool = Fal
 
 def _add_tta(path: Path, classifier: Classifier) -> TTA:
     augment = classifier.metadata.get("augment", {})
-    # Earlier checkpoints have other names, or none: the augmentation is then unknown, and taken to be on.
-    hflip = bool(augment.get("hflip", augment.get("flip", True)))
-    translate = bool(augment.get("translate", augment.get("shift", True)))
+    hflip, translate = bool(augment.get("hflip")), bool(augment.get("translate"))
     if not (hflip or translate):
         raise UserError(
             f"{path}: trained on images neither flipped nor translated, so --tta would lower its accuracy. "

@@ -86,22 +86,18 @@ def _parse_overrides(texts: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     Raises:
         UserError: a text is not an override of the data with a single value.
     """
-    option, arguments = None, {}
+    values = {}
     for text in texts:
         try:
             override = OverridesParser.create().parse_override(text)
         except (HydraException, ValueError, RecursionError) as error:  # ValueError: too many digits for `int`
             raise UserError(f"{text or repr(text)}: cannot be parsed. {EXPECTED}") from error
-        key = override.key_or_group
         if override.is_add() or override.is_delete() or override.is_sweep_override() or "${" in text:
             raise UserError(f"{text}: only for train.py. {EXPECTED} with one value")
-        if key == "data":
-            option = override.value()
-        elif key.startswith("data."):
-            arguments[key.removeprefix("data.")] = override.value()
-        else:
+        if not f"{override.key_or_group}.".startswith("data."):
             raise UserError(f"{text}: not supported here. {EXPECTED}")
-    return option, arguments
+        values[override.key_or_group] = override.value()
+    return values.pop("data", None), {key.removeprefix("data."): value for key, value in values.items()}
 
 
 def _check_compatible(classifier: Classifier, datamodule: ImageDataModule) -> None:
