@@ -1,14 +1,17 @@
 """Build the parts of a run from its configuration."""
 
+import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate, to_absolute_path
 from lightning import Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -20,7 +23,6 @@ from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.callbacks.run_records import RunRecords
 from fashion_mlp.checkpoint.initial import InitialCheckpoint
-from fashion_mlp.checkpoint.io import AtomicCheckpointIO
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.monitoring import monitor_arguments
@@ -28,6 +30,7 @@ from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime import run_directory
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
 from fashion_mlp.runtime.signals import GracefulStop
@@ -165,3 +168,24 @@ def _check_accelerator(name: str, precision: str | int | None) -> None:
         raise UserError(f"trainer.accelerator={name}: not available on this machine. Type trainer=auto or trainer=cpu")
     if str(precision).startswith("16") and (name == "cpu" or not available["gpu"]):
         raise UserError(f"trainer.precision={precision}: needs a GPU. Type trainer.precision=bf16-mixed")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint to a temporary file on the disk, then rename it.
+
+    A killed run, a full disk or a power loss does not damage the file that it replaces.
+
+    Args:
+        run_dir: while it exists, missing parent directories of a checkpoint are created.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # the file writer of torch does not report the cause of a failure
+        torch.save(checkpoint, content)
+        if self.run_dir.is_dir():  # otherwise it was removed, which must be an error
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(path)) as file:
+            file.write(content.getbuffer())

@@ -91,7 +91,7 @@ class Classifier(LightningModule):
         return loss
 
     def model_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Return loss and logits of a minibatch; log the loss every `trainer.log_every_n_steps` steps.
+        """Return loss and logits of a batch; log the loss every `trainer.log_every_n_steps` steps.
 
         Args:
             batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.
@@ -151,8 +151,8 @@ class Classifier(LightningModule):
         resumed run is restored.
         """
         trainer = self.trainer
-        minibatches = trainer.datamodule.num_batches()  # type: ignore[attr-defined]  # set at run time
-        batches = limit_batches(minibatches, trainer.limit_train_batches)
+        epoch = trainer.datamodule.num_batches()  # type: ignore[attr-defined]  # set at run time
+        batches = limit_batches(epoch, trainer.limit_train_batches)
         steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
         limits = [trainer.max_steps] if trainer.max_steps != -1 else []
         if trainer.max_epochs not in (None, -1):

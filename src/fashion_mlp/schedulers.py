@@ -1,7 +1,6 @@
 """Learning-rate schedules: functions of an optimizer and the number of steps of the run."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
@@ -9,17 +8,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 
 from fashion_mlp.config.monitoring import metric_direction
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
 # Returns a schedule for an optimizer and a number of steps, in the form that Lightning expects.
 SchedulerFactory = Callable[[Optimizer, int], LRSchedulerConfigType]
-
-
-def independent_of_length(schedule: Function) -> Function:
-    """Mark a schedule that does not depend on the length of the run, so that a resumed run may have more epochs."""
-    schedule.depends_on_length = False  # type: ignore[attr-defined]
-    return schedule
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float = 0.0) -> LRSchedulerConfigType:
@@ -59,7 +49,6 @@ def onecycle(
     return {"scheduler": scheduler, "interval": "step"}
 
 
-@independent_of_length
 def plateau(
     optimizer: Optimizer,
     total_steps: int,
@@ -75,7 +64,10 @@ def plateau(
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 
 
-@independent_of_length
 def step(optimizer: Optimizer, total_steps: int, *, step_size: int = 2, gamma: float = 0.5) -> LRSchedulerConfigType:
     """Return a schedule that multiplies the rate by `gamma` every `step_size` epochs."""
     return {"scheduler": StepLR(optimizer, step_size=step_size, gamma=gamma), "interval": "epoch"}
+
+
+# A resumed run with one of these may have more epochs than it was started with.
+plateau.depends_on_length = step.depends_on_length = False  # type: ignore[attr-defined]

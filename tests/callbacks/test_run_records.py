@@ -52,7 +52,7 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     assert all(rate > 0 for _, rate in run.scalars("samples_per_second"))
     assert set(tags["images"]) == {
         "train/images",
-        *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "mistakes")),
+        *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "predictions", "mistakes")),
     }
     assert [event.step for event in events.Images("val/confusion_matrix")] == [10, 20]
     assert set(tags["distributions"]) == {f"layers.{layer}.{name}" for layer in (0, 2) for name in ("weight", "bias")}

@@ -122,7 +122,7 @@ def test_run_interrupted_while_drawing_figures_is_resumed(
     def interrupt(*_: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("fashion_mlp.callbacks.prediction_grid.PredictionGrid.on_test_batch_end", interrupt)
+    monkeypatch.setattr("fashion_mlp.callbacks.evaluation_figures.EvaluationFigures.on_test_batch_end", interrupt)
     cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
     with pytest.raises(Interrupted):
         train(cfg)

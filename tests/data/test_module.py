@@ -27,7 +27,7 @@ def test_a_batch_has_the_documented_shape(data: SyntheticDataModule) -> None:
     assert (labels.shape, labels.dtype) == ((64,), torch.int64)
 
 
-def test_a_fetch_of_several_minibatches_is_limited(data: SyntheticDataModule) -> None:
+def test_a_fetch_of_several_batches_is_limited(data: SyntheticDataModule) -> None:
     data.setup("fit")
     data.set_batches_per_fetch(5)
     assert [len(labels) for _, labels in data.train_dataloader()] == [320, 180]

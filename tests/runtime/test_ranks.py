@@ -60,7 +60,7 @@ def free_port() -> str:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Result]:
-    """Return the result of two processes with half a minibatch each, for each way to start them."""
+    """Return the result of two processes with half a batch each, for each way to start them."""
     directory = tmp_path_factory.mktemp("processes")
     torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
     slurm = {  # the variables that Lightning reads; SLURM is not needed

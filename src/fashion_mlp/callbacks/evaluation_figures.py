@@ -1,4 +1,4 @@
-"""Figures of an evaluation: the confusion matrix and the most confident mistakes."""
+"""Figures of an evaluation: the confusion matrix, the first predictions and the most confident mistakes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +20,15 @@ from fashion_mlp.runtime.failures import warn_on_failure
 
 
 class EvaluationFigures(Callback):
-    """Log the confusion matrix and the most confident mistakes of validation and test.
+    """Log the confusion matrix, the first images with their predictions and the most confident mistakes.
 
-    Those of the test are also saved as files. There is no confusion matrix of more than `figures.MAX_MATRIX_CLASSES`
+    Figures of the test are also saved as files. There is no confusion matrix of more than `figures.MAX_MATRIX_CLASSES`
     classes.
 
     Args:
-        dirpath: directory of `confusion_matrix.png` and `mistakes.png`.
+        dirpath: directory of `confusion_matrix.png`, `predictions.png` and `mistakes.png`.
         every_n_epochs: interval between the figures of the validation.
-        count: largest number of mistakes; with several processes, of rank 0 only.
+        count: number of images in a figure, at most those of a batch; with several processes, of rank 0 only.
     """
 
     def __init__(self, dirpath: str, every_n_epochs: int = 10, count: int = 16) -> None:
@@ -36,7 +36,9 @@ class EvaluationFigures(Callback):
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._matrix: Tensor | None = None
-        self._mistakes: list[Tensor] = []  # images, logits and labels
+        # Images, logits and labels.
+        self._first: list[Tensor] = []
+        self._mistakes: list[Tensor] = []
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -64,6 +66,7 @@ class EvaluationFigures(Callback):
             matrix = multiclass_confusion_matrix(logits.argmax(1), labels, logits.shape[1])
             self._matrix = matrix if self._matrix is None else self._matrix + matrix
         tensors = [images, logits, labels]
+        self._first = self._first or [tensor[: self.count] for tensor in tensors]
         if self._mistakes:
             tensors = [torch.cat(pair) for pair in zip(self._mistakes, tensors, strict=True)]
         worst = most_confident_mistakes(EvalOutput(*tensors[1:]), self.count)
@@ -76,10 +79,11 @@ class EvaluationFigures(Callback):
         if self._matrix is not None:
             matrix: Any = trainer.strategy.reduce(self._matrix, reduce_op="sum")
             drawings["confusion_matrix"] = partial(figures.confusion_matrix, matrix.cpu(), names)
-        if self._mistakes and len(self._mistakes[0]):
-            images, logits, labels = (tensor.cpu() for tensor in self._mistakes)
-            drawings["mistakes"] = partial(figures.predictions, images, logits.softmax(1), labels, names)
-        self._matrix, self._mistakes = None, []
+        for name, tensors in (("predictions", self._first), ("mistakes", self._mistakes)):
+            if tensors and len(tensors[0]):
+                images, logits, labels = (tensor.cpu() for tensor in tensors)
+                drawings[name] = partial(figures.predictions, images, logits.float().softmax(1), labels, names)
+        self._matrix, self._first, self._mistakes = None, [], []
         for name, draw in drawings.items() if trainer.is_global_zero else ():
             with warn_on_failure(f"{stage}/{name}"):
                 png = figures.png(draw())

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 class GradientNorm(Callback):
     """Log `gradient_norm`, the Euclidean norm over all parameters before clipping.
 
-    It needs a hook of each step, so a call of `training_step` runs one step only.
+    It needs a hook of each step, so an execution runs one step only.
 
     Args:
         every_n_steps: interval in optimizer steps; None to disable the callback.

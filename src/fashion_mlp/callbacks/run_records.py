@@ -71,15 +71,14 @@ class RunRecords(Callback):
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     """Return the options and keys of the groups and of `KEYS` as a flat dict, lists as text."""
-    values: dict[str, str | float | bool] = {}
-    for group in GROUPS:
-        part = config[group] or {}
-        values[group] = str(part.get("_target_", "none")).rpartition(".")[2]
-        values |= {f"{group}.{key}": _plain(value) for key, value in part.items() if not key.startswith("_")}
-    selected = OmegaConf.create(dict(config))
-    values |= {key: _plain(OmegaConf.select(selected, key)) for key in KEYS}
-    augment = config["data"].get("augment", {})
-    return values | {f"data.augment.{key}": value for key, value in augment.items() if not key.startswith("_")}
+    cfg = OmegaConf.create(dict(config))
+    values: dict[str, Any] = {key: OmegaConf.select(cfg, key) for key in KEYS}
+    for section in (*GROUPS, "data.augment"):
+        keys = OmegaConf.select(cfg, section) or {}
+        if section in GROUPS:
+            values[section] = str(keys.get("_target_", "none")).rpartition(".")[2]
+        values |= {f"{section}.{key}": value for key, value in keys.items() if not key.startswith("_")}
+    return {key: value if type(value) in (bool, int, float) else format_value(value) for key, value in values.items()}
 
 
 def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
@@ -104,7 +103,8 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         hparam_infos=_columns(config),
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in EVALUATED],
     )
-    _write(board, _hparams(metadata.EXPERIMENT_TAG, experiment=columns), row)
+    for summary in (_hparams(metadata.EXPERIMENT_TAG, experiment=columns), row):
+        get_file_writer(board).add_summary(summary)
 
 
 def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
@@ -113,7 +113,7 @@ def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
     end = SessionEndInfo(status=status, end_time_secs=time.time())
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            _write(logger, _hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+            get_file_writer(logger).add_summary(_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
             logger.experiment.close()
         elif isinstance(logger, WandbLogger):  # otherwise the next job of a sweep would log to this run
             logger.experiment.finish(exit_code=int(not succeeded))
@@ -154,12 +154,3 @@ def _hparams(tag: str, **content: Any) -> Summary:
     """Return a summary for HPARAMS. TensorBoard's own function for it needs TensorFlow."""
     about = metadata.create_summary_metadata(HParamsPluginData(**content))
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
-
-
-def _write(board: TensorBoardLogger, *summaries: Summary) -> None:
-    for summary in summaries:
-        get_file_writer(board).add_summary(summary)
-
-
-def _plain(value: Any) -> str | float | bool:
-    return value if isinstance(value, bool | int | float) else format_value(value)

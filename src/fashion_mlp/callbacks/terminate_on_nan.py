@@ -25,8 +25,8 @@ class TerminateOnNaN(Callback):
     validation and before a checkpoint is saved.
 
     Args:
-        every_n_batches: interval of the check on an accelerator or with several processes, in batches of Lightning,
-            which may contain several steps.
+        every_n_batches: interval of the check on an accelerator or with several processes, in calls of
+            `training_step`, which may run several steps.
 
     Raises:
         UserError: from a hook, with the step, the learning rate and the last checkpoint.

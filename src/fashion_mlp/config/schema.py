@@ -346,13 +346,6 @@ class LearningCurvesConfig(Section, targets=["fashion_mlp.callbacks.learning_cur
     path: FigurePath
 
 
-class PredictionGridConfig(Section, targets=["fashion_mlp.callbacks.prediction_grid.PredictionGrid"]):
-    """Arguments of `fashion_mlp.callbacks.prediction_grid.PredictionGrid`."""
-
-    path: FigurePath
-    count: Positive
-
-
 class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.evaluation_figures.EvaluationFigures"]):
     """Arguments of `fashion_mlp.callbacks.evaluation_figures.EvaluationFigures`."""
 

@@ -31,6 +31,8 @@ VALUE_WIDTH = 24
 # Ranks on the terminal; the file has all.
 MAX_ROWS = 20
 SEED = "seed"
+# Metric of the test in the table; the file has all.
+TEST_METRIC = OBJECTIVES[0].replace("val/", "test/")
 RESULTS = (*EVALUATED, "seconds", "epochs")
 
 # Completed jobs that differ only in their seed, the best first.
@@ -154,11 +156,11 @@ def format_table(jobs: Sequence[JobResult]) -> str:
     columns = [key for key in keys if key != SEED]
     groups = rank_jobs(jobs)
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *columns, " or ".join(objectives), "test/acc", "seconds", "seeds", "best job"]]
+    rows = [["rank", *columns, " or ".join(objectives), TEST_METRIC, "seconds", "seeds", "best job"]]
     for rank, group in enumerate(groups[:MAX_ROWS], start=1):
         best = group[0]
         values = [_truncate(best.overrides.get(key, ""), VALUE_WIDTH) for key in columns]
-        scores = [_format_metric(group, best.objective), _format_metric(group, "test/acc")]
+        scores = [_format_metric(group, best.objective), _format_metric(group, TEST_METRIC)]
         seconds = statistics.fmean(job.metrics["seconds"] for job in group)
         rows.append([str(rank), *values, *scores, f"{seconds:.1f}", str(len(group)), best.name])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
