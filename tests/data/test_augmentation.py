@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fashion_mlp.build import build
-from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule, build_untrusted_datamodule
+from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule
+from fashion_mlp.data.registry import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
 

@@ -17,9 +17,6 @@ class EpochLogger(Callback):
     Validation metrics are omitted after an epoch without validation.
     """
 
-    def __init__(self) -> None:
-        self._logged_epoch = 0
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._logged_epoch = trainer.current_epoch
 

@@ -16,7 +16,6 @@ class Stopwatch(Callback):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.start = time.time()

@@ -5,7 +5,6 @@ from fashion_mlp.data.image_csv import ImageCSVDataModule
 from fashion_mlp.data.image_folder import ImageFolderDataModule
 from fashion_mlp.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from fashion_mlp.data.module import ImageDataModule
-from fashion_mlp.data.registry import build_untrusted_datamodule
 from fashion_mlp.data.synthetic import SyntheticDataModule
 
 __all__ = [
@@ -16,5 +15,4 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
     "SyntheticDataModule",
-    "build_untrusted_datamodule",
 ]

@@ -9,10 +9,10 @@ from hydra.errors import HydraException
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value, same_path
-from fashion_mlp.data import ImageDataModule, build_untrusted_datamodule
+from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
-from fashion_mlp.data.registry import find_data_module
+from fashion_mlp.data.registry import build_untrusted_datamodule, find_data_module
 from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)

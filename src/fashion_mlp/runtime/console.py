@@ -43,7 +43,11 @@ class LineFormatter(logging.Formatter):
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes log records to stdout above a progress bar, each line with a prefix."""
+    """Writes log records to stdout above a progress bar.
+
+    Attributes:
+        prefix: of each line, to tell the processes apart that share a terminal.
+    """
 
     prefix = ""
 
@@ -59,13 +63,6 @@ class ConsoleHandler(logging.Handler):
 def discard_stdout() -> None:
     """Discard all further output, because its reader, such as `head`, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def set_log_prefix(prefix: str) -> None:
-    """Set the prefix of this process's lines on a terminal that it shares with other processes."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, ConsoleHandler):
-            handler.prefix = prefix
 
 
 def _is_requested(record: logging.LogRecord) -> bool:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.results import ERROR, read_result, save_error, task_overrides
-from fashion_mlp.runtime.console import set_log_prefix
+from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
 
@@ -38,7 +38,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     directory = resolve(cfg.run_dir)
     overrides = task_overrides(hydra_cfg)
     if parent_process() is not None:  # a worker, which shares the terminal with others
-        set_log_prefix(f"#{directory.name}  ")
+        ConsoleHandler.prefix = f"#{directory.name}  "
     try:
         result = read_result(directory)
         if result is None:
