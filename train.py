@@ -31,8 +31,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.check import check_command_line
-from fashion_mlp.config.command_line import explain_hydra_errors, move_flags_first, without_outputs
+from fashion_mlp.config.check import check_command_line, explain_hydra_errors
+from fashion_mlp.config.command_line import normalize, without_outputs
 from fashion_mlp.config.results import task_overrides
 from fashion_mlp.config.resume import expand_resume, resume
 from fashion_mlp.config.saved_config import save_config
@@ -71,7 +71,7 @@ if __name__ == "__main__":
     with exit_on_user_error(), remove_unless_started():
         for signum in SIGNALS:
             signal.signal(signum, exit_on_signal)
-        argv = move_flags_first(expand_resume(sys.argv[1:]))
+        argv = expand_resume(normalize(sys.argv[1:]))
         check_command_line(argv)
         sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)
         with explain_hydra_errors(argv):

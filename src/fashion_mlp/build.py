@@ -60,8 +60,8 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as plain values, with its interpolations resolved."""
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    """Return a configuration as plain values, with its interpolations resolved and `~` expanded."""
+    return cast("dict[str, Any]", run_directory.expand_home(OmegaConf.to_container(config, resolve=True)))
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:
@@ -72,7 +72,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
         sources = {f"data.{name}" for name in (*ImageCSVConfig.sources, *ImageFolderConfig.sources)}
         for key in ("ckpt_path", "data.root", *sources):
             if path := OmegaConf.select(cfg, key):
-                OmegaConf.update(cfg, key, to_absolute_path(path))
+                OmegaConf.update(cfg, key, to_absolute_path(run_directory.expand_home(path)))
     return cfg
 
 

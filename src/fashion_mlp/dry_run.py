@@ -1,5 +1,6 @@
 """Test the parts of a run on a few numbers before it starts, to report an error with its key."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -9,9 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from fashion_mlp.checkpoint.load import find_loading_problem
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
+from fashion_mlp.runtime.ranks import is_rank_zero
+
+log = logging.getLogger(__name__)
 
 
 def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterable[Logger]) -> None:
@@ -33,6 +38,11 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
+    if is_rank_zero() and (problem := find_loading_problem(classifier)):
+        target = classifier.metadata["model"]["_target_"]
+        log.warning(
+            f"model._target_={target}: checkpoints cannot be loaded ({problem}). Define it in src/fashion_mlp/models"
+        )
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     assert classifier.optimizer_factory is not None

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
+from fashion_mlp.build import build_classifier, build_datamodule
 from fashion_mlp.checkpoint.initial import load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
@@ -45,6 +47,23 @@ def test_incomplete_last_checkpoint_is_not_resumed(run: Run, caplog: pytest.LogC
     last.replace(run.checkpoint_path("previous"))
     with pytest.raises(UserError, match=r"previous.ckpt: incomplete .*\n.*no checkpoint to resume from"):
         load_resume_checkpoint(checkpoints)
+
+
+def test_the_last_layer_can_be_left_out(run: Run, compose_small: Compose) -> None:
+    path = run.checkpoint_path("last")
+    initial = load_initial_checkpoint(str(path), weights_only="except_last")
+    cfg = compose_small("new", "logger=none")
+    datamodule = build_datamodule(cfg)
+    datamodule.class_names = ("boot", "shirt", "bag")
+    classifier, trainer = build_classifier(cfg, datamodule), Trainer(accelerator="cpu", logger=False)
+    with pytest.raises(UserError, match=r"layers.2.weight .* Leave it out with ckpt_weights_only=except_last$"):
+        load_initial_checkpoint(str(path), weights_only=True).check(classifier, trainer)
+    last = classifier.model.state_dict()["layers.2.weight"].clone()
+    initial.check(classifier, trainer)
+    initial.restore_weights(classifier, trainer)
+    weights, saved = classifier.state_dict(), run.checkpoint("last")["state_dict"]
+    assert torch.equal(weights["model.layers.0.weight"], saved["model.layers.0.weight"])
+    assert torch.equal(weights["model.layers.2.weight"], last)
 
 
 def test_checkpoint_without_training_state_gives_only_weights(run: Run, compose_small: Compose, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fashion_mlp
-from fashion_mlp.checkpoint.load import build_model, load_classifier, read_checkpoint
+from fashion_mlp.checkpoint.load import build_model, find_loading_problem, load_classifier, read_checkpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
@@ -39,6 +39,14 @@ def test_classifier_is_restored_from_its_checkpoint(run: Run) -> None:
     assert_close(dict(classifier.state_dict()), run.checkpoint("best")["state_dict"], rtol=0, atol=0)
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     assert torch.equal(classifier(images), classifier(images))  # no dropout
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_reported_before_training(run: Run) -> None:
+    assert find_loading_problem(fashion_mlp.load_classifier(run.checkpoint_path("best"))) == ""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    metadata = {"model": {"_target_": "mine.Net", "in_features": 784, "out_features": 10}}
+    problem = find_loading_problem(Classifier(model, [str(label) for label in range(10)], metadata=metadata))
+    assert problem.startswith("refused: the configuration names 'mine.Net'. Expected a module class")
 
 
 def test_checkpoint_contains_the_model_data_and_metrics(run: Run) -> None:

@@ -1,12 +1,22 @@
 """Error messages appear together, before anything is created; the cases are in `tests/config/error_messages/`."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from fashion_mlp.config.command_line import move_flags_first
+from fashion_mlp import __version__
+from fashion_mlp.build import to_container
+from fashion_mlp.cli.main import main
+from fashion_mlp.config.command_line import initialize_hydra, normalize
+from fashion_mlp.config.overrides import search_space
+from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.runtime.errors import UserError
-from tests.conftest import RunCommand, check
+from tests.conftest import CONF, RunCommand, check
 
 VALID = [
     "",
@@ -41,22 +51,109 @@ VALID = [
 
 @pytest.mark.parametrize("typed", VALID)
 def test_valid_command_line_is_accepted(typed: str, compose_once: None) -> None:
-    check(move_flags_first(typed.split()))
+    check(normalize(typed.split()))
 
 
 def test_all_mistakes_are_reported_together() -> None:
     typed = "data.batch_size=0 model.dropout=1.5 optimizer.lr=-1 model.activation=rleu seed"
     with pytest.raises(UserError) as caught:
-        check(move_flags_first(typed.split()))
+        check(normalize(typed.split()))
     assert len(str(caught.value).splitlines()) == 5
     with pytest.raises(UserError, match="and 2 more"):
         check([*typed.split(), "sed=1"])
 
 
-@pytest.mark.parametrize("key", ["run_dir", "hydra.run.dir", "ckpt_path", "callbacks.best_checkpoint.dirpath"])
+@pytest.mark.parametrize("key", ["hydra.run.dir", "ckpt_path", "callbacks.best_checkpoint.dirpath"])
 def test_a_path_of_thousands_of_characters_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"^{key}=x+: not a valid path .*File name too long"):
         check([f"{key}={'x' * 5000}"])
+
+
+PATHS = (
+    "data.root",
+    "data.img_dir",
+    "ckpt_path",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "callbacks.curves.path",
+    "resume",
+)
+NAMES = ("a(b)", "a&b", "a=b", "it's", 'a"b', "a b/é中", "a;b", "a#b[1]", "a{b", "a&b\\", "a*?!")
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_a_path_may_contain_any_character_except_a_comma(key: str) -> None:
+    for name in NAMES:
+        (text,) = normalize([f"{key}={name}"])
+        assert OverridesParser.create().parse_override(text).value() == name
+        assert normalize([text]) == [text]
+
+
+def test_only_a_value_that_cannot_be_parsed_is_quoted() -> None:
+    typed = [
+        "seed=1,2",
+        "data.root=null",
+        "data.root=a b",
+        "a=[1;2]",
+        "a=choice(b&c)",
+        "~callbacks",
+        "é=1",
+        "a='b'",
+        "x",
+    ]
+    assert normalize(typed) == typed
+
+
+@pytest.mark.parametrize("typed", ["model.hidden_sizes=(256,128)", "data.img_dir=a(b),c", "seed=[1;2]"])
+def test_the_suggested_text_can_be_typed(typed: str) -> None:
+    with pytest.raises(UserError, match=r"^\S+: cannot be parsed") as caught:
+        check([typed])
+    (suggestion,) = shlex.split(str(caught.value).partition("; as text, type ")[2])
+    assert OverridesParser.create().parse_override(suggestion).value() == typed.partition("=")[2]
+
+
+def test_the_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert normalize(["data.root=~/x", "data.root='~'"]) == [
+        f'data.root="{tmp_path}/home/x"', f'data.root="{tmp_path}/home"',
+    ]  # fmt: skip
+    assert to_container(OmegaConf.create({"root": "~/x", "mirrors": ["https://a//b~"]})) == {
+        "root": f"{tmp_path}/home/x", "mirrors": ["https://a//b~"],
+    }  # fmt: skip
+    monkeypatch.setenv("FASHION_MLP_DATA", "~/data")
+    assert FashionMNISTDataModule().directory == tmp_path / "home/data/FashionMNIST/raw"
+    monkeypatch.setattr("fashion_mlp.config.command_line.CONF", tmp_path / "conf")
+    shutil.copytree(CONF, tmp_path / "conf")
+    preset = tmp_path / "conf" / "train.yaml"
+    preset.write_text(preset.read_text().replace("    dir: runs/", "    dir: ~/runs/"))
+    check(["data=synthetic"])
+    with pytest.raises(UserError, match=rf"Type hydra.sweep.dir={tmp_path}/home/runs/.*-sweep$"):
+        check(["-m", "seed=1,2"])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for show in (normalize, main):
+        with pytest.raises(SystemExit) as caught:
+            show(["--version"])
+        assert (caught.value.code, capsys.readouterr().out) == (0, f"fashion-mlp {__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
+def test_a_mistyped_key_is_corrected_before_help(run_in_process: RunCommand, flag: str) -> None:
+    done = run_in_process(flag, "optimizer.lrr=1")
+    assert done.stderr.startswith("error: optimizer.lrr=1: no such key; did you mean optimizer.lr?")
+
+
+def test_a_search_varies_only_keys_that_the_configuration_has(tmp_path: Path) -> None:
+    for name in ("model", "optimizer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.yaml").write_text("_target_: mine.Mine\nwidth: 8\n")
+    with initialize_hydra(config_dir=str(tmp_path)):
+        cfg = compose("train", overrides=["sweep=optuna", "model=mine", "optimizer=mine"], return_hydra_config=True)
+    found, missing = search_space(cfg)
+    assert found == ["data.batch_size=choice(64, 128, 256, 512)"]
+    assert missing == ["optimizer.lr", "model.width", "model.depth", "model.dropout"]
+    check(["--config-dir", str(tmp_path), "sweep=optuna", "model=mine", "model.width=choice(0.5,2)"])
 
 
 def test_invalid_yaml_file_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from fashion_mlp.config.command_line import move_flags_first, without_outputs
+from fashion_mlp.config.command_line import normalize, without_outputs
 from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.signals import GracefulStop
@@ -218,7 +218,7 @@ def test_the_launcher_must_start_the_configured_processes(environment: pytest.Mo
 def test_hydra_can_read_the_command_line_of_other_ranks() -> None:
     added = ["hydra.run.dir=runs/x", "hydra.output_subdir=null"]  # by Lightning
     ours = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
-    assert without_outputs(move_flags_first(["seed=1", "--config-dir", "mine", *added])) == [
+    assert without_outputs(normalize(["seed=1", "--config-dir", "mine", *added])) == [
         "--config-dir", "mine", "seed=1", *added, *ours,
     ]  # fmt: skip
 

@@ -161,10 +161,12 @@ def test_a_run_behind_a_symbolic_link_is_complete(
 
 
 @pytest.mark.parametrize("run_dir", ["link/b", "relative/b"])
-def test_the_key_run_dir_may_be_relative_or_behind_a_link(run_small: RunCommand, tmp_path: Path, run_dir: str) -> None:
+def test_run_directory_may_be_relative_or_behind_a_link(
+    run_small: RunCommand, tmp_path: Path, run_dir: str
+) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
-    done = run_small(f"run_dir={run_dir}", "trainer.max_epochs=1", "logger=none")
+    done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1", "logger=none")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / run_dir).metrics["checkpoint"] == "checkpoints/best.ckpt"
 

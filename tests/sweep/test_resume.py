@@ -7,6 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from fashion_mlp.config.command_line import hydra_quote
 from fashion_mlp.config.results import JobResult
 from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.config.saved_config import check_same_sweep
@@ -33,7 +34,6 @@ def record_sweep(directory: Path, *task: str, **hydra: Any) -> Path:
 
 def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
     directory = record_sweep(tmp_path / "a sweep's", "optimizer=sgd,adam", "seed=range(2)")
-    quoted = str(directory).replace("'", "\\'")
     command = expand_resume([f"resume_sweep={directory}", "hydra.launcher.n_jobs=2"])
     assert command == [
         "--multirun",
@@ -41,7 +41,7 @@ def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
         "hydra.launcher.n_jobs=8",
         "optimizer=sgd,adam",
         "seed=range(2)",
-        f"hydra.sweep.dir='{quoted}'",
+        f"hydra.sweep.dir={hydra_quote(directory)}",
         "hydra.launcher.n_jobs=2",
     ]
 
@@ -49,7 +49,7 @@ def test_the_command_of_the_sweep_is_restored(tmp_path: Path) -> None:
 def test_another_launcher_replaces_the_first(tmp_path: Path) -> None:
     directory = record_sweep(tmp_path / "sweep", "seed=0,1")
     command = expand_resume([f"resume_sweep={directory}", "hydra/launcher=basic"])
-    assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir='{directory}'", "hydra/launcher=basic"]
+    assert command == ["--multirun", "seed=0,1", f"hydra.sweep.dir={hydra_quote(directory)}", "hydra/launcher=basic"]
 
 
 def test_config_dirs_and_names_are_restored(tmp_path: Path) -> None:

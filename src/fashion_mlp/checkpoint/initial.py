@@ -1,7 +1,7 @@
 """The checkpoint that a run starts from."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,14 @@ class InitialCheckpoint:
         checkpoint: its content.
         full_state: True to restore optimizer, schedule and epoch too, False to restore the weights only.
         is_resumed: True if the run itself saved the checkpoint.
+        skip_last_layer: True to leave out the last layer, whose size is the number of classes.
     """
 
     path: Path | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     full_state: bool = False
     is_resumed: bool = False
+    skip_last_layer: bool = False
 
     @property
     def description(self) -> str:
@@ -47,7 +49,9 @@ class InitialCheckpoint:
         if self.path is None:
             return ""
         if not self.full_state:
-            return f"{relative_to_cwd(self.path)}, weights only"
+            return (
+                f"{relative_to_cwd(self.path)}, weights only{' except the last layer' if self.skip_last_layer else ''}"
+            )
         return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
 
     def check(self, classifier: Classifier, trainer: Trainer) -> None:
@@ -75,7 +79,9 @@ class InitialCheckpoint:
         # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
         trainer.precision_plugin.convert_module(classifier)
         if self.path is not None and not self.full_state:
-            classifier.load_state_dict(self.checkpoint["state_dict"])
+            weights = {f"model.{name}": weight for name, weight in classifier.model.state_dict().items()}
+            skipped = _last_layer(weights) if self.skip_last_layer else ()
+            classifier.load_state_dict(self.checkpoint["state_dict"] | {name: weights[name] for name in skipped})
 
     def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
         """Remove from the log files of a resumed run what was logged after the checkpoint.
@@ -91,12 +97,15 @@ class InitialCheckpoint:
     def _check_weights(self, model: nn.Module) -> None:
         saved = {name.removeprefix("model."): tuple(w.shape) for name, w in self.checkpoint["state_dict"].items()}
         current = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-        for name in {**saved, **current}:
-            if saved.get(name) != current.get(name):
-                raise UserError(
-                    f"ckpt_path={self.path}: another network ({name} is {saved.get(name, 'absent')} in the file, "
-                    f"{current.get(name, 'absent')} in the model). Set model.* as in its run"
-                )
+        different = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
+        others = [name for name in different if name not in _last_layer(current)]
+        if others or (different and not self.skip_last_layer):
+            name = (others or different)[0]
+            remedy = "Set model.* as in its run" if others else "Leave it out with ckpt_weights_only=except_last"
+            raise UserError(
+                f"ckpt_path={self.path}: another network ({name} is {saved.get(name, 'absent')} in the file, "
+                f"{current.get(name, 'absent')} in the model). {remedy}"
+            )
 
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
         """Check that a section has the configuration whose state Lightning would restore."""
@@ -127,21 +136,26 @@ def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) ->
     return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
-def load_initial_checkpoint(path: str | None, *, weights_only: bool) -> InitialCheckpoint:
+def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> InitialCheckpoint:
     """Load the checkpoint that `ckpt_path` names.
+
+    Args:
+        path: the file, or None.
+        weights_only: True to restore the weights only, "except_last" to leave out those of the last layer too.
 
     Raises:
         UserError: it is not a checkpoint of this project, or lacks the training state that is to be restored.
     """
     if path is None:
         return InitialCheckpoint()
+    path = expand_home(path)
     checkpoint, full_state = read_checkpoint(path), not weights_only
     if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
         raise UserError(
             f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: "
             "ckpt_weights_only=true"
         )
-    return InitialCheckpoint(Path(path), checkpoint, full_state)
+    return InitialCheckpoint(Path(path), checkpoint, full_state, skip_last_layer=weights_only == "except_last")
 
 
 def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
@@ -177,6 +191,12 @@ def _read_training_state(path: Path) -> Mapping[str, Any]:
     if missing := _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (state_key,)):
         raise UserError(f"{path}: incomplete ({missing!r} is missing)")
     return checkpoint
+
+
+def _last_layer(weights: Collection[str]) -> list[str]:
+    """Return the names of the weights of the last layer."""
+    *_, last = weights
+    return [name for name in weights if name.rpartition(".")[0] == last.rpartition(".")[0]]
 
 
 def _missing(entries: Mapping[str, Any], names: Iterable[str]) -> str | None:

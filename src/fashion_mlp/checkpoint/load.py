@@ -75,6 +75,16 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
     return classifier.to(device).eval()
 
 
+def find_loading_problem(classifier: Classifier) -> str:
+    """Return why `load_classifier` will refuse the checkpoints of a classifier; an empty string if it will not."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            _check_size(classifier.metadata["model"], classifier.state_dict().values())
+    except Exception as error:  # constructors raise errors of many types
+        return str(error)
+    return ""
+
+
 def build_model(config: Mapping[str, Any], modules: list[nn.Module] | None = None) -> nn.Module:
     """Build a network from an untrusted configuration.
 

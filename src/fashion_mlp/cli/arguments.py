@@ -9,6 +9,8 @@ from typing import Any
 from fashion_mlp.config.messages import find_obstacle
 from fashion_mlp.runtime.console import printable
 
+# The start of an override of the data.
+DATA = ("data=", "data.")
 DATA_HELP = "data=OPTION, data.KEY=VALUE as for train.py; by default the data that the checkpoint was trained on"
 ENSEMBLE_HELP = "more checkpoints (*.ckpt), whose probabilities are averaged"
 # Positional arguments, any number of them.
@@ -29,7 +31,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def split_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
     """Return the paths of all checkpoints on the command line, and the other words."""
-    more = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(("data=", "data."))]
+    more = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(DATA)]
     return [arguments.checkpoint, *map(Path, more)], [word for word in arguments.words if word not in more]
 
 
@@ -44,14 +46,14 @@ def output_directory(text: str) -> Path:
     """Return the path of a directory that exists or can be created; otherwise exit with status 1."""
     if obstacle := find_obstacle(Path(text)):
         sys.exit(printable(f"error: {text}: {obstacle}"))
-    return Path(text)
+    return Path(text).expanduser()
 
 
 def output_file(text: str) -> Path:
     """Return the path of a file whose directory exists or can be created; otherwise exit with status 1."""
     if obstacle := find_obstacle(Path(text).parent):
         sys.exit(printable(f"error: {text}: its directory {obstacle}"))
-    return Path(text)
+    return Path(text).expanduser()
 
 
 def figure_file(text: str) -> Path:

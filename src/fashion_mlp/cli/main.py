@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from fashion_mlp import __version__
+from fashion_mlp.cli.arguments import DATA
+from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import exit_at_once
 
@@ -18,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     command, arguments = _parse(sys.argv[1:] if argv is None else argv)
     with exit_at_once():
+        from fashion_mlp.config.command_line import quote_value
         from fashion_mlp.runtime.errors import exit_on_user_error
         from fashion_mlp.runtime.failures import explain_oom, explain_worker_deaths, importing_torch
     oom_hint = "use smaller batches, fewer images, or --device cpu"
@@ -25,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
                 import_module("fashion_mlp.inference.evaluation_data")  # what all other commands need
+        if "words" in arguments:
+            arguments.words = [quote_value(word) if word.startswith(DATA) else word for word in arguments.words]
         return int(command.run(arguments))
 
 
@@ -41,11 +47,14 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     The arguments are parsed in a second step, since a subparser does not accept words both before and after options.
     """
     parser = _Parser(prog="fashion-mlp", description="Look at data, use checkpoints, measure speed.")
+    parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands = {}
     for name in COMMANDS:
         module = import_module(f"fashion_mlp.cli.{name}")
         commands[name] = module, subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
+    if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
+        sys.exit(printable(f"error: {argv[0]}: no such command{did_you_mean(argv[0], COMMANDS)}"))
     namespace = parser.parse_args(argv[:1])
     command, subparser = commands[namespace.command]
     command.add_arguments(subparser)

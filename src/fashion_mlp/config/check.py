@@ -1,6 +1,8 @@
 """Check a command line: every mistake of its configuration at once, before torch is imported."""
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import product
@@ -18,11 +20,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
-from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, sweep_options, sweep_values
+from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, search_space, sweep_options, sweep_values
 from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
 from fashion_mlp.config.validation import find_problems, section_problems
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
+from fashion_mlp.runtime.run_directory import expand_home
+
+# Names that other programs give to the directory of a run.
+RUN_DIR = ("default_root_dir", "log_dir", "logdir", "out", "out_dir", "outdir", "output", "output_dir", "save_dir")
 
 
 def check_command_line(argv: Sequence[str]) -> None:
@@ -35,6 +41,26 @@ def check_command_line(argv: Sequence[str]) -> None:
     if not (args.help or args.hydra_help or args.shell_completion):
         with initialize_hydra(args.config_path, args.config_dir):
             check_overrides(args.overrides, multirun=args.multirun, config_name=args.config_name or "train")
+
+
+@contextmanager
+def explain_hydra_errors(argv: Sequence[str]) -> Iterator[None]:
+    """Turn an error of Hydra, such as flags that exclude each other, into a `UserError`.
+
+    Args:
+        argv: the command line that Hydra executes within the block.
+    """
+    args = parse_flags(argv)
+    if args.cfg or args.info:  # Hydra prints an error instead of raising it. A run converts its own errors.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # Hydra raises errors of many types
+        if args.help:  # not checked before, since any other mistake is no reason to refuse help
+            check_command_line([text for text in argv if text not in ("--help", "-h")])
+        raise UserError(str(error)) from error
 
 
 def check_overrides(texts: Sequence[str], *, multirun: bool = False, config_name: str = "train") -> None:
@@ -76,9 +102,8 @@ def _composed_problems(
         yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
         if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
             yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
-    params = OmegaConf.select(cfg, "hydra.sweeper.params")
     named = {*typed, *cfg.hydra.runtime.choices}
-    added = [f"{key!s}={params[key]}" for key in params if key not in named] if isinstance(params, DictConfig) else []
+    added = [text for text in search_space(cfg)[0] if text.partition("=")[0] not in named]
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
         key, found = override.key_or_group, sweep_values(override)
@@ -88,7 +113,7 @@ def _composed_problems(
             continue
         elif problem := _sweep_problem(override, found, is_search=is_search):
             yield f"{override.input_line}: {problem}"
-        elif is_search and key in ("model.width", "model.depth"):
+        elif is_search and key in ("model.width", "model.depth") and "hidden_sizes" in cfg.model:
             for value in found:
                 yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()
         elif lines := _set(cfg, override, found[0]):
@@ -117,6 +142,8 @@ def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
     directory = Path(text)
     if not text.strip():
         yield f"{key}=: invalid value. Expected the path of a directory; is a shell variable empty?"
+    elif text.startswith("~") and key == "hydra.sweep.dir":
+        yield f"{key}={text}: Hydra does not expand ~ in YAML. Type {key}={expand_home(text)}"
     elif problem := find_obstacle(directory):
         yield f"{key}={directory}: {problem}"
 
@@ -154,6 +181,8 @@ def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
     """Return a suggestion of a key: one in the same place, or else one of a similar name anywhere."""
     name = key.rpartition(".")[2]
     hint = f"; --cfg {'hydra' if key.startswith('hydra') else 'job'} shows all keys"
+    if key in RUN_DIR:
+        return "; did you mean hydra.run.dir (hydra.sweep.dir for a sweep)?"
     if isinstance(parent, DictConfig) and parent is not cfg:
         return did_you_mean(name, map(str, parent), prefix=key.removesuffix(name)) or hint
     keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))

@@ -1,7 +1,7 @@
 """The flags of `train.py`, which are Hydra's, and the directory `conf/` from which Hydra composes the configuration."""
 
-import os
-from argparse import Namespace
+import re
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -11,14 +11,21 @@ from typing import NoReturn
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from fashion_mlp import __version__
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_directory import expand_home
 
 # The configuration, in the directory of the project.
 CONF = Path(__file__).resolve().parents[3] / "conf"
 # Flags that a mistyped one is compared with.
 FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multirun", "--package", "--resolve")
+# A value that is quoted, a list, a sweep, several values, or an interpolation without an end: an error is a mistake.
+STRUCTURED = re.compile(r"""['"\[{]|(choice|glob|interval|range|shuffle|sort|tag)\(|.*,|.*\$\{[^}]*$""")
 
 
 def parse_flags(argv: Sequence[str]) -> Namespace:
@@ -27,7 +34,8 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
-    parser = get_args_parser()
+    parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
+    parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
     args, unknown = parser.parse_known_intermixed_args(list(argv))
     for text in unknown:
@@ -46,10 +54,36 @@ def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}. python train.py --help shows all options")
 
 
-def move_flags_first(argv: Sequence[str]) -> list[str]:
-    """Return a command line with its flags before its overrides, where Hydra expects them."""
+def normalize(argv: Sequence[str]) -> list[str]:
+    """Return a command line with its flags first, where Hydra expects them, and values quoted by `quote_value`."""
     overrides = parse_flags(argv).overrides
-    return [*(text for text in argv if text not in overrides and text != "--"), *overrides]
+    return [*(text for text in argv if text not in overrides and text != "--"), *map(quote_value, overrides)]
+
+
+def parse_override(text: str) -> Override | None:
+    """Return an override; None if Hydra cannot parse it."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except (HydraException, ValueError, RecursionError):  # of Python: numbers too long, brackets too deep
+        return None
+
+
+def quote_value(text: str) -> str:
+    """Expand `~` in an override, and quote a value that Hydra can parse only if it is quoted, such as `a(b)=é`."""
+    key, _, value = text.partition("=")
+    override = parse_override(text)
+    parsed = override and override.value()
+    if isinstance(parsed, str) and parsed.startswith("~"):
+        value = parsed
+    elif override or not value or STRUCTURED.match(value):
+        return text
+    quoted = f"{key}={hydra_quote(expand_home(value))}"
+    return quoted if parse_override(quoted) else text
+
+
+def hydra_quote(value: object) -> str:
+    """Quote a text, such as a path, as a value for Hydra's override parser."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), str(value)) + '"'
 
 
 def without_outputs(argv: Sequence[str]) -> list[str]:
@@ -58,24 +92,6 @@ def without_outputs(argv: Sequence[str]) -> list[str]:
     Hydra would create a directory for each process, named by the time.
     """
     return [*argv, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
-
-
-@contextmanager
-def explain_hydra_errors(argv: Sequence[str]) -> Iterator[None]:
-    """Turn an error of Hydra, such as flags that exclude each other, into a `UserError`.
-
-    Args:
-        argv: the command line that Hydra executes within the block.
-    """
-    args = parse_flags(argv)
-    if args.cfg or args.info:  # Hydra prints an error instead of raising it. A run converts its own errors.
-        os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # Hydra raises errors of many types
-        raise UserError(str(error)) from error
 
 
 @contextmanager

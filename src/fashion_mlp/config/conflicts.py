@@ -122,5 +122,5 @@ def _checkpoint_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> 
     if dirpath is not None and "${" not in dirpath and not dirpath.startswith(run.run_dir):
         if problem := find_obstacle(Path(dirpath)):
             yield f"{key}.dirpath={dirpath}: {problem}"
-        elif (path := Path(dirpath, f"{name}.ckpt")).exists():
+        elif (path := Path(dirpath, f"{name}.ckpt").expanduser()).exists():
             yield f"{key}.dirpath={dirpath}: {path} exists and would be overwritten. Choose another directory"

@@ -33,17 +33,20 @@ def missing_path(path: str, *, is_file: bool) -> str:
     """Return why a path is not that of an existing file or directory; an empty string if it is."""
     kind = "file" if is_file else "directory"
     try:
-        if Path(path).is_file() if is_file else Path(path).is_dir():
+        found = Path(path).expanduser()
+        if found.is_file() if is_file else found.is_dir():
             return ""
-        return f"not a {kind}" if Path(path).exists() else f"no such {kind}"
-    except (OSError, ValueError) as error:  # too long a name; a null character
+        return f"not a {kind}" if found.exists() else f"no such {kind}"
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name; a null character; no home directory
         return f"not a valid path ({error})"
 
 
 def same_path(one: str | None, other: str | None) -> bool:
     """Return True if two paths lead to the same place, which need not exist."""
+    if one is None or other is None:
+        return False
     try:
-        return one is not None and other is not None and Path(one).resolve() == Path(other).resolve()
+        return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
     except (OSError, ValueError, RuntimeError):  # too long a name; a null character; a loop of symbolic links
         return False
 
@@ -51,8 +54,9 @@ def same_path(one: str | None, other: str | None) -> bool:
 def find_obstacle(directory: Path) -> str:
     """Return why a directory cannot be created or written to; an empty string if it can."""
     try:
+        directory = directory.expanduser()
         existing = next(path for path in (directory, *directory.parents) if path.exists())
-    except (OSError, ValueError) as error:  # too long a name; a null character
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name; a null character; no home directory
         return f"not a valid path ({error})"
     name = "" if existing == directory else f"{existing} "
     if not existing.is_dir():

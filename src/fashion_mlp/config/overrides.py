@@ -11,7 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.command_line import hydra_quote, parse_override
 from fashion_mlp.config.messages import did_you_mean, format_value
 
 # Keys that may be removed with `~`.
@@ -21,6 +23,11 @@ OPTIONAL = ("experiment", "sweep")
 # Launchers that come with an extra of this project, and the option of a plugin that `conf/` builds on.
 EXTRAS = {"joblib": "sweep", "slurm": "slurm", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 PLUGINS = {"slurm": "submitit_slurm"}
+# Keys of the default search space, each with the key that a configuration needs for it.
+DEFAULT_SPACE = {
+    **{key: key for key in ("optimizer.lr", "model.dropout", "data.batch_size")},
+    **dict.fromkeys(("model.width", "model.depth"), "model.hidden_sizes"),
+}
 # Most values of one key in a sweep.
 MAX_VALUES = 10_000
 
@@ -41,6 +48,8 @@ def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Override
         options = sorted(name for name in loader.get_group_options(key) if not name.startswith("_")) if key else []
         if text not in texts:
             problems.append(f"{text}: typed with spaces. Type {shlex.quote(text)}")
+        elif key == "run_dir":
+            problems.append(f"{text}: follows from hydra.run.dir. Type hydra.run.dir={text.partition('=')[2]}")
         elif not key:
             problems.append(f"{text}: no key. Expected key=value")
         elif options:
@@ -68,11 +77,14 @@ def _parse_problem(text: str, error: Exception) -> str:
         return "a quote is not closed"
     if any(text.count(opening) > text.count(closing) for opening, closing in ("[]", "{}", "()")):
         return "a bracket is not closed"
-    if "=" not in text:
+    key, is_assigned, value = text.partition("=")
+    if not is_assigned:
         return "no value. Expected key=value"
     message = " ".join(str(error).split()).partition(" See https")[0]
-    if isinstance(error, HydraException) and " while evaluating " not in message:
-        return "cannot be parsed. Expected key=value, key=[a,b], or \"key='value with special characters'\""
+    if isinstance(error, HydraException) and (" while evaluating " not in message or "Unknown function" in message):
+        quoted = f"{key}={hydra_quote(value)}"
+        as_text = f"; as text, type {shlex.quote(quoted)}" if parse_override(quoted) else ""
+        return f"cannot be parsed. Expected key=value or key=[a,b]{as_text}"
     return f"cannot be parsed: {message.rpartition(' while evaluating ')[2]}"
 
 
@@ -87,6 +99,16 @@ def sweep_values(override: Override) -> list[Any]:
     if isinstance(value, IntervalSweep):
         return [value.start, value.end]
     return list(islice(override.sweep_iterator(), MAX_VALUES + 1)) if override.is_sweep_override() else [value]
+
+
+def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
+    """Return `hydra.sweeper.params` as overrides, and the keys of `DEFAULT_SPACE` that the configuration lacks."""
+    params = OmegaConf.select(cfg, "hydra.sweeper.params")
+    if not isinstance(params, DictConfig):
+        return [], []
+    needed = {key: DEFAULT_SPACE.get(key, "").rpartition(".") for key in map(str, params)}
+    missing = [key for key, (group, _, name) in needed.items() if group and name not in (cfg.get(group) or {})]
+    return [f"{key}={params[key]}" for key in needed if key not in missing], missing
 
 
 def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:

@@ -16,13 +16,13 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config import saved_config
-from fashion_mlp.config.command_line import parse_flags
+from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.results import read_result
 from fashion_mlp.config.schema import RunConfig
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import hydra_quote, relative_to_cwd
+from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,11 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return list(argv)
     key, _, path = named[0].partition("=")
-    directory = Path(path.strip("'\""))
+    override = parse_override(named[0])
+    path = str(override.value()) if override else path
+    directory = Path(path)
     if not directory.is_dir() or directory == Path():
-        raise UserError(f"{named[0]}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
+        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     added = [text for text in args.overrides if text not in named]
     if key == "resume" and args.multirun:
         raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")

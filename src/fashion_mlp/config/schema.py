@@ -544,7 +544,7 @@ class RunConfig(Section, is_complete=True):
     test: bool
     checkpoint: dict[str, Any]
     ckpt_path: File | None
-    ckpt_weights_only: bool
+    ckpt_weights_only: bool | Literal["except_last"]
     resume: Directory | None
     resume_sweep: Directory | None
     run_dir: Directory

@@ -50,7 +50,8 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
     ) -> None:
         super().__init__(**loading)
         self.class_names = tuple(self.dataset.classes)
-        self.directory = Path(root or os.environ.get("FASHION_MLP_DATA", "data"), self.dataset.__name__, "raw")
+        root = Path(root or os.environ.get("FASHION_MLP_DATA", "data")).expanduser()
+        self.directory = root / self.dataset.__name__ / "raw"
         self.mirrors = (*self.dataset.mirrors, *self.more_mirrors) if mirrors is None else tuple(mirrors)
         self.timeout = timeout
 

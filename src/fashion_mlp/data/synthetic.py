@@ -44,7 +44,7 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
         self.arguments = {"train_size": train_size, "test_size": test_size, "seed": seed}
         self.sizes = {"train": train_size, "test": test_size}
         self.seed = seed
-        self.directory = Path(root, "SyntheticGarments", f"{train_size}-{test_size}-seed{seed}")
+        self.directory = Path(root, "SyntheticGarments", f"{train_size}-{test_size}-seed{seed}").expanduser()
 
     def prepare_data(self) -> None:
         """Draw the images whose file is missing or damaged.

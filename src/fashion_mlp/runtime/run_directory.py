@@ -1,5 +1,6 @@
 """The directory of a run: created for a single run, locked while in use, removed if the run does not start."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,15 @@ class RunDirectory(Callback):
 def resolve(path: str | Path) -> Path:
     """Return an absolute path without symbolic links and `~`."""
     return Path(path).expanduser().resolve()
+
+
+def expand_home(value: Any) -> Any:
+    """Replace `~` at the start of a text, and of each text in a dict or list, by the home directory."""
+    if isinstance(value, dict):
+        return {key: expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111, Path changes a URL
 
 
 def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
@@ -117,12 +127,6 @@ def remove_written(paths: Iterable[Path]) -> None:
 def existing_run_message(directory: str | Path) -> str:
     """Return why the directory of a run cannot be used for a new run."""
     return f"holds a run already. Resume it with resume={directory}, or choose another hydra.run.dir"
-
-
-def hydra_quote(path: Path) -> str:
-    """Quote a path as a value for Hydra's override parser."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def relative_to_cwd(path: Path) -> Path:

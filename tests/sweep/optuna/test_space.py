@@ -18,6 +18,13 @@ def space(*overrides: str) -> Space:
     return Space(OverridesParser.create().parse_overrides(list(overrides)))
 
 
+def test_width_is_an_ordinary_key_of_another_network() -> None:
+    overrides = OverridesParser.create().parse_overrides(["model.width=choice(8,16)"])
+    assert Space(overrides, has_layers=False).trial_overrides({"model.width": "8"}) == ["model.width=8"]
+    with pytest.raises(UserError, match="a search needs both"):
+        Space(overrides)
+
+
 @pytest.mark.parametrize(
     ("sweep", "expected"),
     [

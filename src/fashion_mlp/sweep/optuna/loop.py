@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from fashion_mlp.config.monitoring import OBJECTIVES
+from fashion_mlp.config.overrides import search_space
 from fashion_mlp.config.results import read_error
 from fashion_mlp.config.saved_config import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
@@ -25,6 +26,7 @@ from fashion_mlp.sweep.optuna.study import RepeatableSampler, open_storage, open
 
 log = logging.getLogger(__name__)
 
+EXAMPLE = "'model.KEY=interval(0, 0.5)'"
 FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -41,14 +43,17 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
         UserError: the space or its database is invalid, or no trial is complete.
     """
     settings = config.hydra.sweeper
-    typed = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
-    space = Space(OverridesParser.create(config_loader=loader).parse_overrides(typed))
+    default, missing = search_space(config)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*default, *arguments])
+    space = Space(overrides, has_layers="hidden_sizes" in config.model)
     directory = Path(config.hydra.sweep.dir)
     with lock(resolve(directory)):
         study = open_study(open_storage(directory), settings.pruner)
         study.sampler = RepeatableSampler(settings.seed)
         OmegaConf.save(config, directory / SWEEP_CONFIG)
         log.info(f"sweep     {directory}")
+        if absent := [key for key in missing if key not in space.distributions]:
+            log.info(f"not varied, since not in the configuration: {', '.join(absent)}. Vary a key with {EXAMPLE}")
         Search(study, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
 
 

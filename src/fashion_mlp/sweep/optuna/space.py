@@ -19,6 +19,7 @@ class Space:
     Args:
         overrides: of the sweep's configuration, then of the command line. A later override replaces an earlier one of
             the same key.
+        has_layers: whether the network has the key `model.hidden_sizes`.
 
     Attributes:
         distributions: of the varied keys.
@@ -28,12 +29,13 @@ class Space:
         UserError: a sweep that cannot be searched.
     """
 
-    def __init__(self, overrides: Iterable[Override]) -> None:
+    def __init__(self, overrides: Iterable[Override], *, has_layers: bool = True) -> None:
         by_key = {override.key_or_group: override for override in overrides}
         if HIDDEN_SIZES in by_key:
             by_key = {key: override for key, override in by_key.items() if key not in (WIDTH, DEPTH)}
-        elif (WIDTH in by_key) != (DEPTH in by_key):
+        elif has_layers and (WIDTH in by_key) != (DEPTH in by_key):
             raise UserError(f"{WIDTH}, {DEPTH}: a search needs both, or {HIDDEN_SIZES}")
+        self.has_layers = has_layers
         self.distributions = {
             key: to_distribution(override) for key, override in by_key.items() if override.is_sweep_override()
         }
@@ -43,7 +45,7 @@ class Space:
     def trial_overrides(self, params: Mapping[str, Any]) -> list[str]:
         """Return the overrides of a trial's varied keys."""
         values = {self._prefixed[key]: self._format(key, value) for key, value in params.items()}
-        if WIDTH in values:
+        if self.has_layers and WIDTH in values:
             width, depth = values.pop(WIDTH), values.pop(DEPTH)
             values[HIDDEN_SIZES] = f"[{','.join([width] * int(depth))}]"
         return [f"{key}={value}" for key, value in values.items()]
