@@ -15,6 +15,7 @@ from fashion_mlp.data.custom_images import LabelledImages
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.inference.image_files import find_images
 from fashion_mlp.runtime.errors import UserError
+from tests.conftest import RunCommand
 
 NAMES = ("hat", "sock")
 
@@ -439,3 +440,31 @@ def test_skipped_files_are_reported(folders: Path, caplog: pytest.LogCaptureFixt
     assert [path.name for path in find_images([str(folders / "hat")])] == ["0.png", "2.JPEG", "2.png"]
     (line,) = caplog.messages
     assert line.startswith(f"{folders / 'hat'}: 3 entries skipped. ")
+
+
+@pytest.mark.parametrize("option", ["image_folder", "image_csv"])
+def test_a_run_is_resumed_after_its_images_were_moved(folders: Path, run_as_typed: RunCommand, option: str) -> None:
+    shutil.copytree(folders, "images")
+    Path("val").mkdir()
+    for number, name in enumerate(NAMES):
+        Path("val", name).mkdir()
+        Image.new("L", (28, 28), 200 + number).save(Path("val", name, f"v{number}.png"))
+    keys = {"image_folder": ["data.img_dir=images", "data.val_img_dir=val"], "image_csv": ["data.img_dir=."]}[option]
+    if option == "image_csv":
+        keys += [f"data.{prefix}annotations_file={prefix}labels.csv" for prefix in ("", "val_")]
+        for prefix, source in (("", "images"), ("val_", "val")):
+            rows = [f"{path},{path.parts[1]}" for path in sorted(Path(source).rglob("*.png"))]
+            Path(f"{prefix}labels.csv").write_text("\n".join(rows))
+    small = ("trainer=cpu", "trainer.max_epochs=1", "model.hidden_sizes=[8]", "callbacks=lean", "logger=none")
+    run = run_as_typed(f"data={option}", *keys, *small, "hydra.run.dir=run", "data.test_size=2")
+    assert run.returncode == 0, run.stderr
+    Path("moved").mkdir()
+    for path in (*Path().glob("*labels.csv"), Path("images"), Path("val")):
+        path.rename("moved" / path)
+    changes = [key.replace("=.", "=moved") if key.endswith("=.") else key.replace("=", "=moved/") for key in keys]
+    done = run_as_typed("resume=run", "trainer.max_epochs=2", *changes)
+    assert done.returncode == 0, done.stderr
+    Image.new("L", (28, 28), 30).save("moved/val/hat/v0.png", compress_level=0)
+    changed = run_as_typed("resume=run", "trainer.max_epochs=3", *changes)
+    assert changed.returncode == 1
+    assert "have changed since the run was started. Expected the same files" in changed.stderr

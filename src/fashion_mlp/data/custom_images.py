@@ -103,7 +103,8 @@ class CustomImagesDataModule(ImageDataModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"files": self.load_source("train").fingerprint()}
+        splits = [split for split in self.sources if split != "test"]
+        return super().identity | {f"{PREFIXES[split]}files": self.load_source(split).fingerprint() for split in splits}
 
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known after the images are read
