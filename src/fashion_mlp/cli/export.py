@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (UserError, OSError) as error:
         if arguments.words and isinstance(error, UserError):
             raise
-        count, kind = RANDOM_IMAGES, f"images of random pixels, since the test images are not here ({error})"
+        reason = str(error).splitlines()[0]
+        count, kind = RANDOM_IMAGES, f"images of random pixels, since the test images are not here ({reason})"
         shape = classifier.metadata["model"]["image_shape"]
         batches = (torch.randint(256, (1, *shape), dtype=torch.uint8) for _ in range(count))
     with writing(path):
