@@ -81,7 +81,7 @@ def test_evaluate_explains_missing_data(run_cli: RunCLI, checkpoint: Path, tmp_p
     mirrors = "data.mirrors=[http://127.0.0.1:9/]"
     result = run_cli("evaluate", checkpoint, "data=fashion_mnist", f"data.root={tmp_path}", mirrors)
     assert result.status == 1
-    assert "place the .gz files" in result.err
+    assert "place its .gz files" in result.err
 
 
 def test_override_that_ends_in_ckpt_is_not_a_checkpoint(run_cli: RunCLI, checkpoint: Path) -> None:

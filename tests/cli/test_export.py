@@ -5,6 +5,7 @@ import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.export import export_state_dict
+from fashion_mlp.inference.export import export_state_dict, usage
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
 from tests.cli.conftest import RunCLI, read_test_images
@@ -20,7 +21,7 @@ from tests.cli.conftest import RunCLI, read_test_images
 
 @pytest.mark.parametrize(("kind", "ending"), [("state_dict", ".pt"), ("torch_export", ".pt2"), ("onnx", ".onnx")])
 def test_export_agrees_with_the_classifier(
-    run_cli: RunCLI, checkpoint: Path, root: str, kind: str, ending: str
+    run_cli: RunCLI, checkpoint: Path, root: str, kind: str, ending: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run_cli("export", checkpoint, root, "--format", kind, "--output", f"directory/model{ending}")
     assert result.status == 0
@@ -28,6 +29,15 @@ def test_export_agrees_with_the_classifier(
     assert match is not None
     assert float(match[1]) < 1e-4
     assert [path.name for path in Path("directory").iterdir()] == [f"model{ending}"]
+    snippet = result.out.split("\n\n", 1)[1].strip()
+    assert 3 <= len(snippet.splitlines()) <= 5
+    values: dict[str, Any] = {}
+    exec(snippet, values)
+    black = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    expected = load_classifier(checkpoint)(black)
+    assert torch.allclose(torch.as_tensor(values["logits"]), expected, atol=1e-4)
+    name = load_classifier(checkpoint).class_names[int(expected.argmax())]
+    assert capsys.readouterr().out == ("" if kind == "state_dict" else f"{name}\n")
     assert kind != "onnx" or os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
@@ -57,6 +67,31 @@ def test_state_dict_loads_into_the_module_of_the_pytorch_tutorial(run_cli: RunCL
     images, _ = read_test_images(root)
     expected = load_classifier(checkpoint)(images)
     assert torch.allclose(network(images / 255), expected, atol=1e-4)
+
+
+def test_snippet_has_the_layers_and_the_prefix(tmp_path: Path) -> None:
+    metadata = {"model": {"image_shape": [1, 28, 28]}}
+    for model in (MLP([4, 3], norm="batch", dropout=0.5), MLP([4], norm="layer", activation="gelu"), MLP([])):
+        classifier = Classifier(model, [*"abcdefghij"], metadata=metadata).eval()
+        path = tmp_path / "it's.pt"
+        export_state_dict(classifier, path, prefix="net.", input_max=1)
+        values: dict[str, Any] = {}
+        exec(usage(path, classifier, prefix="net.", input_max=1), values)
+        expected = model(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
+        assert torch.allclose(values["logits"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "torch_export"])
+def test_export_without_the_data_uses_random_pixels(
+    run_cli: RunCLI, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    result = run_cli("export", checkpoint, f"data.root={tmp_path / 'gone'}", "--format", kind)
+    assert result.status == 0
+    assert "0 predictions differ on 100 images of random pixels, since the test images are not here (" in result.out
+    assert not (tmp_path / "gone").exists()
+    wrong = run_cli("export", checkpoint, "data.rot=x", "--format", kind)
+    assert wrong.status == 1
+    assert wrong.err.startswith("error: data.rot=x: no such key")
 
 
 def test_model_with_pixel_bins_is_not_exported_as_a_state_dict(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -120,7 +122,7 @@ def test_a_damaged_archive_is_replaced(tmp_path: Path, site: Site, files: Files)
 def test_an_unverified_archive_is_not_unpacked(tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one.gz").write_bytes(gzip.compress(bytes(50_000_000)))
     monkeypatch.setattr(gzip, "decompress", pytest.fail)
-    with pytest.raises(UserError, match=r"no source has it"):
+    with pytest.raises(UserError, match=r"could not be downloaded"):
         download_and_verify(tmp_path, files[:1], (), 5.0)
 
 
@@ -129,25 +131,106 @@ def test_an_endless_download_is_stopped(tmp_path: Path, files: Files, monkeypatc
     (tmp_path / "one.gz").symlink_to("/dev/zero")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "one.gz").symlink_to("/dev/zero")
-    with pytest.raises(UserError, match=r"no source has it"):
+    with pytest.raises(UserError, match=r"could not be downloaded"):
         download_and_verify(tmp_path, files[:1], (f"{(tmp_path / 'other').as_uri()}/",), 5.0)
 
 
 def test_a_mirror_cannot_redirect_to_local_files(tmp_path: Path, site: Site, files: Files) -> None:
     (tmp_path / "one.gz").write_bytes((site.directory / "one.gz").read_bytes())
     site.redirect = f"file://{tmp_path}/one.gz"
-    with pytest.raises(UserError, match=r"no source has it"):
-        download_and_verify(tmp_path / "raw", files[:1], (site.url,), 5.0)
+    with pytest.raises(UserError, match=r"could not be downloaded"):
+        download_and_verify(tmp_path / "NAME" / "data" / "raw", files[:1], (site.url,), 5.0)
 
 
-def test_without_a_source_the_message_says_what_helps(tmp_path: Path, files: Files) -> None:
+@pytest.mark.parametrize(
+    ("mirrors", "reason"),
+    [
+        ((), "data.mirrors is empty"),
+        (("{site}page/",), "a web page instead of the file"),
+        (("{site}wrong/",), "wrong content, by its MD5"),
+        (("{site}gone/",), "HTTP status 404 File not found"),
+        ((CLOSED,), "Connection refused"),
+        (("http:///",), "no host given"),
+        (("http://gone.invalid/",), "host not found; is there a network?"),
+        (("ftp://127.0.0.1:9/",), "Connection refused"),
+        (("unknown://a/",), "unknown url type: unknown"),
+        (("nothing",), "unknown url type: 'nothingone.gz'"),
+        (("{site}gone/", "{site}other/"), "HTTP status 404 File not found"),
+        (("{site}page/", CLOSED), "{host}: a web page instead of the file; 127.0.0.1:9: Connection refused"),
+    ],
+)
+def test_a_failure_is_explained_and_leaves_nothing(
+    tmp_path: Path, site: Site, files: Files, mirrors: tuple[str, ...], reason: str
+) -> None:
+    for name, content in (("page", b"\n<!DOCTYPE html><p>Log in first</p>"), ("wrong", gzip.compress(b"other"))):
+        (site.directory / name).mkdir()
+        (site.directory / name / "one.gz").write_bytes(content)
+    root = tmp_path / "new" / "root"
     with pytest.raises(UserError) as caught:
-        download_and_verify(tmp_path / "raw", files, (CLOSED,), 5.0)
-    message = str(caught.value)
-    for part in (str(tmp_path / "raw" / "one"), "place the .gz files", "data.root", "data.mirrors", CLOSED):
-        assert part in message
-    assert "data=synthetic" in message
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == [".lock"]
+        download_and_verify(root / "NAME" / "raw", files, tuple(url.format(site=site.url) for url in mirrors), 5.0)
+    first, second, third = str(caught.value).splitlines()
+    reason = reason.format(host=site.url.split("/")[2])
+    assert first == f"data.root={root}: NAME is missing, and could not be downloaded ({reason})"
+    assert second.startswith(f"error: place its .gz files in {root}/NAME/raw, or type data.root=DIRECTORY or ")
+    assert "data=synthetic" in third
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(None, None), TimeoutError(), URLError(OSError()), URLError("")])
+def test_a_reason_is_never_empty(tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fashion_mlp.data.download.urlopen", fail)
+    with pytest.raises(UserError, match=r"could not be downloaded \([A-Za-z]+Error\)"):
+        download_and_verify(tmp_path / "NAME" / "raw", files, ("http://a/",), 5.0)
+
+
+def test_a_damaged_file_without_a_source_is_kept(tmp_path: Path, files: Files) -> None:
+    directory = tmp_path / "NAME" / "raw"
+    directory.mkdir(parents=True)
+    (directory / "one").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"NAME is damaged, and could not be downloaded \(data.mirrors is empty\)"):
+        download_and_verify(directory, files, (), 5.0)
+    assert (directory / "one").read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize(
+    ("root", "remedy"),
+    [
+        ("NAME/raw", "the files of NAME are in {top}/NAME/raw. Type data.root={top}"),
+        ("NAME", "the files of NAME are in {top}/NAME/raw. Type data.root={top}"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_root_within_the_data_set_is_refused_without_network(
+    tmp_path: Path, site: Site, files: Files, root: str, remedy: str, suffix: str
+) -> None:
+    download_and_verify(tmp_path / "NAME" / "raw", files[:1], (site.url,), 5.0)
+    (tmp_path / "NAME" / "raw" / f"one{'' if suffix else '.gz'}").unlink()
+    site.requests.clear()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        download_and_verify(tmp_path / root / "NAME" / "raw", files, (site.url,), 5.0)
+    assert str(caught.value) == f"data.root={tmp_path / root}: {remedy.format(top=tmp_path)}"
+    assert site.requests == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["", "NAME"])
+def test_files_in_another_layout_are_to_be_moved(tmp_path: Path, site: Site, files: Files, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    shutil.copy(site.directory / "one.gz", tmp_path / place)
+    with pytest.raises(UserError) as caught:
+        download_and_verify(tmp_path / "NAME" / "raw", files, (site.url,), 5.0)
+    assert str(caught.value).endswith(f"are in {tmp_path / place}. Move them to {tmp_path}/NAME/raw")
+    assert site.requests == []
+
+
+def test_other_files_of_the_same_names_do_not_matter(tmp_path: Path, site: Site, files: Files) -> None:
+    (tmp_path / "one.gz").write_bytes(gzip.compress(b"of another data set"))
+    download_and_verify(tmp_path / "NAME" / "raw", files, (site.url,), 5.0)
+    assert is_complete(tmp_path / "NAME" / "raw", files)
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path, site: Site, files: Files) -> None:

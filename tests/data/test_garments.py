@@ -1,12 +1,14 @@
 """Synthetic garments: format, reproducibility, and how well their classes can be separated."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from fashion_mlp.data.garments import Bytes, Floats, draw_garments
+from fashion_mlp.data.garments import Bytes, draw_garments
 
 T_SHIRT, TROUSER, PULLOVER, DRESS, COAT, SANDAL, SHIRT, SNEAKER, BAG, ANKLE_BOOT = range(10)
 
+Floats = npt.NDArray[np.floating]
 Split = tuple[Bytes, Bytes]
 
 

@@ -55,11 +55,15 @@ class InitialCheckpoint:
         return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
 
     def check(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Check that a checkpoint of another run fits this one.
+        """Check that a checkpoint of another run fits this one, and that a resumed run has its custom images.
 
         Raises:
             UserError: the checkpoint does not fit the run, or all of its epochs are trained already.
         """
+        saved, data = self.checkpoint.get(METADATA_KEY, {}).get("data", {}), classifier.metadata["data"]
+        names = ("files", "val_files")
+        if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
+            raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
         if self.path is None or self.is_resumed:
             return
         self._check_weights(classifier.model)

@@ -1,4 +1,4 @@
-"""Export a checkpoint's network, and compare the file with the checkpoint on the test images."""
+"""Export a checkpoint's network, and compare the file with the checkpoint on test images or random pixels."""
 
 import argparse
 
@@ -8,6 +8,8 @@ from fashion_mlp.cli.output import echo, progress, writing
 # Each format with the suffix of its files.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
 RAW_INPUT_MAX = 255
+# Images of random pixels on which a file is checked without test images.
+RANDOM_IMAGES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp export`; return its exit status, which is 1 if a prediction differs."""
+    import torch
+
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
     from fashion_mlp.inference.evaluation_data import load_test_data
@@ -35,7 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != suffix:
         raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    datamodule = load_test_data(classifier, arguments.words)
+    try:
+        datamodule = load_test_data(classifier, arguments.words, download=False)
+        count, kind = len(datamodule.splits["test"]), "test images"
+        batches = (images for images, _ in progress(datamodule.loader("test"), "comparing"))
+    except (UserError, OSError) as error:
+        if arguments.words and isinstance(error, UserError):
+            raise
+        reason = str(error).splitlines()[0]
+        count, kind = RANDOM_IMAGES, f"images of random pixels, since the test images are not here ({reason})"
+        shape = classifier.metadata["model"]["image_shape"]
+        batches = (torch.randint(256, (1, *shape), dtype=torch.uint8) for _ in range(count))
     with writing(path):
         if arguments.format == "onnx":
             export.export_onnx(classifier, path)
@@ -44,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             export.export_state_dict(classifier, path, prefix=arguments.prefix, input_max=arguments.input_max)
     exported = export.load_exported(path, classifier, input_max=arguments.input_max)
-    largest, differing = export.compare(classifier, exported, progress(datamodule.loader("test"), "comparing"))
-    count = len(datamodule.splits["test"])
-    echo(f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {count:,} test images")
+    largest, differing = export.compare(classifier, exported, batches)
+    echo(f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {count:,} {kind}")
+    echo(f"\n{export.usage(path, classifier, prefix=arguments.prefix, input_max=arguments.input_max)}")
     return 1 if differing else 0

@@ -26,8 +26,11 @@ from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 log = logging.getLogger(__name__)
 
-# Keys that a resumed run may change: they do not change the weights after a given number of epochs.
+# Keys that a resumed run may change: they do not change the weights after a given number of epochs. Custom images may
+# have moved; `InitialCheckpoint.check` compares the files.
 OVERRIDABLE = (
+    *("data.annotations_file", "data.val_annotations_file", "data.test_annotations_file"),
+    *("data.img_dir", "data.val_img_dir", "data.test_img_dir"),
     *("checkpoint.every_n_seconds", "checkpoint.every_n_steps", "data.num_workers", "data.root"),
     *("test", "trainer.max_epochs"),
 )

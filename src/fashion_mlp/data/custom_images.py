@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.data.dataset import count_held_out, stratified_split
 from fashion_mlp.data.image_io import Mode, read_image, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
@@ -101,7 +103,8 @@ class CustomImagesDataModule(ImageDataModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"files": self.load_source("train").fingerprint()}
+        splits = [split for split in self.sources if split != "test"]
+        return super().identity | {f"{PREFIXES[split]}files": self.load_source(split).fingerprint() for split in splits}
 
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known after the images are read
@@ -129,20 +132,20 @@ class CustomImagesDataModule(ImageDataModule):
                 raise UserError(f"{source}: no images. Expected {self.layout}")
             class_names = self.given_class_names if split == "train" else self.class_names
             names = class_names or _find_class_names(samples)
-            loaded = self._read(samples, names)
+            loaded = self._read(samples, _find_classes(source, samples, names), names)
             if not 2 <= len(names) <= MAX_CLASSES:
                 raise UserError(f"{source}: number of classes is {len(names):,}. Expected 2 to {MAX_CLASSES:,}")
             self._loaded[split] = loaded
         return self._loaded[split]
 
-    def _read(self, samples: Sequence[Sample], class_names: tuple[str, ...]) -> LabelledImages:
+    def _read(
+        self, samples: Sequence[Sample], classes: Mapping[str, int], class_names: tuple[str, ...]
+    ) -> LabelledImages:
         images: list[Tensor] = []
-        labels: list[int] = []
         problems: list[str] = []
         first_paths = {path.resolve(): path for loaded in self._loaded.values() for path in loaded.paths}
-        for path, label, place in samples:
+        for path, _, place in samples:
             try:
-                labels.append(_class_index(label, class_names))
                 images.append(resize(read_image(path, self.mode), self.image_size))
                 if (first := first_paths.setdefault(path.resolve(), path)) is not path:
                     raise UserError(f"is already listed as {first}. Expected each image once in all splits")
@@ -152,7 +155,8 @@ class CustomImagesDataModule(ImageDataModule):
                     break
         if problems:
             raise UserError(*problems)
-        return LabelledImages(torch.stack(images), torch.tensor(labels), class_names, [path for path, *_ in samples])
+        labels = torch.tensor([classes[label] for _, label, _ in samples])
+        return LabelledImages(torch.stack(images), labels, class_names, [path for path, *_ in samples])
 
 
 def _find_class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -161,12 +165,24 @@ def _find_class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=int) if all(map(_is_number, labels)) else labels)
 
 
-def _class_index(label: str, class_names: Sequence[str]) -> int:
-    if label in class_names:
-        return class_names.index(label)
-    if _is_number(label) and int(label) < len(class_names):
-        return int(label)
-    raise UserError(f"has the label {label!r}. Expected one of {', '.join(class_names)}")
+def _find_classes(source: str, samples: Sequence[Sample], class_names: Sequence[str]) -> dict[str, int]:
+    """Return the index of the class of each label.
+
+    Raises:
+        UserError: a label is not a class; one message for all its images.
+    """
+    counts = Counter(label for _, label, _ in samples)
+    numbers = {label: int(label) for label in counts if _is_number(label) and int(label) < len(class_names)}
+    classes = numbers | {name: index for index, name in enumerate(class_names)}
+    places = {label: place for _, label, place in reversed(samples)}  # the first of each label
+    problems = [
+        f"{places[label] or f'{source}: '}the label {label!r} (images: {counts[label]:,}) is not a class"
+        f"{did_you_mean(label, class_names)}"
+        for label in counts.keys() - classes.keys()
+    ]
+    if problems:
+        raise UserError(*sorted(problems))
+    return classes
 
 
 def _is_number(label: str) -> bool:

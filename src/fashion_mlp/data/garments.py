@@ -15,7 +15,6 @@ SIZE = 28
 OVERSAMPLING = 4
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Floats: TypeAlias = npt.NDArray[np.floating]
 Points: TypeAlias = tuple[tuple[float, float], ...]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_mlp.data.custom_images import CustomImagesDataModule, Sample
+from fashion_mlp.data.image_io import is_image_name
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 
 # Size of a CSV file, enough for more than a million rows.
@@ -43,8 +44,14 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     def list_samples(self, source: str) -> list[Sample]:
         samples: list[Sample] = []
         problems: list[str] = []
+        content = StringIO(_read_text(Path(source)))
+        header = content.readline()
+        for separator, name in (("\t", "tabs"), (";", "semicolons")):
+            if separator in header and "," not in header:
+                raise UserError(f"{source}: separated by {name}. Expected commas: file name,label")
+        content.seek(0)
         # One line at a time, so that an open quotation mark does not swallow the lines below it.
-        for line, text in enumerate(StringIO(_read_text(Path(source))), start=1):
+        for line, text in enumerate(content, start=1):
             place = f"{source} line {line}: "
             try:
                 name, label = _parse_row(text)
@@ -56,8 +63,15 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
             path = self.img_dir / name
             if line > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
                 samples.append(Sample(path, label, place))
+        if samples and all(is_image_name(sample.label) for sample in samples):
+            raise UserError(f"{source}: the label is in the first column. Expected file name,label")
         if problems:
             raise UserError(*problems)
+        if len(samples) > 1 and not any(isfile(sample.path) for sample in samples):  # noqa: PTH113
+            raise UserError(
+                f"{source}: none of its {len(samples):,} images exists, such as {samples[0].path}. Expected file names "
+                f"relative to data.img_dir={self.img_dir}"
+            )
         return samples
 
 

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-# A small file can hold a huge image. This many pixels take up to 1.2 GiB.
-MAX_PIXELS = 64_000_000
+# A small file can hold a huge image. This many pixels, as 10,000 x 10,000, take up to 1.9 GiB.
+MAX_PIXELS = 100_000_000
 # Bytes of EXIF data, as in a JPEG segment: its entries can share bytes, which Pillow copies for each entry.
 MAX_EXIF = 1 << 16
 
@@ -99,7 +99,7 @@ def _read(source: Path | BytesIO, mode: Mode, min_side: int | None) -> Tensor:
 
 
 def _to_tensor(image: Image.Image, mode: Mode, factor: int) -> Tensor:
-    """Convert bands of rows one by one: a step on a whole image of 64 megapixels would take 256 MB."""
+    """Convert bands of rows one by one: a step on a whole image of 100 megapixels would take 400 MB."""
     height = 64 * factor
     bands = (
         _flatten(image.crop((0, top, image.width, min(top + height, image.height))), mode).reduce(factor)

@@ -1,5 +1,6 @@
 """Export a classifier's network to a file for use elsewhere, from raw pixels to logits."""
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.module import Batch
 from fashion_mlp.models import MLP
 from fashion_mlp.models.preprocessing import PixelNormalization
 from fashion_mlp.runtime.atomic import atomic_write
@@ -50,6 +50,8 @@ def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", i
 def export_onnx(classifier: Classifier, path: Path) -> None:
     """Write an ONNX file with the input `images`, uint8 `[N, C, H, W]`, and the output `logits`.
 
+    Its metadata contain `class_names`, a list in JSON.
+
     Args:
         classifier: in evaluation mode.
         path: the file.
@@ -72,15 +74,20 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
         dynamic_shapes=DYNAMIC_SHAPES,
     )
     assert program is not None
+    proto = program.model_proto
+    proto.metadata_props.add(key="class_names", value=json.dumps(list(classifier.class_names)))
     with atomic_write(path) as file:
-        file.write(program.model_proto.SerializeToString())
+        file.write(proto.SerializeToString())
 
 
 def export_program(classifier: Classifier, path: Path) -> None:
-    """Write a classifier in evaluation mode as a `torch.export` program, which runs without this package."""
+    """Write a classifier in evaluation mode as a `torch.export` program, which runs without this package.
+
+    The file contains `class_names`, a list in JSON.
+    """
     program = torch.export.export(classifier.model, _example_input(classifier), dynamic_shapes=DYNAMIC_SHAPES)
     content = BytesIO()
-    torch.export.save(program, content)
+    torch.export.save(program, content, extra_files={"class_names": json.dumps(list(classifier.class_names))})
     with atomic_write(path) as file:
         file.write(content.getvalue())
 
@@ -107,9 +114,39 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
     return lambda images: layers(images.flatten(1) * (input_max / 255))
 
 
+def usage(path: Path, classifier: Classifier, *, prefix: str = "", input_max: float = 255.0) -> str:
+    """Return a few lines of Python that classify a black image with an exported file.
+
+    Args:
+        path: the file; its suffix is that of its format.
+        classifier: the classifier that was exported.
+        prefix: the prefix that it was exported with.
+        input_max: the value that it was exported with.
+    """
+    name, shape = str(path), [1, *classifier.metadata["model"]["image_shape"]]
+    if path.suffix == ".onnx":
+        return f"""import json, numpy, onnxruntime
+session = onnxruntime.InferenceSession({name!r})
+(logits,) = session.run(None, {{"images": numpy.zeros({shape}, "uint8")}})  # raw pixels
+print(json.loads(session.get_modelmeta().custom_metadata_map["class_names"])[logits[0].argmax()])"""
+    if path.suffix == ".pt2":
+        return f"""import json, torch
+files = {{"class_names": ""}}
+model = torch.export.load({name!r}, extra_files=files).module()
+logits = model(torch.zeros({shape}, dtype=torch.uint8))  # raw pixels
+print(json.loads(files["class_names"])[logits[0].argmax()])"""
+    assert isinstance(classifier.model, MLP)
+    layers = ", ".join(f"nn.{layer!r}" for layer in classifier.model.layers).replace("nn.FastDropout(", "nn.Dropout(")
+    return f"""import torch; from torch import nn
+model = nn.Sequential({layers}).eval()
+weights = torch.load({name!r}, weights_only=True)
+model.load_state_dict({{name.removeprefix({prefix!r}): weight for name, weight in weights.items()}})
+logits = model(torch.zeros({shape}).flatten(1))  # pixels from 0 to {input_max:g}"""
+
+
 @torch.inference_mode()
 def compare(
-    classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Batch]
+    classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
 ) -> tuple[float, int]:
     """Compare the logits of a classifier on the CPU with those of its exported network, on the same images.
 
@@ -117,7 +154,7 @@ def compare(
         The largest difference between logits, and the number of images whose predictions differ.
     """
     largest, differing = 0.0, 0
-    for images, _ in batches:
+    for images in batches:
         expected, actual = classifier(images), exported(images)
         largest = max(largest, float((expected - actual).abs().max()))
         differing += int((expected.argmax(1) != actual.argmax(1)).sum())
