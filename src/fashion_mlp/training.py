@@ -85,6 +85,8 @@ def train(
             torch.manual_seed(cfg.seed + trainer.global_rank)  # each rank draws its own dropout masks
         _fit(trainer, classifier, datamodule, initial, stop)
         metrics = _describe_run(cfg, trainer, classifier, datamodule)
+        if trainer.is_global_zero and metrics["stopped_early"]:
+            log.info(f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
         checkpoint = next(iter(find_written_checkpoints(trainer)), None)  # the best, or the last one without a metric
         metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
         if cfg.test:  # nothing was chosen with the test set

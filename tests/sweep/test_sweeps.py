@@ -81,7 +81,7 @@ def test_only_missing_jobs_run_again(run_here: RunCommand, run_as_typed: RunComm
     before, table = finished(sweep), leaderboard(sweep)
     again = run_as_typed(f"resume_sweep={sweep}")
     assert again.returncode == 1  # the failed job has failed again
-    assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 jobs done already)"
+    assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 job done already)"
     assert again.stdout.count("done already: val/acc") == 1
     after = finished(sweep)
     assert sorted(after) == ["0", "1"]
@@ -187,7 +187,7 @@ def test_a_sweep_on_a_cluster_is_resumed(run_train: RunCommand, data_root: Path,
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
     done = run_train(*record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{tmp_path}/sweep (1 jobs done already)\n" in done.stdout
+    assert f"{tmp_path}/sweep (1 job done already)\n" in done.stdout
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
 
 
