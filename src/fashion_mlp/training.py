@@ -94,7 +94,7 @@ def train(
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
-            metrics |= {"overrides": list(overrides), "checkpoint": path}
+            metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
             summary.write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))

@@ -198,7 +198,9 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")
     (sweep / "0").mkdir()
-    (sweep / "0" / "metrics.json").write_text(json.dumps({**metrics, "epochs": 1, "overrides": [*typed, "seed=0"]}))
+    (sweep / "0" / "metrics.json").write_text(
+        json.dumps({**metrics, "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
+    )
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 
