@@ -70,6 +70,7 @@ NOT_COMPARED = (
     "log_sizes",
     "overrides",
     "samples_per_second",
+    "train/samples_per_second",
     "seconds",
     "validation_seconds",
 )

@@ -40,7 +40,6 @@ def test_all_other_commands_are_known() -> None:
         "python -m pip install -e . && python train.py",
         "python -m pip install -e '.[test]' && pytest",
         "tensorboard --logdir runs",
-        "CKPT=$(ls -t runs/*/*/checkpoints/best.ckpt | head -1)",
     }
 
 
@@ -87,9 +86,8 @@ def test_training_command_runs(command: str, run_small: RunCommand, run_in_proce
 def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> None:
     before = {path.name for path in tmp_path.iterdir()}
     assert run_small().returncode == 0
-    (checkpoint,) = tmp_path.glob("runs/*/*/checkpoints/best.ckpt")
     for command in TOOLS:
-        arguments = [str(checkpoint) if word == "$CKPT" else word for word in shlex.split(command)[1:]]
+        arguments = shlex.split(command)[1:]
         if arguments[0] == "data":  # Fashion-MNIST may not be available
             arguments += ["data=synthetic", "data.train_size=100", "data.test_size=20", "data.val_size=10"]
         assert main(arguments) == 0, command

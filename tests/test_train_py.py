@@ -73,10 +73,25 @@ EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,sto
 def test_early_stopping_is_reported(run_small: RunCommand, tmp_path: Path) -> None:
     done = run_small(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$", done.stdout, re.M)
+    reason = r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$"
+    assert re.search(rf"^epoch 1/2 .*\n{reason[1:]}", done.stdout, re.MULTILINE)
+    assert len(re.findall(reason, done.stdout, re.MULTILINE)) == 1
     assert "at epoch 1 of 1, in" in done.stdout
     assert "Signaling" not in done.stdout
     assert Run(tmp_path / "a").metrics["stopped_early"].startswith("Stopping threshold")
+
+
+def test_resume_says_why_a_run_that_stopped_early_does_not_train_longer(run_small: RunCommand, tmp_path: Path) -> None:
+    assert run_small(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a").returncode == 0
+    saved = (tmp_path / "a/checkpoints/last.ckpt").read_bytes()
+    for added in ([], ["trainer.max_epochs=30"]):
+        done = run_small("resume=a", *added)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"^a: complete, with val/acc \d\.\d{4} after 1 epoch$", done.stdout, re.MULTILINE)
+        assert re.search(
+            r"^stopped early: Stopping threshold reached: .*ckpt_path=a/checkpoints/last.ckpt", done.stdout, re.M
+        )
+    assert (tmp_path / "a/checkpoints/last.ckpt").read_bytes() == saved
 
 
 @pytest.mark.parametrize(

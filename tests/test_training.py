@@ -41,7 +41,7 @@ def test_loss_and_learning_rate_are_logged_every_n_steps(compose_small: Compose)
     train(cfg)
     run = Run(cfg.run_dir)
     assert [step for step, _ in run.scalars("train/loss_step")] == [4, 8, 12, 16, 20]
-    rates = [rate for _, rate in run.scalars("lr")]
+    rates = [rate for _, rate in run.scalars("train/lr")]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 2 * rates[-1]
 

@@ -106,7 +106,7 @@ class Classifier(LightningModule):
             mean_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.log("train/loss_step", mean_loss, prog_bar=True, logger=False)
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": float(mean_loss), "lr": self.learning_rate}, step)
+                logger.log_metrics({"train/loss_step": float(mean_loss), "train/lr": self.learning_rate}, step)
         return loss, logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

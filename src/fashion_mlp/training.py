@@ -85,6 +85,8 @@ def train(
             torch.manual_seed(cfg.seed + trainer.global_rank)  # each rank draws its own dropout masks
         _fit(trainer, classifier, datamodule, initial, stop)
         metrics = _describe_run(cfg, trainer, classifier, datamodule)
+        if trainer.is_global_zero and metrics["stopped_early"]:
+            log.info(f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
         checkpoint = next(iter(find_written_checkpoints(trainer)), None)  # the best, or the last one without a metric
         metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
         if cfg.test:  # nothing was chosen with the test set
@@ -92,7 +94,7 @@ def train(
             metrics |= classifier.logged_metrics()
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
-            metrics |= {"overrides": list(overrides), "checkpoint": path}
+            metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
             summary.write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))

@@ -45,11 +45,11 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     tags = events.Tags()
     assert {
         *("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"),
-        *("lr", "gradient_norm", "samples_per_second"),
+        *("train/lr", "train/gradient_norm", "train/samples_per_second"),
     } <= set(tags["scalars"])
-    assert [step for step, _ in run.scalars("gradient_norm")] == [5, 10, 15, 20]
+    assert [step for step, _ in run.scalars("train/gradient_norm")] == [5, 10, 15, 20]
     assert [step for step, _ in run.scalars("val/acc")] == [10, 20]
-    assert all(rate > 0 for _, rate in run.scalars("samples_per_second"))
+    assert all(rate > 0 for _, rate in run.scalars("train/samples_per_second"))
     assert set(tags["images"]) == {
         "train/images",
         *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "predictions", "mistakes")),
@@ -59,7 +59,9 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     assert tags["graph"]
     (text,) = events.Tensors("config/text_summary")
     assert "hidden_sizes" in text.tensor_proto.string_val[0].decode()
-    assert "custom_scalars__config__" in tags["tensors"]
+    (layout,) = events.Tensors("custom_scalars__config__")
+    pattern = "^train/loss$"  # TensorBoard takes it as a regular expression, which must not match train/loss_step
+    assert pattern in layout.tensor_proto.string_val[0].decode(errors="replace")
     assert {path.name for path in run.dir.glob("*.png")} == {
         "confusion_matrix.png",
         "curves.png",
@@ -96,6 +98,20 @@ def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None
     # HPARAMS adds no points to the charts.
     assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
     assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}
+
+
+def test_names_of_trials_are_unique_and_start_with_the_job_or_time(
+    compose_small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for directory in ("runs/a-sweep/0", "runs/a-sweep/1", "runs/b-sweep/0", "single"):
+        logger = TensorBoardLogger(tmp_path / directory, name="", version="")
+        log_run(logger, to_container(compose_small(directory)), MLP([4]), torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
+        logger.save()
+        content = Run(directory).events.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+        names.append(metadata.parse_session_start_info_plugin_data(content).group_name)
+    assert names == ["0 (runs/a-sweep)", "1 (runs/a-sweep)", "0 (runs/b-sweep)", "single (.)"]
 
 
 def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,19 @@ def test_evaluate_agrees_with_the_metrics_of_the_run(run_cli: RunCLI, checkpoint
     }
 
 
+def test_directory_of_a_run_and_latest_name_a_checkpoint(run_cli: RunCLI, checkpoint: Path, root: str) -> None:
+    result = run_cli("evaluate", checkpoint.parents[1], root, "--json")
+    assert result.err == f"checkpoint {checkpoint}\n"
+    assert result.json == run_cli("evaluate", checkpoint, root, "--json").json
+    missing = run_cli("evaluate", "latest", root)
+    assert (missing.status, missing.out) == (1, "")
+    assert missing.err.startswith("error: latest: no checkpoint below ")
+    shutil.copytree(checkpoint.parents[1], "runs/2026-11-26/sweep/0")
+    ensemble = run_cli("evaluate", "latest", checkpoint.parents[1], root, "--json")
+    assert ensemble.err == f"checkpoint runs/2026-11-26/sweep/0/checkpoints/best.ckpt\ncheckpoint {checkpoint}\n"
+    assert ensemble.json == result.json
+
+
 def test_figures_are_written_if_stdout_is_closed(
     checkpoint: Path, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

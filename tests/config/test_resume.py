@@ -145,7 +145,7 @@ def test_resumed_csv_log_has_each_row_once(compose_small: Compose, sigterm_at: A
     with pytest.raises(Interrupted):
         train(cfg)
     train(cfg, resumed=True)
-    columns = [name for name in rows(whole)[0].split(",") if name != "samples_per_second"]
+    columns = [name for name in rows(whole)[0].split(",") if name != "train/samples_per_second"]
     tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
     assert tables[0] == tables[1]
 
@@ -262,10 +262,19 @@ def test_changed_configuration_is_refused(interrupted: Path, run_in_process: Run
         (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}. Resume accepts"),
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
         (["data.batch_size=10"], f"data.batch_size=10: {changed}"),
-        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs. Expected a larger number, or the same"),
+        (
+            ["trainer.max_epochs=1"],
+            "trainer.max_epochs=1: the run has trainer.max_epochs=2. Expected a larger number, or the same",
+        ),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: invalid value. Expected -1, an integer"),
-        (["trainer.max_epochs=null"], "trainer.max_epochs=null: the run has 2 epochs. Expected a larger number"),
-        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the run has 2 epochs. Expected a larger number"),
+        (
+            ["trainer.max_epochs=null"],
+            "trainer.max_epochs=null: the run has trainer.max_epochs=2. Expected a larger number",
+        ),
+        (
+            ["trainer.max_epochs=-1"],
+            "trainer.max_epochs=-1: the run has trainer.max_epochs=2. Expected a larger number",
+        ),
         (["trainer.max_epochs=4", "data.root=/dev/null/x"], "data.root: /dev/null/x/"),
         (["-m"], "resume=a: resumes a single run. Type it without -m"),
         (["data.num_workers=-1"], "data.num_workers=-1: invalid value. Expected an integer of at least 0"),
@@ -286,7 +295,7 @@ def test_more_epochs_are_refused_if_something_depends_on_their_number(
     done = run_in_process("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
     planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
-    assert f"trainer.max_epochs=2: {planned} was planned for 1 epochs" in done.stderr
+    assert f"trainer.max_epochs=2: {planned} was planned for trainer.max_epochs=1" in done.stderr
 
 
 def test_numbers_from_the_environment_are_frozen(
@@ -540,7 +549,7 @@ def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),
-        (["trainer.max_epochs=1"], "trained for 1 epochs already. Set trainer.max_epochs above that"),
+        (["trainer.max_epochs=1"], "trained for 1 epoch already. Set trainer.max_epochs above that"),
     ):
         done = run_small("ckpt_path=a/checkpoints/last.ckpt", "hydra.run.dir=b", *overrides)
         assert done.returncode == 1

@@ -443,7 +443,7 @@ def test_skipped_files_are_reported(folders: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("option", ["image_folder", "image_csv"])
-def test_a_run_is_resumed_after_its_images_were_moved(folders: Path, run_as_typed: RunCommand, option: str) -> None:
+def test_a_run_is_resumed_after_its_images_were_moved(folders: Path, run_in_process: RunCommand, option: str) -> None:
     shutil.copytree(folders, "images")
     Path("val").mkdir()
     for number, name in enumerate(NAMES):
@@ -456,15 +456,15 @@ def test_a_run_is_resumed_after_its_images_were_moved(folders: Path, run_as_type
             rows = [f"{path},{path.parts[1]}" for path in sorted(Path(source).rglob("*.png"))]
             Path(f"{prefix}labels.csv").write_text("\n".join(rows))
     small = ("trainer=cpu", "trainer.max_epochs=1", "model.hidden_sizes=[8]", "callbacks=lean", "logger=none")
-    run = run_as_typed(f"data={option}", *keys, *small, "hydra.run.dir=run", "data.test_size=2")
+    run = run_in_process(f"data={option}", *keys, *small, "hydra.run.dir=run", "data.test_size=2")
     assert run.returncode == 0, run.stderr
     Path("moved").mkdir()
     for path in (*Path().glob("*labels.csv"), Path("images"), Path("val")):
         path.rename("moved" / path)
     changes = [key.replace("=.", "=moved") if key.endswith("=.") else key.replace("=", "=moved/") for key in keys]
-    done = run_as_typed("resume=run", "trainer.max_epochs=2", *changes)
+    done = run_in_process("resume=run", "trainer.max_epochs=2", *changes)
     assert done.returncode == 0, done.stderr
     Image.new("L", (28, 28), 30).save("moved/val/hat/v0.png", compress_level=0)
-    changed = run_as_typed("resume=run", "trainer.max_epochs=3", *changes)
+    changed = run_in_process("resume=run", "trainer.max_epochs=3", *changes)
     assert changed.returncode == 1
     assert "have changed since the run was started. Expected the same files" in changed.stderr

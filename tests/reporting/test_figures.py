@@ -38,6 +38,14 @@ def test_confusion_matrix_shows_its_counts() -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == ["hat", "sock"]
 
 
+def test_names_in_the_confusion_matrix_of_ten_classes_are_readable_in_tensorboard() -> None:
+    figure = figures.confusion_matrix(torch.eye(10, dtype=torch.int64), [f"class {number}" for number in range(10)])
+    with Image.open(BytesIO(figures.png(figure))) as image:
+        scale = 340 / image.width  # TensorBoard reduces an image to the width of a card
+    (size,) = {label.get_fontsize() for label in figure.axes[0].get_yticklabels()}
+    assert float(size) / 72 * figures.DPI * scale > 7
+
+
 @pytest.mark.parametrize("count", [25, 26, 300, figures.MAX_MATRIX_CLASSES])
 def test_size_of_the_confusion_matrix_is_limited(count: int) -> None:
     figure = figures.confusion_matrix(

@@ -161,9 +161,7 @@ def test_a_run_behind_a_symbolic_link_is_complete(
 
 
 @pytest.mark.parametrize("run_dir", ["link/b", "relative/b"])
-def test_run_directory_may_be_relative_or_behind_a_link(
-    run_small: RunCommand, tmp_path: Path, run_dir: str
-) -> None:
+def test_run_directory_may_be_relative_or_behind_a_link(run_small: RunCommand, tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1", "logger=none")

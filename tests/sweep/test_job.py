@@ -46,7 +46,7 @@ def never(cfg: DictConfig) -> float:
 
 
 def write_result(cfg: DictConfig, **metrics: object) -> None:
-    Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, **metrics}))
+    Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, "complete": True, **metrics}))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_a_complete_job_does_not_run_again(cfg: DictConfig, metrics: dict[str, f
 def test_nan_is_written_as_null_and_read_as_nan(cfg: DictConfig) -> None:
     path = Path(cfg.run_dir, "metrics.json")
     metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
+    metrics["complete"] = True
     write_metrics(path, metrics)
     assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
     assert math.isnan(run_job(cfg, HYDRA, never))

@@ -81,7 +81,7 @@ def test_only_missing_jobs_run_again(run_small: RunCommand, run_in_process: RunC
     before, table = finished(sweep), leaderboard(sweep)
     again = run_in_process(f"resume_sweep={sweep}")
     assert again.returncode == 1  # the failed job has failed again
-    assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 jobs done already)"
+    assert again.stdout.splitlines()[0] == f"sweep     {sweep} (1 job done already)"
     assert again.stdout.count("done already: val/acc") == 1
     after = finished(sweep)
     assert sorted(after) == ["0", "1"]
@@ -186,7 +186,7 @@ def test_a_sweep_on_a_cluster_is_resumed(run_in_new_process: RunCommand, data_ro
     pytest.importorskip("submitit", reason="needs the extra [slurm]")
     done = run_in_new_process(*record_partial_sweep(tmp_path / "sweep", data_root), "hydra/launcher=submitit_local")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{tmp_path}/sweep (1 jobs done already)\n" in done.stdout
+    assert f"{tmp_path}/sweep (1 job done already)\n" in done.stdout
     assert [(row["job"], row["status"]) for row in leaderboard(tmp_path / "sweep")] == [("0", "done"), ("1", "done")]
 
 
@@ -197,7 +197,9 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")
     (sweep / "0").mkdir()
-    (sweep / "0" / "metrics.json").write_text(json.dumps({**metrics, "epochs": 1, "overrides": [*typed, "seed=0"]}))
+    (sweep / "0" / "metrics.json").write_text(
+        json.dumps({**metrics, "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
+    )
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 

@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 class GradientNorm(Callback):
-    """Log `gradient_norm`, the Euclidean norm over all parameters before clipping.
+    """Log `train/gradient_norm`, the Euclidean norm over all parameters before clipping.
 
     It needs a hook of each step, so an execution runs one step only.
 
@@ -24,4 +24,4 @@ class GradientNorm(Callback):
             gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
             norm = float(get_total_norm(gradients))
             for logger in trainer.loggers:
-                logger.log_metrics({"gradient_norm": norm}, step)
+                logger.log_metrics({"train/gradient_norm": norm}, step)

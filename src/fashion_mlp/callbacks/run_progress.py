@@ -11,7 +11,7 @@ from fashion_mlp.classifier import Classifier
 class RunProgress(Callback):
     """Count the seconds and training samples of a run, including those before an interruption.
 
-    Logs `samples_per_second` of each training epoch, without its validation, over all processes.
+    Logs `train/samples_per_second` of each training epoch, without its validation, over all processes.
 
     Attributes:
         samples: training samples that this process has used in complete epochs.
@@ -65,7 +65,7 @@ class RunProgress(Callback):
         self.samples += samples
         rate = samples * trainer.world_size / (self.epoch_seconds - self._validation_seconds)
         for logger in trainer.loggers:
-            logger.log_metrics({"samples_per_second": rate}, trainer.global_step)
+            logger.log_metrics({"train/samples_per_second": rate}, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,12 +30,18 @@ from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, Sched
 from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.reporting.loggers import get_file_writer
 from fashion_mlp.runtime.failures import warn_on_failure
+from fashion_mlp.runtime.run_directory import relative_to_cwd
 
-# Charts of the tab CUSTOM SCALARS, with the tags of each.
+# Charts of the tab CUSTOM SCALARS, with the tags of each: value and bounds, or regular expressions. A run has the same
+# colour for all tags. The first charts need training and validation metrics at the same steps.
 LAYOUT = {
+    "validation (line) and training (other edge of the area)": {
+        metric.title: ["Margin", [f"val/{metric.name}", f"train/{metric.name}", f"val/{metric.name}"]]
+        for metric in METRICS
+    },
     "training and validation": {
-        metric.title: ["Multiline", [f"train/{metric.name}", f"val/{metric.name}"]] for metric in METRICS
-    }
+        metric.title: ["Multiline", [f"^train/{metric.name}$", f"^val/{metric.name}$"]] for metric in METRICS
+    },
 }
 GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
@@ -98,7 +105,9 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
-    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=board.log_dir)  # without it, equal runs share a row
+    directory = relative_to_cwd(Path(board.log_dir))
+    name = f"{directory.name} ({directory.parent})"  # unique, or runs share a row; the table shows its beginning
+    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=name)
     columns = api_pb2.Experiment(
         hparam_infos=_columns(config),
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in EVALUATED],

@@ -15,7 +15,7 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
 
@@ -74,8 +74,8 @@ class InitialCheckpoint:
         epochs = int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
         if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
             raise UserError(
-                f"ckpt_path={self.path}: trained for {epochs} epochs already. Set trainer.max_epochs above that, or "
-                "restore its weights only: ckpt_weights_only=true"
+                f"ckpt_path={self.path}: trained for {format_count(epochs, 'epoch')} already. Set trainer.max_epochs "
+                "above that, or restore its weights only: ckpt_weights_only=true"
             )
 
     def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:

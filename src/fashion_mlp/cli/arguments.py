@@ -6,17 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fashion_mlp.cli.output import echo
 from fashion_mlp.config.messages import find_obstacle
 from fashion_mlp.runtime.console import printable
 
 # The start of an override of the data.
 DATA = ("data=", "data.")
 DATA_HELP = "data=OPTION, data.KEY=VALUE as for train.py; by default the data that the checkpoint was trained on"
-ENSEMBLE_HELP = "more checkpoints (*.ckpt), whose probabilities are averaged"
+CHECKPOINT_HELP = "a .ckpt file written by train.py, the directory of a run or sweep, or latest, for the newest run"
+ENSEMBLE_HELP = "more checkpoints, whose probabilities are averaged"
 # Positional arguments, any number of them.
 WORDS: dict[str, Any] = {"nargs": "*", "default": ()}
 SHARED: dict[str, dict[str, Any]] = {
-    "checkpoint": {"type": Path, "metavar": "CKPT", "help": "a .ckpt file written by train.py"},
+    "checkpoint": {"type": Path, "metavar": "CKPT", "help": CHECKPOINT_HELP},
     "--json": {"action": "store_true", "help": "print JSON"},
     "--device": {"choices": ("auto", "cpu", "cuda", "mps"), "default": "auto", "help": "(default: auto)"},
     "--tta": {"action": "store_true", "help": "average over flipped and shifted views (test-time augmentation)"},
@@ -31,8 +33,25 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def split_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
     """Return the paths of all checkpoints on the command line, and the other words."""
-    more = [word for word in arguments.words if word.endswith(".ckpt") and not word.startswith(DATA)]
-    return [arguments.checkpoint, *map(Path, more)], [word for word in arguments.words if word not in more]
+    from fashion_mlp.checkpoint.find import names_checkpoint  # takes too long for --help
+
+    more = [word for word in arguments.words if not word.startswith(DATA) and names_checkpoint(word)]
+    words = [word for word in arguments.words if word not in more]
+    return [arguments.checkpoint, *(resolve_checkpoint(Path(word)) for word in more)], words
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a path names, and print it if it is not the path itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    from fashion_mlp.checkpoint.find import find_checkpoint
+
+    found = find_checkpoint(path)
+    if found != path:
+        echo(f"checkpoint {found}", sys.stderr)  # the output may be JSON
+    return found
 
 
 def positive(text: str) -> int:

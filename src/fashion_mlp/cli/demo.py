@@ -12,7 +12,7 @@ from fashion_mlp.cli.output import echo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp demo`."""
     add_shared(parser, "checkpoint", "--device")
-    parser.add_argument("words", **WORDS, metavar="CKPT | data", help=f"more checkpoints (*.ckpt); {DATA_HELP}")
+    parser.add_argument("words", **WORDS, metavar="CKPT | data", help=f"more checkpoints; {DATA_HELP}")
     host_help = "address or name to listen on; by default 127.0.0.1, this machine only"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
     parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default a free port")

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from fashion_mlp import __version__
-from fashion_mlp.cli.arguments import DATA
+from fashion_mlp.cli.arguments import DATA, resolve_checkpoint
 from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import exit_at_once
@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fashion_mlp.runtime.failures import explain_oom, explain_worker_deaths, importing_torch
     oom_hint = "use smaller batches, fewer images, or --device cpu"
     with exit_on_user_error(), explain_worker_deaths(), explain_oom(oom_hint):
+        if "checkpoint" in arguments:
+            arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
                 import_module("fashion_mlp.inference.evaluation_data")  # what all other commands need

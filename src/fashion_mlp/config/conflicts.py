@@ -63,7 +63,7 @@ def _training_conflicts(run: RunConfig) -> Iterator[str]:
         yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
     every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
     if has_validation(data) and 0 < epochs < every:
-        yield f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs. Expected at most that"
+        yield f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}. Expected at most that"
     if trainer.get("enable_progress_bar") is False and callbacks.get("progress_bar"):
         yield "trainer.enable_progress_bar=false: a callback does this. Type ~callbacks.progress_bar instead"
     checkpoints = ("best_checkpoint", "last_checkpoint")
@@ -118,7 +118,7 @@ def _checkpoint_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> 
         yield f"{key}.filename={name}: several checkpoints could have the same name. Add {{step}}"
     epochs, every = trainer.get("max_epochs") or 0, part.get("every_n_epochs")
     if every and 0 < epochs < lcm(every, trainer.get("check_val_every_n_epoch") or 1):
-        yield f"{key}.every_n_epochs={every}: no checkpoint in {epochs} epochs. Expected at most {epochs}"
+        yield f"{key}.every_n_epochs={every}: no checkpoint in trainer.max_epochs={epochs}. Expected at most {epochs}"
     if dirpath is not None and "${" not in dirpath and not dirpath.startswith(run.run_dir):
         if problem := find_obstacle(Path(dirpath)):
             yield f"{key}.dirpath={dirpath}: {problem}"

@@ -21,6 +21,11 @@ def format_value(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def format_count(number: int, noun: str) -> str:
+    """Return a number with a noun, such as "1 epoch" or "2 epochs"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Return a suggestion of the most similar name, followed by all names if they are few."""
     others = [other for other in names if other != name and not other.startswith("_")]

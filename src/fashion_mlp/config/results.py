@@ -57,9 +57,10 @@ def task_overrides(hydra_cfg: HydraConf) -> list[str]:
 
 
 def read_result(directory: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete run; None if `metrics.json` is missing or damaged."""
+    """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
     metrics = _read(directory / METRICS_FILE) or {}
-    return metrics if get_objective(metrics) in metrics else None
+    is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
+    return metrics if is_complete else None
 
 
 def save_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:

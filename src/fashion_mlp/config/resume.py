@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config import saved_config
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
-from fashion_mlp.config.messages import format_value
+from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.results import read_result
 from fashion_mlp.config.schema import RunConfig
@@ -128,12 +128,17 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
-    if result is None or cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]:
+    stopped = result and result.get("stopped_early")
+    if result is None or (cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"] and not stopped):
         return train(
             cfg, typed, resumed=True, before_first_write=partial(saved_config.save_config, directory, cfg, typed)
         )
     objective = get_objective(result)
-    log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {result['epochs']} epochs")
+    epochs = format_count(result["epochs"], "epoch")
+    log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {epochs}")
+    if stopped:
+        remedy = f"start a new run with ckpt_path={name}/checkpoints/last.ckpt, or without early stopping"
+        log.info(f"stopped early: {stopped} To train longer, {remedy}")
     return float(result[objective])
 
 
@@ -145,9 +150,9 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         if key == "trainer.max_epochs":
             text = f"{key}={format_value(now)}"
             if not (type(before) is int and type(now) is int and 0 < before < now):
-                yield f"{text}: the run has {format_value(before)} epochs. Expected a larger number, or the same"
+                yield f"{text}: the run has {key}={format_value(before)}. Expected a larger number, or the same"
             elif planned := _planned_for_length(current):
-                yield f"{text}: {planned} was planned for {before} epochs. {new_run}"
+                yield f"{text}: {planned} was planned for {key}={before}. {new_run}"
         elif key in (*OVERRIDABLE, *NOT_COMPARED):
             continue
         elif by_override:

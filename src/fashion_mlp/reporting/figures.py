@@ -23,8 +23,10 @@ DPI = 90
 MAX_NAME = 16
 # Largest number of classes of a confusion matrix; with more, a pixel would contain several cells.
 MAX_MATRIX_CLASSES = 1000
-# Largest side of a confusion matrix, in inches; largest number of classes with counts in it, and of ticks.
-MATRIX_SIDE = 9.0
+# Sides of a confusion matrix and of its cells, in inches, small enough to read it in TensorBoard; largest number of
+# classes with counts in it, and of ticks.
+MATRIX_SIDES = 1.5, 9.0
+CELL_SIDE = 0.38
 MAX_COUNTED = 25
 MAX_TICKS = 50
 # Largest side of an image in a grid, where it is about 120 pixels wide, in pixels.
@@ -104,10 +106,11 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
         matrix: counts, int64 `[num_classes, num_classes]`, of at most `MAX_MATRIX_CLASSES` classes.
         class_names: in the order of the labels.
     """
-    size = min(0.6 * len(class_names), MATRIX_SIDE)
-    width, height = size + 2.6, size + 1.6  # inches, with space for the names and the scale
+    smallest, largest = MATRIX_SIDES
+    size = min(max(CELL_SIDE * len(class_names), smallest), largest)
+    width, height = size + 2.4, size + 1.7  # inches, with space for the names and the scale
     figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((1.5 / width, 1.4 / height, size / width, size / height))
+    axis = figure.add_axes((1.6 / width, 1.6 / height, size / width, size / height))
     axis.set(xlabel="predicted class", ylabel="true class")
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     image = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
@@ -118,8 +121,8 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
     for row in range(len(class_names) if len(class_names) <= MAX_COUNTED else 0):
         for column in matrix[row].nonzero().flatten().tolist():
             color = "black" if shares[row, column] > 0.5 else "white"
-            axis.text(column, row, str(int(matrix[row, column])), ha="center", va="center", color=color, fontsize=9)
-    scale = figure.add_axes(((1.5 + size + 0.15) / width, 1.4 / height, 0.2 / width, size / height))
+            axis.text(column, row, str(int(matrix[row, column])), ha="center", va="center", color=color)
+    scale = figure.add_axes(((1.6 + size + 0.1) / width, 1.6 / height, 0.1 / width, size / height))
     figure.colorbar(image, cax=scale, label="fraction of the true class")
     return figure
 

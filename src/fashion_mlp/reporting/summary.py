@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
@@ -42,7 +43,10 @@ def run_summary(
     widths = "-".join(str(linear.in_features) for linear in linears)
     shape = f" {widths}-{linears[-1].out_features}" if linears else ""
     batches = f"{trainer.world_size} x batches" if trainer.world_size > 1 else "batches"
-    length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"at most {trainer.max_steps} steps"
+    if trainer.max_steps == -1 and trainer.max_epochs is not None:
+        length = format_count(trainer.max_epochs, "epoch")
+    else:
+        length = f"at most {format_count(trainer.max_steps, 'step')}"
     lines = {
         "data": f"{datamodule.name}: {sizes['train']:,} training and {sizes['val']:,} validation images",
         "model": f"{type(classifier.model).__name__}{shape}, {num_parameters(classifier):,} parameters",
@@ -104,8 +108,6 @@ def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: 
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",
         f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none saved'}",
     ]
-    if metrics["stopped_early"]:
-        rows.insert(0, f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
     if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         rows.append(f"curves      tensorboard --logdir {logdir}")
     return "\n".join(rows)

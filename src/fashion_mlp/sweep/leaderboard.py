@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
 from fashion_mlp.config.results import JobResult, read_jobs
 from fashion_mlp.config.saved_config import SWEEP_CONFIG, check_same_sweep
@@ -61,7 +62,7 @@ class Leaderboard(Callback):
             return
         OmegaConf.save(config, self.directory / SWEEP_CONFIG)
         done = sum(not job.error for job in jobs)
-        log.info(f"sweep     {self.directory}{f' ({done} jobs done already)' if done else ''}")
+        log.info(f"sweep     {self.directory}" + (f" ({format_count(done, 'job')} done already)" if done else ""))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
@@ -77,7 +78,8 @@ class Leaderboard(Callback):
         log.info(f"all         {self.directory / FILE}")
         if failed := sum(bool(job.error) for job in jobs):
             # Not an exception, which Hydra would turn into a warning.
-            sys.exit(f"error: {failed} of {len(jobs)} jobs failed. To run them again: {self._resume_command()}")
+            count = format_count(len(jobs), "job")
+            sys.exit(f"error: {failed} of {count} failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
         """Print the command that resumes the sweep, if it has started."""
@@ -164,7 +166,7 @@ def format_table(jobs: Sequence[JobResult]) -> str:
         seconds = statistics.fmean(job.metrics["seconds"] for job in group)
         rows.append([str(rank), *values, *scores, f"{seconds:.1f}", str(len(group)), best.name])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{len(jobs)} jobs{', ranked by ' if groups else ''}{', then by '.join(objectives)}"]
+    lines = [f"{format_count(len(jobs), 'job')}{', ranked by ' if groups else ''}{', then by '.join(objectives)}"]
     lines += ["  ".join(map(str.rjust, row, widths)) for row in rows]
     if len(groups) > MAX_ROWS:
         lines.append(f"and {len(groups) - MAX_ROWS} more in {FILE}")
