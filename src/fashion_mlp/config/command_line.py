@@ -1,7 +1,8 @@
 """The flags of `train.py`, which are Hydra's, and the directory `conf/` from which Hydra composes the configuration."""
 
 import os
-from argparse import Namespace
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -27,6 +28,7 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
+    accept_lazy_help()
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
     args, unknown = parser.parse_known_intermixed_args(list(argv))
@@ -40,6 +42,16 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
     return args
+
+
+def accept_lazy_help() -> None:
+    """Let argparse accept the help of Hydra's `--shell-completion`, an object that is converted to text when printed.
+
+    From Python 3.14 on, argparse checks each help text when an argument is added, and Hydra up to 1.3 ends with
+    "badly formed help string".
+    """
+    if sys.version_info >= (3, 14):
+        ArgumentParser._check_help = lambda self, action: None
 
 
 def _refuse(message: str) -> NoReturn:
