@@ -8,7 +8,8 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
@@ -76,9 +82,9 @@ class Run:
         content: dict[str, Any] = torch.load(self.checkpoint_path(name), weights_only=True)
         return content
 
-    @property
+    @cached_property
     def events(self) -> EventAccumulator:
-        """Return the events that TensorBoard reads, with all images."""
+        """Return the events that TensorBoard reads, with all images; they are read once."""
         return EventAccumulator(str(self.dir), {"images": 0}).Reload()
 
     def scalars(self, tag: str) -> list[tuple[int, float]]:
@@ -91,6 +97,47 @@ def _single_thread() -> None:
     """Use one thread: with several on a busy machine, small steps wait for each other."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compose_from_cache() -> Iterator[None]:
+    """Let Hydra read the files in `conf/` once, and merge each choice of options once, for all tests of a process.
+
+    Hydra's own cache lasts for one composition, of which a command line needs two or three, of 0.1 s each. The values
+    of single keys are set in a copy of the merged files. Hydra has no public way to keep them.
+    """
+    read = ConfigRepository.load_config
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    files: dict[str, bytes] = {}
+    options: dict[tuple[str, ...], bytes] = {}
+    unchanged = {f"file://{CONF}", "pkg://hydra.conf", "structured://"}
+
+    def load_config(repo: ConfigRepository, config_path: str) -> ConfigResult | None:
+        source = repo._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.full_path() not in unchanged:
+            return read(repo, config_path)
+        key = f"{source} {config_path}"
+        if key not in files:
+            files[key] = pickle.dumps(read(repo, config_path))
+        result: ConfigResult = pickle.loads(files[key])  # faster than a deep copy
+        return result
+
+    def merge_configs(
+        loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: CachingConfigRepository
+    ) -> DictConfig:
+        loaded = [repo.load_config(default.config_path or "") for default in defaults]
+        if any(result is None or result.path not in unchanged for result in loaded):
+            return merge(loader, defaults, repo)
+        key = tuple(map(repr, defaults))
+        if key not in options:
+            options[key] = pickle.dumps(merge(loader, defaults, repo))
+        cfg: DictConfig = pickle.loads(options[key])
+        return cfg
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", load_config)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_configs)
+        yield
 
 
 @pytest.fixture(scope="session")
