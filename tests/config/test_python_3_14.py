@@ -39,7 +39,7 @@ def test_answers_are_those_of_other_versions(pyodide: Path, words: list[str]) ->
     runtime = pyodide / "node_modules/pyodide"
     paths = ":".join([str(pyodide), *site.getsitepackages()])  # `pydantic_core` shadows that of this interpreter
     script = Path(__file__).with_name("python_3_14.mjs")
-    command = ["node", script, runtime, PROJECT, paths, *words]
+    command = ["node", str(script), str(runtime), str(PROJECT), paths, *words]
     actual = subprocess.run(command, capture_output=True, text=True, timeout=300)
     expected = subprocess.run(
         [sys.executable, "train.py", *words], cwd=PROJECT, capture_output=True, text=True, timeout=300
