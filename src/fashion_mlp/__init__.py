@@ -1,20 +1,62 @@
 """Multilayer perceptrons on Fashion-MNIST with PyTorch Lightning and Hydra.
 
-Importing the package stays light: torch is loaded by the modules that need it.
+Train without Hydra: a data module, a network, a classifier, and Lightning's Trainer. The images are downloaded to
+`data/`; here they are drawn instead.
+
+>>> from functools import partial
+>>> import lightning, torch
+>>> from fashion_mlp import MLP, Classifier, SyntheticDataModule
+>>> data = SyntheticDataModule(train_size=600, test_size=100, val_size=100)    # or FashionMNISTDataModule()
+>>> classifier = Classifier(MLP(hidden_sizes=[32]), data.class_names, optimizer=partial(torch.optim.Adam, lr=1e-3))
+>>> trainer = lightning.Trainer(max_epochs=1, enable_progress_bar=False, enable_model_summary=False)
+>>> trainer.fit(classifier, data)
+>>> results = trainer.test(classifier, data, verbose=False)
+
+Use a checkpoint of `train.py`. It takes raw pixels, and loading it executes nothing from the file:
+
+>>> classifier = fashion_mlp.load_classifier("best.ckpt")    # doctest: +SKIP
+>>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+>>> names, probabilities = classifier.predict(images)
+>>> probabilities.shape
+torch.Size([3, 10])
+
+Importing the package does not import torch; each name below is imported when it is used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fashion_mlp.checkpoint.load import load_classifier
+    from fashion_mlp.classifier import Classifier
+    from fashion_mlp.data import (
+        FashionMNISTDataModule,
+        ImageCSVDataModule,
+        ImageDataModule,
+        ImageFolderDataModule,
+        SyntheticDataModule,
+    )
+    from fashion_mlp.models import MLP
 
-__all__ = ["load_classifier"]
+__all__ = [
+    "MLP",
+    "Classifier",
+    "FashionMNISTDataModule",
+    "ImageCSVDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "SyntheticDataModule",
+    "load_classifier",
+]
 __version__ = "0.1.0"
+_MODULES = {"MLP": "models", "Classifier": "classifier", "load_classifier": "checkpoint.load"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_classifier":
-        from fashion_mlp.checkpoint.load import load_classifier
-
-        return load_classifier
+    if name in __all__:
+        return getattr(import_module(f"fashion_mlp.{_MODULES.get(name, 'data')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

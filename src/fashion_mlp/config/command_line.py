@@ -1,6 +1,7 @@
 """The flags of `train.py`, which are Hydra's, and the directory `conf/` from which Hydra composes the configuration."""
 
 import re
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
+    accept_lazy_help()
     parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
@@ -48,6 +50,16 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
     return args
+
+
+def accept_lazy_help() -> None:
+    """Let argparse accept the help of Hydra's `--shell-completion`, an object that is converted to text when printed.
+
+    From Python 3.14 on, argparse checks each help text when an argument is added, and Hydra up to 1.3 ends with
+    "badly formed help string".
+    """
+    if sys.version_info >= (3, 14):
+        ArgumentParser._check_help = lambda self, action: None
 
 
 def _refuse(message: str) -> NoReturn:
