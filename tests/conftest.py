@@ -202,7 +202,7 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         argv = [str(ROOT / "train.py"), *arguments]
         monkeypatch.setattr("sys.argv", list(argv))
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # restored after the test, also if train.py sets it
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
         signal_handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}

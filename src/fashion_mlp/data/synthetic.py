@@ -61,6 +61,9 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
                     with atomic_write(self._path(split)) as file:
                         np.savez(file, images=images, labels=labels)
 
+    def num_test_images(self) -> int:
+        return self.sizes["test"]
+
     def read_split(self, split: str) -> Batch:
         return _read(self._path(split), self.sizes[split])
 
@@ -69,7 +72,7 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
 
     def _is_intact(self, split: str) -> bool:
         try:
-            self.read_split(split)
+            _read(self._path(split), self.sizes[split])
         except OSError:
             return False
         return True
