@@ -24,6 +24,7 @@ class SyntheticDataModule(IDXDataModule, option="synthetic"):
     """
 
     name = "synthetic garments"
+    is_facing_left = True
     class_names = tuple(FashionMNIST.classes)
 
     def __init__(

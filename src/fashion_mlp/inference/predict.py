@@ -3,17 +3,46 @@
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import is_image_name, mode_of, read_image, resize, warn_of_skipped
+from fashion_mlp.data.image_io import Mode, is_image_name, mode_of, read_image, resize, to_tensor, warn_of_skipped
 from fashion_mlp.data.registry import find_data_module
-from fashion_mlp.inference.photo import as_fashion_mnist
+from fashion_mlp.inference.photo import find_object, is_in_dataset_form, render, to_gray
 from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
-MIN_PHOTO_SIDE = 1024
+MIN_PHOTO_SIDE = 448
+# How much more probable the answer for the mirror image has to be. Always taking the more probable one of both would
+# make more mistakes on photographs that point left than it would avoid on others.
+MIRROR_MARGIN = 0.1
+
+ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
+
+
+class Answer(NamedTuple):
+    """The answer for one image.
+
+    Attributes:
+        probabilities: of all classes, float `[num_classes]`.
+        photo: the image as it was read, uint8 `[C, H, W]`.
+        found: the object on black, uint8 `[C, h, w]`; the photo itself if it was not converted.
+        image: the image as the model saw it, uint8 `[C, H, W]`.
+        is_mirrored: whether that is the mirror image.
+    """
+
+    probabilities: Tensor
+    photo: Tensor
+    found: Tensor
+    image: Tensor
+    is_mirrored: bool
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
@@ -48,23 +77,78 @@ def _images_in(directory: Path) -> list[Path]:
     return images
 
 
-def load_image(source: Path | bytes, classifier: Classifier) -> Tensor:
-    """Load an image in the form of the images that a classifier was trained on.
-
-    If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were. For
-    a classifier of custom images it is only resized, as these were.
+def read_photo(source: ImageSource, mode: Mode) -> Tensor:
+    """Return an image as uint8 `[C, H, W]`; a large one of a file is reduced.
 
     Args:
-        source: an image file, or its content.
-        classifier: its metadata describe the data and the shape of an image.
-
-    Returns:
-        uint8 `[C, H, W]`.
+        source: a file, its content, an image of Pillow, an array, uint8 `[H, W]` or `[H, W, C]`, or a tensor, uint8
+            `[H, W]` or `[C, H, W]`.
+        mode: "gray" for one channel, "rgb" for three.
 
     Raises:
-        UserError: the image cannot be read.
+        UserError: the image cannot be read, or has another type or shape.
+    """
+    if isinstance(source, str | Path | bytes):
+        return read_image(Path(source) if isinstance(source, str) else source, mode, min_side=MIN_PHOTO_SIDE)
+    if isinstance(source, Image.Image):
+        return to_tensor(ImageOps.exif_transpose(source), mode)
+    if isinstance(source, Tensor):
+        source = source.cpu()
+        array = source.movedim(0, -1).numpy() if source.ndim == 3 else source.numpy()
+    else:
+        array = np.asarray(source)
+    if array.dtype != np.uint8:
+        raise UserError(
+            f"has the type {array.dtype}. Expected uint8 from 0 to 255, such as (255 * image).astype(uint8)"
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise UserError(f"has the shape {list(source.shape)}. Expected a grey or colour image")
+    return to_tensor(Image.fromarray(array), mode)
+
+
+@torch.inference_mode()
+def classify(source: ImageSource, classifier: Classifier) -> Answer:
+    """Classify one image as `fashion-mlp predict`, the page and `Classifier.predict` do.
+
+    If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were, and
+    its mirror image is used if that is more probable by `MIRROR_MARGIN`. For a classifier of custom images it is only
+    resized, as these were.
+
+    Args:
+        source: as for `read_photo`.
+        classifier: its metadata describe the data and the shape of an image.
+
+    Raises:
+        UserError: the image cannot be read, or no object is found in it.
     """
     channels, height, width = classifier.metadata["model"]["image_shape"]
-    if find_data_module(classifier.metadata["data"]["option"]).is_light_on_black:
-        return as_fashion_mnist(read_image(source, mode_of(channels), min_side=MIN_PHOTO_SIDE))
-    return resize(read_image(source, mode_of(channels)), (height, width))
+    data = find_data_module(classifier.metadata["data"]["option"])
+    if not data.is_light_on_black:
+        photo = read_photo(source, mode_of(channels))
+        views = resize(photo, (height, width)).unsqueeze(0)
+        found = photo
+    else:
+        photo = read_photo(source, "rgb")
+        if is_in_dataset_form(photo):
+            found, views = photo, to_gray(photo).unsqueeze(0)
+        else:
+            found_object = find_object(photo)
+            image = render(found_object)
+            found = found_object.cutout()
+            views = torch.stack([image, image.flip(-1)]) if data.is_facing_left else image.unsqueeze(0)
+    probabilities = torch.cat([classifier.predict(view.unsqueeze(0)).probabilities for view in views])
+    confidences = probabilities.max(1).values
+    chosen = int(confidences[-1] > confidences[0] + MIRROR_MARGIN)
+    return Answer(probabilities[chosen], photo, found, views[chosen], is_mirrored=bool(chosen))
+
+
+def fit_square(image: Tensor, side: int = 168) -> Tensor:
+    """Return an image, uint8 `[C, H, W]`, in the middle of a black square in colour, uint8 `[3, side, side]`."""
+    scale = side / max(image.shape[1:])
+    size = [max(1, round(length * scale)) for length in image.shape[1:]]
+    interpolation = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
+    resized = functional.resize(image.expand(3, -1, -1), size, interpolation=interpolation, antialias=True)
+    squared: Tensor = functional.center_crop(resized, [side, side])
+    return squared
