@@ -55,7 +55,7 @@ def test_enlarged_image_is_restored(black_on_white: bool, kind: str, size: tuple
     converted = convert(enlarge(image, 400, black_on_white=black_on_white, kind=kind))
     assert (converted.shape, converted.dtype) == ((1, 28, 28), torch.uint8)
     assert difference(converted, image) < 8  # a side may be rounded to one pixel more
-    assert difference(converted, image.roll((1, 1), (1, 2))) > 2 * difference(converted, image)
+    assert difference(converted, image.roll((1, 1), (1, 2))) > 1.5 * difference(converted, image)
 
 
 @pytest.mark.parametrize("position", [(0, 0), (300, 10), (200, 200)])

@@ -115,6 +115,7 @@ def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None
             print(printable(f"error: {row['image']} {row['error']}"), file=sys.stderr)  # noqa: T201
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in row["top"])
-        is_wrong = row.get("true", row["class"]) != row["class"]
-        notes = ["mirrored"] * row.get("mirrored", False) + [f"true: {row['true']}"] * is_wrong
+        notes = ["mirrored"] if row.get("mirrored") else []
+        if row.get("true", row["class"]) != row["class"]:
+            notes.append(f"true: {row['true']}")
         echo(f"{row['image']:<{width}}  {top}" + (f"   ({', '.join(notes)})" if notes else ""))
