@@ -34,7 +34,7 @@ def enlarge(image: Tensor, side: int, *, black_on_white: bool, kind: str) -> Ten
 
 
 def convert(photo: Tensor) -> Tensor:
-    return render(find_object(photo))
+    return render(find_object(photo))[0]
 
 
 def difference(first: Tensor, second: Tensor) -> float:

@@ -24,7 +24,7 @@ class SyntheticDataModule(IDXDataModule, option="synthetic"):
     """
 
     name = "synthetic garments"
-    is_facing_left = True
+    left_facing = ("Sandal", "Sneaker", "Ankle boot")
     class_names = tuple(FashionMNIST.classes)
 
     def __init__(

@@ -7,6 +7,7 @@ paper resizes by skipping rows and columns; antialiasing is used here. `tests/ph
 validation images, on which the constants were chosen.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,11 @@ MIN_PART = 0.1
 # Size of an object, and of a photograph within a frame, as a fraction of the photograph.
 MIN_OBJECT = 0.002
 MIN_FRAMED = 0.7
+# Brightness of a shadow over that of the background, how little its colour differs, and its size over the object's.
+SHADOW = (0.5, 0.97)
+SAME_COLOR = 12
+MIN_SHADOW = 0.05
+MAX_SHADOW = 0.5
 # Mean and standard deviation of the brightness of an object on a background that is neither black nor white, and the
 # largest factor by which its contrast is increased.
 MEAN_BRIGHTNESS = 135
@@ -106,21 +112,40 @@ def find_object(photo: Tensor) -> FoundObject:
             found = framed
     if all(side.any() for side in _sides(found.mask)):
         raise UserError("is refused: no object found: what stands out from the background touches all four sides")
-    return found
+    return _remove_shadow(found)
 
 
 def _sides(mask: Tensor) -> tuple[Tensor, ...]:
     return mask[0], mask[-1], mask[:, 0], mask[:, -1]
 
 
-def render(found: FoundObject) -> Tensor:
-    """Convert an object to an image like those of the dataset.
+def render(found: FoundObject, angles: Sequence[float] = (0.0,)) -> Tensor:
+    """Convert an object to images like those of the dataset.
+
+    Args:
+        found: the object.
+        angles: rotation of each image, counter-clockwise in degrees.
 
     Returns:
-        uint8 `[1, 28, 28]`, light on black.
+        uint8 `[len(angles), 1, 28, 28]`, light on black.
     """
     rows, columns = found.box
-    light = _brighten(found)[:, rows, columns]
+    light = torch.cat([_brighten(found), found.mask.float().unsqueeze(0)])[:, rows, columns]
+    return torch.stack([_place(_rotate(light, angle)) for angle in angles])
+
+
+def _rotate(light: Tensor, angle: float) -> Tensor:
+    """Rotate an object's brightness and mask, float `[2, H, W]`, and trim the brightness: `[1, h, w]`."""
+    if angle == 0:
+        return light[:1]
+    rotated = functional.rotate(light, angle, interpolation=InterpolationMode.BILINEAR, expand=True)
+    mask = rotated[1] > 0.5
+    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return rotated[:1, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if rows else light[:1]
+
+
+def _place(light: Tensor) -> Tensor:
+    """Fit the brightness of a trimmed object into a square of 28 x 28 pixels, centre and sharpen it."""
     scale = SIZE / max(light.shape[1:])
     height, width = (max(1, round(side * scale)) for side in light.shape[1:])
     fitted = functional.resize(light, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
@@ -168,11 +193,32 @@ def _segment(photo: Tensor) -> FoundObject:
     smoothed = ndimage.gaussian_filter((photo - background).numpy(), (0, 1, 1))
     distance = (torch.from_numpy(smoothed).permute(1, 2, 0) @ whitening).norm(dim=2).numpy()
     mask = distance > max(MIN_DISTANCE, OTSU_FRACTION * _otsu_threshold(distance))
+    return FoundObject(photo, background, _keep_largest(mask))
+
+
+def _remove_shadow(found: FoundObject) -> FoundObject:
+    """Remove pixels that are only darker than the background, unless they are most of the object."""
+    from scipy import ndimage
+
+    photo, background, mask = found
+    brightness = (photo * background).sum(0) / (background**2).sum(0).clamp(min=1)
+    is_same_color = (photo - brightness * background).norm(dim=0) < SAME_COLOR
+    shadow = mask & is_same_color & (brightness > SHADOW[0]) & (brightness < SHADOW[1])
+    if not MIN_SHADOW < float(shadow.sum() / mask.sum()) < MAX_SHADOW:
+        return found
+    opened = ndimage.binary_opening((mask & ~shadow).numpy(), np.ones((3, 3)))  # removes the rim of the shadow
+    return found._replace(mask=_keep_largest(opened)) if opened.any() else found
+
+
+def _keep_largest(mask: np.ndarray) -> Tensor:
+    """Return a mask, bool `[H, W]`, with its largest parts, without holes."""
+    from scipy import ndimage
+
     parts = ndimage.label(ndimage.maximum_filter(mask, GAP + 1), np.ones((3, 3)))[0] * mask
     sizes = np.bincount(parts.flatten())
     sizes[0] = 0
     kept = (sizes >= max(1, MIN_PART * sizes.max()))[parts]
-    return FoundObject(photo, background, torch.from_numpy(ndimage.binary_fill_holes(kept)))
+    return torch.from_numpy(ndimage.binary_fill_holes(kept))
 
 
 def _fit_background(photo: Tensor) -> tuple[Tensor, Tensor]:

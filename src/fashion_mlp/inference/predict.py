@@ -20,9 +20,8 @@ from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
 MIN_PHOTO_SIDE = 448
-# How much more probable the answer for the mirror image has to be. Always taking the more probable one of both would
-# make more mistakes on photographs that point left than it would avoid on others.
-MIRROR_MARGIN = 0.1
+# Rotations of a converted photograph, in degrees, over which the probabilities are averaged.
+ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 
@@ -113,8 +112,8 @@ def classify(source: ImageSource, classifier: Classifier) -> Answer:
     """Classify one image as `fashion-mlp predict`, the page and `Classifier.predict` do.
 
     If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were, and
-    its mirror image is used if that is more probable by `MIRROR_MARGIN`. For a classifier of custom images it is only
-    resized, as these were.
+    the probabilities are averaged over `ANGLES`. Its mirror image is used if that gives a more confident answer of a
+    class that always points left in the dataset. For a classifier of custom images it is only resized, as these were.
 
     Args:
         source: as for `read_photo`.
@@ -125,23 +124,31 @@ def classify(source: ImageSource, classifier: Classifier) -> Answer:
     """
     channels, height, width = classifier.metadata["model"]["image_shape"]
     data = find_data_module(classifier.metadata["data"]["option"])
-    if not data.is_light_on_black:
-        photo = read_photo(source, mode_of(channels))
-        views = resize(photo, (height, width)).unsqueeze(0)
-        found = photo
-    else:
+    if data.is_light_on_black:
         photo = read_photo(source, "rgb")
-        if is_in_dataset_form(photo):
-            found, views = photo, to_gray(photo).unsqueeze(0)
-        else:
-            found_object = find_object(photo)
-            image = render(found_object)
-            found = found_object.cutout()
-            views = torch.stack([image, image.flip(-1)]) if data.is_facing_left else image.unsqueeze(0)
-    probabilities = torch.cat([classifier.predict(view.unsqueeze(0)).probabilities for view in views])
-    confidences = probabilities.max(1).values
-    chosen = int(confidences[-1] > confidences[0] + MIRROR_MARGIN)
-    return Answer(probabilities[chosen], photo, found, views[chosen], is_mirrored=bool(chosen))
+        if not is_in_dataset_form(photo):
+            found = find_object(photo)
+            return _classify_views(render(found, ANGLES), photo, found.cutout(), classifier, data.left_facing)
+        image = to_gray(photo)
+    else:
+        photo = read_photo(source, mode_of(channels))
+        image = resize(photo, (height, width))
+    probabilities = classifier.predict(image.unsqueeze(0)).probabilities[0]
+    return Answer(probabilities, photo, photo, image, is_mirrored=False)
+
+
+def _classify_views(
+    views: Tensor, photo: Tensor, found: Tensor, classifier: Classifier, left_facing: Sequence[str]
+) -> Answer:
+    """Average the probabilities over views of a converted photograph; prefer the mirror images if they suggest so."""
+    probabilities, mirrored = (classifier.predict(side).probabilities.mean(0) for side in (views, views.flip(-1)))
+    is_mirrored = bool(mirrored.max() > probabilities.max()) and (
+        classifier.class_names[int(mirrored.argmax())] in left_facing
+    )
+    image = views[len(views) // 2]
+    if is_mirrored:
+        return Answer(mirrored, photo, found, image.flip(-1), is_mirrored=True)
+    return Answer(probabilities, photo, found, image, is_mirrored=False)
 
 
 def fit_square(image: Tensor, side: int = 168) -> Tensor:
