@@ -5,8 +5,7 @@
     python tests/photographs.py runs/.../checkpoints/best.ckpt --save DIR      # also save the first photographs
 
 A photograph shows the object of an image, enlarged tenfold and placed at a random position on a background of
-420 x 420 pixels with sensor noise, as a JPEG. The constants of `fashion_mlp.inference.photo` were chosen on validation
-images.
+420 x 420 pixels with sensor noise, as a JPEG.
 """
 
 import argparse

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.image_io import read_image
-from fashion_mlp.inference.photo import find_object, is_in_dataset_form, render
+from fashion_mlp.inference.photo import is_in_dataset_form, render
+from fashion_mlp.inference.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 from tests.photographs import KINDS, take_photograph
 

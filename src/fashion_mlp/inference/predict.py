@@ -15,7 +15,8 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.image_io import Mode, is_image_name, mode_of, read_image, resize, to_tensor, warn_of_skipped
 from fashion_mlp.data.registry import find_data_module
-from fashion_mlp.inference.photo import find_object, is_in_dataset_form, render, to_gray
+from fashion_mlp.inference.photo import is_in_dataset_form, render, to_gray
+from fashion_mlp.inference.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
