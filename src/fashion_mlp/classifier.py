@@ -16,6 +16,7 @@ from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
 from fashion_mlp.metrics import EpochMetrics
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.schedulers import SchedulerFactory
 
 # Entry of a checkpoint with the classifier's metadata.
@@ -185,18 +186,43 @@ class Classifier(LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @torch.inference_mode()
-    def predict(self, images: Tensor) -> Predictions:
+    def predict(self, images: Any) -> Predictions:
         """Classify images in evaluation mode, without gradients.
 
         Args:
-            images: raw pixels, uint8 or float from 0 to 255, `[N, C, H, W]`, on any device.
+            images: a batch, uint8 `[N, C, H, W]`, in the form of the training images, which is classified as it is; or
+                a photograph or a list of them, which are converted as by `fashion-mlp predict`: paths, Pillow's images,
+                arrays, uint8 `[H, W]` or `[H, W, C]`, or tensors, uint8 `[H, W]` or `[C, H, W]`.
+
+        Raises:
+            UserError: an image has another type or shape, cannot be read, or shows no object.
         """
+        if not (isinstance(images, Tensor) and images.ndim == 4):
+            return self._predict_photos(images if isinstance(images, list | tuple) else [images])
+        shape = self.metadata["model"]["image_shape"] if "model" in self.metadata else list(images.shape[1:])
+        if images.dtype != torch.uint8 or list(images.shape[1:]) != list(shape):
+            raise UserError(
+                f"images: {images.dtype} of the shape {list(images.shape)}. Expected uint8 from 0 to 255 of the shape "
+                f"{['N', *shape]}".replace("'", "")
+            )
         was_training = self.training
         self.eval()
         try:
             probabilities = self(images.to(self.device)).float().softmax(1).cpu()
         finally:
             self.train(was_training)
+        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
+
+    def _predict_photos(self, photos: Sequence[Any]) -> Predictions:
+        from fashion_mlp.inference.predict import classify  # which itself uses this class
+
+        rows = []
+        for index, photo in enumerate(photos):
+            try:
+                rows.append(classify(photo, self).probabilities)
+            except UserError as error:
+                raise UserError(f"image {index} {error}") from error
+        probabilities = torch.stack(rows)
         return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.demo import cards
+from fashion_mlp.inference.predict import Answer
 from fashion_mlp.models import MLP
+from tests.demo.conftest import png
 
 
 def bars(card: str) -> list[tuple[str, str]]:
@@ -21,7 +24,7 @@ def bars(card: str) -> list[tuple[str, str]]:
     return [(unescape(name), text) for name, text in re.findall(r'"row">(.*?)</th>.*?</td><td>(.*?)</td></tr>', card)]
 
 
-def test_probabilities_are_those_of_predict(
+def test_page_command_and_python_agree(
     checkpoint: Path, classifier: Classifier, image_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = sorted(image_dir.iterdir())
@@ -33,6 +36,9 @@ def test_probabilities_are_those_of_predict(
         assert len(bars(card)) == 10
         top = [(entry["class"], f"{entry['probability']:.1%}") for entry in prediction["top"]]
         assert bars(card)[:3] == top
+        names, probabilities = classifier.predict(file)
+        assert names == [prediction["class"]]
+        assert float(probabilities.max()) == pytest.approx(prediction["probability"], abs=1e-6)
 
 
 def test_gallery_image_is_converted_for_each_classifier(
@@ -40,8 +46,8 @@ def test_gallery_image_is_converted_for_each_classifier(
 ) -> None:
     images: dict[str, Tensor] = {}
 
-    def record_image(name: str, image: Tensor, prediction: object) -> str:
-        images[name] = image
+    def record_image(name: str, answer: Answer, classifier: object) -> str:
+        images[name] = answer.image
         return name
 
     monkeypatch.setattr(cards, "render_card", record_image)
@@ -55,3 +61,9 @@ def test_gallery_image_is_converted_for_each_classifier(
     assert message == '<p role="status">Test image 0: &lt;b&gt;</p>'
     assert torch.equal(images["first"], image)
     assert images["other"].shape == (3, 14, 20)
+
+
+def test_photograph_without_an_object_gets_a_message(classifier: Classifier) -> None:
+    message, card = cards.classify_upload(png(Image.new("RGB", (300, 200), "orange")), {"first": classifier})
+    assert "The file is refused: no object found: nothing stands out from the background." in message
+    assert bars(card) == []

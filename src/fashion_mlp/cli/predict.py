@@ -17,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "checkpoint", "--json", "--device", "--tta")
     words_help = f"{ENSEMBLE_HELP}; images: files, directories or globs; with --test-samples {DATA_HELP}"
     parser.add_argument("words", **WORDS, metavar="CKPT | IMAGE | data", help=words_help)
-    parser.add_argument("--show", type=figure_file, metavar="FILE", help="save the images as the model sees them")
+    show_help = "save each image, the object found in it, and what the model sees"
+    parser.add_argument("--show", type=figure_file, metavar="FILE", help=show_help)
     parser.add_argument("--test-samples", type=positive, metavar="N", help="classify the first N test images instead")
     parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save the test images with their classes")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp predict`; return its exit status, which is 1 if an image could not be read."""
+    """Run `fashion-mlp predict`; return its exit status, which is 1 if an image got no answer."""
     from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.runtime.errors import UserError
 
@@ -42,28 +43,31 @@ def run(arguments: argparse.Namespace) -> int:
 def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
     import torch
 
-    from fashion_mlp.inference.image_files import find_images, load_image
+    from fashion_mlp.inference.predict import classify, find_images, fit_square
     from fashion_mlp.reporting import figures
     from fashion_mlp.runtime.errors import UserError
 
     paths = find_images(patterns)
     if arguments.show and arguments.show.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"--show {arguments.show}: one of the images to classify. Choose another file")
-    rows, images, titles = [], [], []
+    rows: list[dict[str, Any]] = []
+    images, titles = [], []
     for path in progress(paths, "classifying"):
         try:
-            image = load_image(path, classifier)
+            answer = classify(path, classifier)
         except UserError as error:
             rows.append({"image": str(path), "error": str(error)})
             continue
-        row = _prediction(path, classifier, classifier.predict(image.unsqueeze(0)).probabilities[0].tolist())
-        rows.append(row)
-        images.append(image)
-        titles.append(f"{figures.short(path.name)}\n{figures.short(row['class'])} {row['probability']:.0%}")
+        row = _prediction(path, classifier, answer.probabilities.tolist())
+        rows.append({**row, "mirrored": answer.is_mirrored})
+        images += [fit_square(image) for image in (answer.photo, answer.found, answer.image)]
+        seen = "seen mirrored" if answer.is_mirrored else "seen"
+        titles += [figures.short(path.name), "found", f"{seen}\n{figures.short(row['class'])} {row['probability']:.0%}"]
     _print_predictions(rows, as_json=arguments.json)
     if arguments.show and images:
-        save_figure(figures.image_grid(torch.stack(images), titles), arguments.show)
-    return 1 if len(images) < len(paths) else 0
+        figure = figures.image_grid(torch.stack(images), titles, columns=6)
+        save_figure(figure, arguments.show)
+    return 1 if any("error" in row for row in rows) else 0
 
 
 def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -102,5 +106,7 @@ def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None
             echo(f"error: {row['image']} {row['error']}", sys.stderr)
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in row["top"])
-        is_wrong = row.get("true", row["class"]) != row["class"]
-        echo(f"{row['image']:<{width}}  {top}" + (f"   (true: {row['true']})" if is_wrong else ""))
+        notes = ["mirrored"] if row.get("mirrored") else []
+        if row.get("true", row["class"]) != row["class"]:
+            notes.append(f"true: {row['true']}")
+        echo(f"{row['image']:<{width}}  {top}" + (f"   ({', '.join(notes)})" if notes else ""))

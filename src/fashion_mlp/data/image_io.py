@@ -95,11 +95,14 @@ def _read(source: Path | BytesIO, mode: Mode, min_side: int | None) -> Tensor:
             raise UserError(f"has more than {MAX_EXIF:,} bytes of EXIF data")
         factor = max(1, isqrt(image.width * image.height) // min_side) if min_side is not None else 1
         ImageOps.exif_transpose(image, in_place=True)
-        return _to_tensor(image, mode, factor)
+        return to_tensor(image, mode, factor)
 
 
-def _to_tensor(image: Image.Image, mode: Mode, factor: int) -> Tensor:
-    """Convert bands of rows one by one: a step on a whole image of 100 megapixels would take 400 MB."""
+def to_tensor(image: Image.Image, mode: Mode, factor: int = 1) -> Tensor:
+    """Return an image, reduced by a factor, as uint8 `[C, H, W]`, with a white background if it is transparent.
+
+    Bands of rows are converted one by one: a step on a whole image of 100 megapixels would take 400 MB.
+    """
     height = 64 * factor
     bands = (
         _flatten(image.crop((0, top, image.width, min(top + height, image.height))), mode).reduce(factor)

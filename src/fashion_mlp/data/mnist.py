@@ -81,6 +81,7 @@ class FashionMNISTDataModule(MNISTDataModule, option="fashion_mnist"):
 
     name = "Fashion-MNIST"
     dataset = datasets.FashionMNIST
+    left_facing = ("Sandal", "Sneaker", "Ankle boot")
     sha256: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",

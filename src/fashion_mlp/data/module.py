@@ -60,12 +60,14 @@ class ImageDataModule(LightningDataModule):
         source_key: name of the argument that locates custom images; empty for a fixed data set.
         is_light_on_black: whether all images are objects, light on black, so that `fashion-mlp predict` has to convert
             photographs.
+        left_facing: names of the classes whose objects point left in all images.
     """
 
     registry: ClassVar[dict[str, type["ImageDataModule"]]] = {}
     option: ClassVar[str]
     source_key: ClassVar[str] = ""
     is_light_on_black: ClassVar[bool] = False
+    left_facing: ClassVar[tuple[str, ...]] = ()
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]

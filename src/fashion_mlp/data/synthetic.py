@@ -27,6 +27,7 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
     """
 
     name = "synthetic garments"
+    left_facing = ("Sandal", "Sneaker", "Ankle boot")
     class_names = tuple(FashionMNIST.classes)
     image_shape = (1, SIZE, SIZE)
     is_light_on_black = True

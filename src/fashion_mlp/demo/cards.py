@@ -12,14 +12,14 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.image_files import load_image
+from fashion_mlp.inference.predict import Answer, classify, fit_square
 from fashion_mlp.runtime.errors import UserError
 
 
 def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
-        cards = [render_card(name, load_image(content, model), model) for name, model in classifiers.items()]
+        cards = [render_card(name, classify(content, model), model) for name, model in classifiers.items()]
     except UserError as error:
         return [render_message(f"The file {error}.", role="alert"), *render_empty_cards(classifiers)]
     return [render_message(""), *cards]
@@ -27,11 +27,8 @@ def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> li
 
 def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
-    cards = []
-    for name, classifier in classifiers.items():
-        has_shape = image.shape == tuple(classifier.metadata["model"]["image_shape"])
-        shown = image if has_shape else load_image(encode_png(image), classifier)
-        cards.append(render_card(name, shown, classifier))
+    content = encode_png(image)
+    cards = [render_card(name, classify(content, classifier), classifier) for name, classifier in classifiers.items()]
     return [render_message(f"Test image {caption}"), *cards]
 
 
@@ -53,9 +50,9 @@ def render_empty_cards(names: Iterable[str]) -> list[str]:
     return [f'<section class="card"><p class="name">{escape(name)}</p>{hint}</section>' for name in names]
 
 
-def render_card(name: str, image: Tensor, classifier: Classifier) -> str:
-    """Return a card with an image as the classifier sees it, uint8 `[C, H, W]`, and the probability of each class."""
-    probabilities = classifier.predict(image.unsqueeze(0)).probabilities[0].tolist()
+def render_card(name: str, answer: Answer, classifier: Classifier) -> str:
+    """Return a card with the image, the object found in it, what the model sees, and the probability of each class."""
+    probabilities = answer.probabilities.tolist()
     ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
     best, best_class = ranked[0]
     bars = "".join(
@@ -63,10 +60,18 @@ def render_card(name: str, image: Tensor, classifier: Classifier) -> str:
         f'<td class="bar"><div style="width: {probability:.2%}"></div></td><td>{probability:.1%}</td></tr>'
         for probability, class_name in ranked
     )
-    source = f"data:image/png;base64,{b64encode(encode_png(image)).decode()}"
+    seen = "Seen by the model" + (", mirrored" if answer.is_mirrored else "")
+    steps = {"Image": answer.photo, "Object found": answer.found, seen: answer.image}
+    figures = "".join(
+        f'<figure><img src="{_data_url(image)}" alt=""><figcaption>{title}</figcaption></figure>'
+        for title, image in steps.items()
+    )
     return (
-        f'<section class="card"><p class="name">{escape(name)}</p>'
-        f'<div class="best"><img src="{source}" alt="The image as the model sees it">'
-        f"<div><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div></div>"
+        f'<section class="card"><p class="name">{escape(name)}</p><div class="steps">{figures}</div>'
+        f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>'
         f'<table aria-label="Probabilities of {escape(name)}">{bars}</table></section>'
     )
+
+
+def _data_url(image: Tensor) -> str:
+    return f"data:image/png;base64,{b64encode(encode_png(fit_square(image))).decode()}"

@@ -1,45 +1,75 @@
-"""Convert a photograph as the images of Fashion-MNIST were converted.
+"""Convert the object of a photograph as the images of Fashion-MNIST were converted.
 
-The steps are those of section 2 of the dataset's paper (arXiv 1708.07747): trim edges of the background colour, resize
-the longer side to 28 pixels, centre on a square, sharpen, make the object light on black, convert to grey. The paper
-resizes by skipping rows and columns; antialiasing is used here, which suits photographs of thousands of pixels. The
-sharpness was then chosen on validation images that were enlarged in several ways and converted back.
+The steps are those of section 2 of the dataset's paper (arXiv 1708.07747): trim to the object, resize its longer side
+to 28 pixels, centre it, sharpen it, show it light on black. The paper resizes by skipping rows and columns;
+antialiasing is used here. `tests/photographs.py` makes photographs of validation images, on which the constants were
+chosen.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from fashion_mlp.inference.segmentation import LUMA, FoundObject
+
 SIZE = 28
-# Maximum difference between a background pixel and the corners, as a fraction of the largest intensity.
-BACKGROUND_TOLERANCE = 0.05
 # Weight of the difference to a Gaussian blur of standard deviation 1, which sharpening adds.
 SHARPNESS = 0.3
-# A background below this grey level counts as black.
+# A background below this grey level counts as black, one above `LIGHT` as white.
 DARK = 64
+LIGHT = 200
+# Mean and standard deviation of the brightness of an object on a background that is neither black nor white, and the
+# largest factor by which its contrast is increased.
+MEAN_BRIGHTNESS = 135
+CONTRAST = 45
+MAX_GAIN = 4
 
 
-def as_fashion_mnist(photo: Tensor) -> Tensor:
-    """Convert a photograph; return an image that is 28 x 28 and light on black unchanged.
+def to_gray(photo: Tensor) -> Tensor:
+    """Return a photograph, uint8 `[3, H, W]`, in grey as Pillow reads it: `[1, H, W]`."""
+    gray: Tensor = functional.pil_to_tensor(functional.to_pil_image(photo).convert("L"))
+    return gray
+
+
+def is_in_dataset_form(photo: Tensor) -> bool:
+    """Return True for an image, uint8 `[3, H, W]`, that is 28 x 28 and light on black."""
+    corners = to_gray(photo)[0, :: photo.shape[1] - 1 or 1, :: photo.shape[2] - 1 or 1]
+    return photo.shape[1:] == (SIZE, SIZE) and int(corners.median()) < DARK
+
+
+def render(found: FoundObject, angles: Sequence[float] = (0.0,)) -> Tensor:
+    """Convert an object to images like those of the dataset.
 
     Args:
-        photo: uint8 `[1, H, W]`.
+        found: the object.
+        angles: rotation of each image, counter-clockwise in degrees.
 
     Returns:
-        uint8 `[1, 28, 28]`, light on black.
+        uint8 `[len(angles), 1, 28, 28]`, light on black.
     """
-    background = _background(photo)
-    is_dark = background < DARK
-    if is_dark and photo.shape[1:] == (SIZE, SIZE):
-        return photo
-    # The background becomes 0, as the padding below, so that no border shows.
-    light = photo.float() - background if is_dark else background - photo.float()
-    light = light.clamp(min=0) * (255 / max(255 - background if is_dark else background, 1))
-    trimmed = _trim(light)
-    scale = SIZE / max(trimmed.shape[1:])
-    height, width = (max(1, round(side * scale)) for side in trimmed.shape[1:])
-    fitted = functional.resize(trimmed, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    rows, columns = found.box
+    light = torch.cat([_brighten(found), found.mask.float().unsqueeze(0)])[:, rows, columns]
+    return torch.stack([_place(_rotate(light, angle)) for angle in angles])
+
+
+def _rotate(light: Tensor, angle: float) -> Tensor:
+    """Rotate an object's brightness and mask, float `[2, H, W]`, and trim the brightness: `[1, h, w]`."""
+    if angle == 0:
+        return light[:1]
+    rotated = functional.rotate(light, angle, interpolation=InterpolationMode.BILINEAR, expand=True)
+    mask = rotated[1] > 0.5
+    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return rotated[:1, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if rows else light[:1]
+
+
+def _place(light: Tensor) -> Tensor:
+    """Fit the brightness of a trimmed object into a square of 28 x 28 pixels, centre and sharpen it."""
+    scale = SIZE / max(light.shape[1:])
+    height, width = (max(1, round(side * scale)) for side in light.shape[1:])
+    fitted = functional.resize(light, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
     # An odd pixel of padding is at the top and on the left, as in the dataset.
     top, left = (SIZE - height + 1) // 2, (SIZE - width + 1) // 2
     square = pad(fitted, (left, SIZE - width - left, top, SIZE - height - top))
@@ -48,28 +78,24 @@ def as_fashion_mnist(photo: Tensor) -> Tensor:
     return sharpened.round().clamp(0, 255).to(torch.uint8)
 
 
-def _background(photo: Tensor) -> float:
-    """Return the median grey level of four small squares in the corners, which ignores a speck."""
-    side = max(1, min(photo.shape[1:]) // 50)
-    rows = torch.cat([photo[0, :side], photo[0, -side:]])
-    return float(torch.cat([rows[:, :side], rows[:, -side:]]).float().median())
+def _brighten(found: FoundObject) -> Tensor:
+    """Return the brightness of an object on black, float `[1, H, W]`.
 
-
-def _trim(light: Tensor) -> Tensor:
-    """Remove the edges that contain only background.
-
-    An empty image is not trimmed. Neither is a square that its object fills and is centred in: it is an enlarged image
-    of the dataset, and trimming its blurred edges would shift the object by a fraction of a pixel.
+    On black it is the object's own brightness, on white its darkness, as in the dataset. Elsewhere the object's shades
+    are shown around a fixed mean, negated if it is darker than the background rather than of another colour.
     """
-    is_object = light[0] > BACKGROUND_TOLERANCE * 255
-    if not is_object.any():
-        return light
-    height, width = is_object.shape
-    rows, columns = (is_object.any(axis).nonzero().flatten() for axis in (1, 0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    pixel = height / SIZE
-    is_filled = max(bottom - top, right - left) >= height - pixel
-    is_centred = abs(top - (height - bottom)) <= 2 * pixel and abs(left - (width - right)) <= 2 * pixel
-    if height == width and is_filled and is_centred:
-        return light
-    return light[:, top:bottom, left:right]
+    photo, background, mask = found
+    gray, level = ((image * LUMA).sum(0, keepdim=True) for image in (photo, background))
+    is_dark = found.is_dark
+    typical = float(level[:, mask].median())
+    if is_dark and typical > LIGHT:
+        light = 255 * (1 - gray / level.clamp(min=1))
+    elif typical < DARK and gray[:, mask].mean() > level[:, mask].mean():
+        light = 255 * (gray - level) / (255 - level).clamp(min=1)
+    else:
+        shades = gray - gray[:, mask].mean()
+        gain = min(MAX_GAIN, CONTRAST / max(1.0, float(shades[:, mask].std(correction=0))))
+        light = (MEAN_BRIGHTNESS + (-gain if is_dark else gain) * shades).clamp(min=20)
+    opacity = functional.gaussian_blur(mask.float().unsqueeze(0), kernel_size=[3, 3], sigma=[0.7, 0.7])
+    masked: Tensor = light.clamp(0, 255) * opacity
+    return masked
