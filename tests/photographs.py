@@ -23,7 +23,6 @@ from torch import Tensor
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.mnist import FashionMNISTDataModule
-from fashion_mlp.inference.predict import classify
 from fashion_mlp.runtime.errors import UserError
 
 SIDE, OBJECT_SIDE = 420, 280
@@ -188,7 +187,7 @@ def count_agreements(classifier: Classifier, images: Tensor, kind: Kind) -> tupl
     agreements = refusals = 0
     for seed, (image, name) in enumerate(zip(images, classifier.predict(images).names, strict=True)):
         try:
-            answer = classify(take_photograph(image, kind, seed), classifier)
+            answer = classifier.classify(take_photograph(image, kind, seed))
         except UserError:
             refusals += 1
         else:
@@ -217,7 +216,7 @@ def main() -> None:
     content = BytesIO()
     large.save(content, "JPEG")
     start = perf_counter()
-    classify(content.getvalue(), classifier)
+    classifier.classify(content.getvalue())
     print(f"12 megapixels: {1000 * (perf_counter() - start):.0f} ms")  # noqa: T201
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -15,19 +15,13 @@ from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
+from fashion_mlp.data.photo import Answer, ImageSource, Predictions, classify
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.schedulers import SchedulerFactory
 
 # Entry of a checkpoint with the classifier's metadata.
 METADATA_KEY = "fashion_mlp"
-
-
-class Predictions(NamedTuple):
-    """The names of the predicted classes, `[N]`, and the probabilities of all classes, float `[N, num_classes]`."""
-
-    names: list[str]
-    probabilities: Tensor
 
 
 class Classifier(LightningModule):
@@ -197,8 +191,19 @@ class Classifier(LightningModule):
         Raises:
             UserError: an image has another type or shape, cannot be read, or shows no object.
         """
-        if not (isinstance(images, Tensor) and images.ndim == 4):
-            return self._predict_photos(images if isinstance(images, list | tuple) else [images])
+        if isinstance(images, Tensor) and images.ndim == 4:
+            probabilities = self._probabilities(images)
+        else:
+            photos = images if isinstance(images, list | tuple) else [images]
+            probabilities = torch.empty(len(photos), len(self.class_names))
+            for index, photo in enumerate(photos):
+                try:
+                    probabilities[index] = self.classify(photo).probabilities
+                except UserError as error:
+                    raise UserError(f"image {index} {error}") from error
+        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
+
+    def _probabilities(self, images: Tensor) -> Tensor:
         shape = self.metadata["model"]["image_shape"] if "model" in self.metadata else list(images.shape[1:])
         if images.dtype != torch.uint8 or list(images.shape[1:]) != list(shape):
             raise UserError(
@@ -208,22 +213,20 @@ class Classifier(LightningModule):
         was_training = self.training
         self.eval()
         try:
-            probabilities = self(images.to(self.device)).float().softmax(1).cpu()
+            return self(images.to(self.device)).float().softmax(1).cpu()  # type: ignore[no-any-return]
         finally:
             self.train(was_training)
-        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
-    def _predict_photos(self, photos: Sequence[Any]) -> Predictions:
-        from fashion_mlp.inference.predict import classify  # which itself uses this class
-
-        rows = []
-        for index, photo in enumerate(photos):
-            try:
-                rows.append(classify(photo, self).probabilities)
-            except UserError as error:
-                raise UserError(f"image {index} {error}") from error
-        probabilities = torch.stack(rows)
-        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
+    @torch.inference_mode()
+    def classify(self, photo: ImageSource) -> Answer:
+        """Classify a photograph as `predict` does, and return how it was converted too."""
+        return classify(
+            photo,
+            self._probabilities,
+            image_shape=self.metadata["model"]["image_shape"],
+            class_names=self.class_names,
+            option=self.metadata["data"]["option"],
+        )
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
         """Update metrics with a batch, its loss without label smoothing, and return its logits."""

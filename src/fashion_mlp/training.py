@@ -81,9 +81,7 @@ def train(
             run_directory.keep(run_dir)
             if resumed:
                 initial.rewind_logs(trainer.loggers, run_dir)
-        if trainer.global_rank > 0:
-            torch.manual_seed(cfg.seed + trainer.global_rank)  # each rank draws its own dropout masks
-        _fit(trainer, classifier, datamodule, initial, stop)
+        _fit(trainer, classifier, datamodule, initial, stop, cfg.seed)
         metrics = _describe_run(cfg, trainer, classifier, datamodule)
         if trainer.is_global_zero and metrics["stopped_early"]:
             log.info(f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
@@ -130,8 +128,11 @@ def _fit(
     datamodule: ImageDataModule,
     initial: InitialCheckpoint,
     stop: GracefulStop,
+    seed: int,
 ) -> None:
     """Train the classifier, and report what Lightning does not support as a mistake of the user."""
+    if trainer.global_rank > 0:
+        torch.manual_seed(seed + trainer.global_rank)  # each rank draws its own dropout masks
     if trainer.world_size > 1:
         stop.use_default_handlers()  # until all ranks have connected
     try:

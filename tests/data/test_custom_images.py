@@ -13,7 +13,7 @@ from PIL import Image
 from fashion_mlp.data import ImageCSVDataModule, ImageFolderDataModule
 from fashion_mlp.data.custom_images import LabelledImages
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.inference.predict import find_images
+from fashion_mlp.inference.image_files import find_images
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import RunCommand
 

@@ -20,7 +20,6 @@ from PIL import Image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.inference.predict import classify
 from tests.demo.conftest import png
 from tests.demo.test_cards import bars
 
@@ -79,7 +78,7 @@ def test_each_classifier_classifies_an_upload_and_no_file_is_kept(
     before = temporary_files()
     for path in image_dir.iterdir():
         message, *cards = upload(path.read_bytes())
-        probabilities = classify(path, classifier).probabilities.tolist()
+        probabilities = classifier.classify(path).probabilities.tolist()
         expected = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
         assert message == '<p role="status"></p>'
         assert len(cards) == 2

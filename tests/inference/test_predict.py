@@ -10,7 +10,7 @@ from PIL import Image
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.garments import draw_garments
-from fashion_mlp.inference.predict import classify, fit_square
+from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
 from tests.photographs import KINDS, take_photograph
@@ -50,7 +50,7 @@ def test_image_of_the_data_set_is_not_converted(classifier: Classifier) -> None:
     for image, expected in zip(images, probabilities, strict=True):
         content = BytesIO()
         Image.fromarray(image[0].numpy()).save(content, "PNG")
-        answer = classify(content.getvalue(), classifier)
+        answer = classifier.classify(content.getvalue())
         assert torch.equal(answer.image, image)
         assert not answer.is_mirrored
         assert torch.allclose(answer.probabilities, expected, atol=1e-6)

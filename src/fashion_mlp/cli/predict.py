@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
     import torch
 
-    from fashion_mlp.inference.predict import classify, find_images, fit_square
+    from fashion_mlp.inference.image_files import find_images, fit_square
     from fashion_mlp.reporting import figures
     from fashion_mlp.runtime.errors import UserError
 
@@ -54,7 +54,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
     images, titles = [], []
     for path in progress(paths, "classifying"):
         try:
-            answer = classify(path, classifier)
+            answer = classifier.classify(path)
         except UserError as error:
             rows.append({"image": str(path), "error": str(error)})
             continue

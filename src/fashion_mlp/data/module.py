@@ -182,7 +182,6 @@ class ImageDataModule(LightningDataModule):
         return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return a loader of the test images."""
         return self.loader("test")
 
     def loader(

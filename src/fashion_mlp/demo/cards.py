@@ -12,14 +12,15 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.predict import Answer, classify, fit_square
+from fashion_mlp.data.photo import Answer
+from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.runtime.errors import UserError
 
 
 def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
-        cards = [render_card(name, classify(content, model), model) for name, model in classifiers.items()]
+        cards = [render_card(name, model.classify(content), model) for name, model in classifiers.items()]
     except UserError as error:
         return [render_message(f"The file {error}.", role="alert"), *render_empty_cards(classifiers)]
     return [render_message(""), *cards]
@@ -28,7 +29,7 @@ def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> li
 def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
     content = encode_png(image)
-    cards = [render_card(name, classify(content, classifier), classifier) for name, classifier in classifiers.items()]
+    cards = [render_card(name, classifier.classify(content), classifier) for name, classifier in classifiers.items()]
     return [render_message(f"Test image {caption}"), *cards]
 
 

@@ -1,22 +1,18 @@
-"""Image files as input of a classifier."""
+"""Photographs as input of a classifier: read an image from any source, convert it, and classify its views."""
 
-from collections.abc import Sequence
-from glob import glob
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
-from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.image_io import Mode, is_image_name, mode_of, read_image, resize, to_tensor, warn_of_skipped
+from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
+from fashion_mlp.data.photo_rendering import is_in_dataset_form, render, to_gray
 from fashion_mlp.data.registry import find_data_module
-from fashion_mlp.inference.photo import is_in_dataset_form, render, to_gray
-from fashion_mlp.inference.segmentation import find_object
+from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
@@ -25,6 +21,13 @@ MIN_PHOTO_SIDE = 448
 ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
+
+
+class Predictions(NamedTuple):
+    """The names of the predicted classes, `[N]`, and the probabilities of all classes, float `[N, num_classes]`."""
+
+    names: list[str]
+    probabilities: Tensor
 
 
 class Answer(NamedTuple):
@@ -43,38 +46,6 @@ class Answer(NamedTuple):
     found: Tensor
     image: Tensor
     is_mirrored: bool
-
-
-def find_images(patterns: Sequence[str]) -> list[Path]:
-    """Return the image files that paths, directories and globs name, in order, without duplicates.
-
-    Of a directory, these are the files with the suffix of an image. A line is logged if others are skipped.
-
-    Raises:
-        UserError: a pattern matches nothing, or a directory cannot be read.
-    """
-    found: dict[Path, Path] = {}
-    for pattern in patterns:
-        path = Path(pattern)
-        try:
-            if path.is_dir():
-                files = _images_in(path)
-            else:
-                files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
-        except OSError as error:
-            raise UserError(f"{pattern}: cannot be read ({error.strerror})") from error
-        if not files:
-            raise UserError(f"{pattern}: no such image. Expected image files, directories with images, or globs")
-        for file in files:
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
-
-
-def _images_in(directory: Path) -> list[Path]:
-    entries = sorted(directory.iterdir())
-    images = [path for path in entries if is_image_name(path.name) and not path.is_dir()]
-    warn_of_skipped(directory, len(entries) - len(images))
-    return images
 
 
 def read_photo(source: ImageSource, mode: Mode) -> Tensor:
@@ -108,55 +79,56 @@ def read_photo(source: ImageSource, mode: Mode) -> Tensor:
     return to_tensor(Image.fromarray(array), mode)
 
 
-@torch.inference_mode()
-def classify(source: ImageSource, classifier: Classifier) -> Answer:
-    """Classify one image as `fashion-mlp predict`, the page and `Classifier.predict` do.
+def classify(
+    source: ImageSource,
+    predict: Callable[[Tensor], Tensor],
+    *,
+    image_shape: Sequence[int],
+    class_names: Sequence[str],
+    option: str,
+) -> Answer:
+    """Classify one image.
 
     If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were, and
     the probabilities are averaged over `ANGLES`. Its mirror image is used if that gives a more confident answer of a
-    class that always points left in the dataset. For a classifier of custom images it is only resized, as these were.
+    class that always points left in the dataset. If the data are custom images, it is only resized, as these were.
 
     Args:
         source: as for `read_photo`.
-        classifier: its metadata describe the data and the shape of an image.
+        predict: returns the probabilities, float `[N, num_classes]`, of images, uint8 `[N, C, H, W]`.
+        image_shape: channels, height and width of the training images.
+        class_names: in the order of the probabilities.
+        option: of the training data.
 
     Raises:
         UserError: the image cannot be read, or no object is found in it.
     """
-    channels, height, width = classifier.metadata["model"]["image_shape"]
-    data = find_data_module(classifier.metadata["data"]["option"])
+    channels, height, width = image_shape
+    data = find_data_module(option)
     if data.is_light_on_black:
         photo = read_photo(source, "rgb")
         if not is_in_dataset_form(photo):
             found = find_object(photo)
-            return _classify_views(render(found, ANGLES), photo, found.cutout(), classifier, data.left_facing)
+            return _classify_views(render(found, ANGLES), photo, found.cutout(), predict, class_names, data.left_facing)
         image = to_gray(photo)
     else:
         photo = read_photo(source, mode_of(channels))
         image = resize(photo, (height, width))
-    probabilities = classifier.predict(image.unsqueeze(0)).probabilities[0]
-    return Answer(probabilities, photo, photo, image, is_mirrored=False)
+    return Answer(predict(image.unsqueeze(0))[0], photo, photo, image, is_mirrored=False)
 
 
 def _classify_views(
-    views: Tensor, photo: Tensor, found: Tensor, classifier: Classifier, left_facing: Sequence[str]
+    views: Tensor,
+    photo: Tensor,
+    found: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    class_names: Sequence[str],
+    left_facing: Sequence[str],
 ) -> Answer:
     """Average the probabilities over views of a converted photograph; prefer the mirror images if they suggest so."""
-    probabilities, mirrored = (classifier.predict(side).probabilities.mean(0) for side in (views, views.flip(-1)))
-    is_mirrored = bool(mirrored.max() > probabilities.max()) and (
-        classifier.class_names[int(mirrored.argmax())] in left_facing
-    )
+    probabilities, mirrored = predict(views).mean(0), predict(views.flip(-1)).mean(0)
+    is_mirrored = bool(mirrored.max() > probabilities.max()) and class_names[int(mirrored.argmax())] in left_facing
     image = views[len(views) // 2]
     if is_mirrored:
         return Answer(mirrored, photo, found, image.flip(-1), is_mirrored=True)
     return Answer(probabilities, photo, found, image, is_mirrored=False)
-
-
-def fit_square(image: Tensor, side: int = 168) -> Tensor:
-    """Return an image, uint8 `[C, H, W]`, in the middle of a black square in colour, uint8 `[3, side, side]`."""
-    scale = side / max(image.shape[1:])
-    size = [max(1, round(length * scale)) for length in image.shape[1:]]
-    interpolation = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
-    resized = functional.resize(image.expand(3, -1, -1), size, interpolation=interpolation, antialias=True)
-    squared: Tensor = functional.center_crop(resized, [side, side])
-    return squared
