@@ -50,7 +50,9 @@ def main(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     overrides = task_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))  # or start, without a state
+        return run_job(
+            cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True)
+        )  # a job without last.ckpt starts at its first step
     with exit_on_user_error():
         if cfg.resume is not None:
             return resume(cfg, overrides, train)

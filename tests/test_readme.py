@@ -1,7 +1,9 @@
 """Tests that each command in the README runs."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from PIL import Image
 
 from fashion_mlp.cli.main import main
 from fashion_mlp.data.garments import draw_garments
-from tests.conftest import ROOT, RunCommand
+from tests.conftest import ROOT, SMALL, RunCommand
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -111,3 +113,27 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
 
 def test_readme_is_short() -> None:
     assert len(README.splitlines()) <= 220
+    assert max(map(len, README.splitlines())) <= 110
+
+
+@pytest.mark.slow
+def test_parts_of_the_readme_are_used(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("src", "conf", "train.py"):
+        copy = shutil.copy if name == "train.py" else shutil.copytree
+        project.mkdir(exist_ok=True)
+        copy(ROOT / name, project / name)
+    blocks = "".join(re.findall(r"```(?:python|yaml)\n(# .*?)```", README, re.DOTALL))
+    parts = re.split(r"^# ((?:src|conf)/[\w/]+\.(?:py|yaml)).*\n", blocks, flags=re.MULTILINE)[1:]
+    for path, content in zip(parts[::2], parts[1::2], strict=True):
+        (project / path).write_text(content)
+    assert len(parts) == 10
+    callback = re.search(r"`(\+callbacks.bell.\S+)`", README)
+    assert callback is not None
+    command = [sys.executable, "train.py", "model=tiny", "scheduler=warmup", callback[1], *SMALL[:5], *SMALL[6:]]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "training has ended" in done.stdout
+    assert "Tiny" in done.stdout

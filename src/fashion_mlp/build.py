@@ -40,7 +40,7 @@ def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
     """Instantiate a section of a configuration.
 
     Args:
-        key: of the section.
+        key: name of the section.
         cfg: a `DictConfig` with the section, or the section itself as plain values.
         **arguments: further arguments of the constructor.
 

@@ -220,6 +220,8 @@ class Classifier(LightningModule):
     @torch.inference_mode()
     def classify(self, photo: ImageSource) -> Answer:
         """Classify a photograph as `predict` does, and return how it was converted too."""
+        if "model" not in self.metadata:
+            raise UserError("has no conversion: the classifier was not loaded from a checkpoint of train.py")
         return classify(
             photo,
             self._probabilities,

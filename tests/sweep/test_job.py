@@ -139,6 +139,7 @@ def test_the_lines_of_a_worker_start_with_its_job(
     caplog.set_level("INFO")
     monkeypatch.setattr(job, "parent_process", object)
     monkeypatch.setattr("logging.root.handlers", [ConsoleHandler()])
+    monkeypatch.setattr(ConsoleHandler, "prefix", "")  # restored after the test
     write_result(cfg, overrides=OVERRIDES, **{"val/acc": 0.75})
     run_job(cfg, HYDRA, never)
     assert capsys.readouterr().out == "#3  done already: val/acc 0.7500\n"

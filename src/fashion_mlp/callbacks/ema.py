@@ -42,7 +42,7 @@ class EMAWeightAveraging(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.decay is None:
             return
-        # The number of batches that batch norm counts is an integer without an average.
+        # `num_batches_tracked` of batch norm is an integer, so it is not averaged.
         self._network = {name: value for name, value in pl_module.state_dict().items() if value.is_floating_point()}
         self._shadow = {name: value.clone() for name, value in self._network.items()}
         self._is_swapped = False

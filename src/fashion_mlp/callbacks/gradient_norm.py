@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 class GradientNorm(Callback):
     """Log `train/gradient_norm`, the Euclidean norm over all parameters before clipping.
 
-    It needs a hook of each step, so an execution runs one step only.
+    While it is enabled, each call of `training_step` runs one optimizer step.
 
     Args:
         every_n_steps: interval in optimizer steps; None to disable the callback.

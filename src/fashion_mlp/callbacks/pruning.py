@@ -18,7 +18,7 @@ class Pruning(Callback):
 
     Args:
         sweep_dir: the directory of the search, which holds the database.
-        number: of the trial.
+        number: number of the trial.
         pruner: "median", "hyperband" or "none".
     """
 

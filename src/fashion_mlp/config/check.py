@@ -28,7 +28,17 @@ from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import expand_home
 
 # Names that other programs give to the directory of a run.
-RUN_DIR = ("default_root_dir", "log_dir", "logdir", "out", "out_dir", "outdir", "output", "output_dir", "save_dir")
+RUN_DIR_SYNONYMS = (
+    "default_root_dir",
+    "log_dir",
+    "logdir",
+    "out",
+    "out_dir",
+    "outdir",
+    "output",
+    "output_dir",
+    "save_dir",
+)
 
 
 def check_command_line(argv: Sequence[str]) -> None:
@@ -181,7 +191,7 @@ def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
     """Return a suggestion of a key: one in the same place, or else one of a similar name anywhere."""
     name = key.rpartition(".")[2]
     hint = f"; --cfg {'hydra' if key.startswith('hydra') else 'job'} shows all keys"
-    if key in RUN_DIR:
+    if key in RUN_DIR_SYNONYMS:
         return "; did you mean hydra.run.dir (hydra.sweep.dir for a sweep)?"
     if isinstance(parent, DictConfig) and parent is not cfg:
         return did_you_mean(name, map(str, parent), prefix=key.removesuffix(name)) or hint

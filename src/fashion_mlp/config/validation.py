@@ -99,7 +99,7 @@ def section_problems(
     """Return the mistakes in a part of a configuration; an empty message for a value that is known only in the run.
 
     Args:
-        schema: of the part.
+        schema: schema of the part.
         values: its keys; those without a value are not checked.
         prefix: what precedes the keys in messages, such as "optimizer.".
         multirun: whether it is that of a job of a sweep.

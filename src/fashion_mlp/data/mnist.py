@@ -19,7 +19,7 @@ IMAGE_HEADER, LABEL_HEADER = 16, 8
 
 
 class MNISTDataModule(ImageDataModule, option="mnist"):
-    """60,000 training and 10,000 test images of ten classes in four verified files: MNIST, or that of a subclass.
+    """MNIST: 60,000 training and 10,000 test images of ten digits; the base class of data sets in the same format.
 
     A subclass sets `name` and `dataset`, and optionally `sha256` and `more_mirrors`.
 

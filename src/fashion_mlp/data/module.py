@@ -50,7 +50,7 @@ class ImageDataModule(LightningDataModule):
             by class; 0 for none.
         split_seed: seed of that split.
         train_fraction: fraction of the remaining training images to train on, in (0, 1], stratified by class.
-        augment: augmentation of training batches on their device; none by default.
+        augment: augmentation for `training_samples`; none by default. `Classifier` augments the training batches.
 
     Attributes:
         option: name of the data module on the command line and in checkpoints.

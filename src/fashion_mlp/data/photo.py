@@ -98,7 +98,7 @@ def classify(
         predict: returns the probabilities, float `[N, num_classes]`, of images, uint8 `[N, C, H, W]`.
         image_shape: channels, height and width of the training images.
         class_names: in the order of the probabilities.
-        option: of the training data.
+        option: name of the data module of the training data.
 
     Raises:
         UserError: the image cannot be read, or no object is found in it.

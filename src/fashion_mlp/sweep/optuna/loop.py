@@ -36,7 +36,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     Args:
         config: of the sweep, composed by Hydra.
         arguments: the overrides of the command line, without those of Hydra's own keys.
-        launcher: of Hydra; runs the jobs.
+        launcher: launcher of Hydra; runs the jobs.
         loader: finds the options of config groups, for a sweep over a glob.
 
     Raises:
@@ -65,7 +65,7 @@ class Search:
         study: the trials, in an SQLite file.
         space: the keys that the trials vary.
         directory: holds a directory for each trial, named by its number.
-        launcher: of Hydra; runs the jobs.
+        launcher: launcher of Hydra; runs the jobs.
     """
 
     study: optuna.Study

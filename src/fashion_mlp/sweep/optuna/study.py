@@ -27,7 +27,7 @@ class RepeatableSampler(TPESampler):
     """TPE with its own seed for each value, so a resumed search draws the same values as an uninterrupted one.
 
     Args:
-        seed: of the search.
+        seed: seed of the search.
     """
 
     def __init__(self, seed: int) -> None:
