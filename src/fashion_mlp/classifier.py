@@ -8,7 +8,6 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fashion_mlp.config.monitoring import MONITORED
@@ -51,7 +50,7 @@ class Classifier(LightningModule):
         model: nn.Module,
         class_names: Sequence[str],
         *,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         scheduler: SchedulerFactory | None = None,
         label_smoothing: float = 0.0,
         augment: Augmentation | None = None,

@@ -58,7 +58,7 @@ def plateau(
     patience: int = 3,
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
-    """Return a schedule that multiplies the rate by `factor` after more than `patience` epochs without a better value."""
+    """Return a schedule that multiplies the rate by `factor` after more than `patience` epochs without a gain."""
     mode = metric_direction(monitor) or "min"
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
