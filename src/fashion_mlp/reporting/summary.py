@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -109,7 +110,7 @@ def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: 
         f"checkpoint  {relative_to_cwd(checkpoint) if checkpoint else 'none saved'}",
     ]
     if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
-        rows.append(f"curves      tensorboard --logdir {logdir}")
+        rows.append(f"curves      tensorboard --logdir {shlex.quote(str(logdir))}")
     return "\n".join(rows)
 
 
