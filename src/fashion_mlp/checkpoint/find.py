@@ -4,10 +4,9 @@ from pathlib import Path
 
 from fashion_mlp.config.results import read_jobs
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST
+from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST
 from fashion_mlp.sweep.leaderboard import rank_jobs
 
-BEST = "best.ckpt"
 # Stands for the newest run below `RUNS`.
 LATEST = "latest"
 RUNS = Path("runs")

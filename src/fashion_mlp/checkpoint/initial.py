@@ -17,7 +17,7 @@ from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
+from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
             log.warning(f"{problems[0]}\nResuming from {path.name}")
         return InitialCheckpoint(path, checkpoint, full_state=True, is_resumed=True)
     if problems:
-        remedy = f"Start a new run with ckpt_path={directory / 'best.ckpt'}"
+        remedy = f"Start a new run with ckpt_path={directory / BEST}"
         raise UserError(*problems, f"{directory}: no checkpoint to resume from. {remedy}")
     return None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from fashion_mlp.data.segmentation import LUMA, FoundObject
+from fashion_mlp.data.segmentation import LUMA, FoundObject, bounding_box
 
 SIZE = 28
 # Weight of the difference to a Gaussian blur of standard deviation 1, which sharpening adds.
@@ -61,8 +61,11 @@ def _rotate(light: Tensor, angle: float) -> Tensor:
         return light[:1]
     rotated = functional.rotate(light, angle, interpolation=InterpolationMode.BILINEAR, expand=True)
     mask = rotated[1] > 0.5
-    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-    return rotated[:1, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if rows else light[:1]
+    if not mask.any():
+        return light[:1]
+    rows, columns = bounding_box(mask)
+    trimmed: Tensor = rotated[:1, rows, columns]
+    return trimmed
 
 
 def _place(light: Tensor) -> Tensor:

@@ -54,8 +54,7 @@ class FoundObject(NamedTuple):
     @property
     def box(self) -> tuple[slice, slice]:
         """The rows and columns of the object."""
-        rows, columns = (self.mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        return bounding_box(self.mask)
 
     def cutout(self) -> Tensor:
         """Return the object on black, uint8 `[3, h, w]`."""
@@ -68,6 +67,12 @@ class FoundObject(NamedTuple):
         difference = (self.photo - self.background)[:, self.mask].mean(1)
         darkness = -(difference * LUMA.flatten()).sum()
         return bool(darkness > (difference - difference.mean()).norm())
+
+
+def bounding_box(mask: Tensor) -> tuple[slice, slice]:
+    """Return the rows and columns of the pixels in a mask, bool `[H, W]`, which is not empty."""
+    rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def find_object(photo: Tensor) -> FoundObject:

@@ -20,7 +20,7 @@ from fashion_mlp.runtime.errors import UserError
 def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
-        cards = [render_card(name, model.classify(content), model) for name, model in classifiers.items()]
+        cards = _classify(content, classifiers)
     except UserError as error:
         return [render_message(f"The file {error}.", role="alert"), *render_empty_cards(classifiers)]
     return [render_message(""), *cards]
@@ -28,9 +28,11 @@ def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> li
 
 def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, Classifier]) -> list[str]:
     """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
-    content = encode_png(image)
-    cards = [render_card(name, classifier.classify(content), classifier) for name, classifier in classifiers.items()]
-    return [render_message(f"Test image {caption}"), *cards]
+    return [render_message(f"Test image {caption}"), *_classify(encode_png(image), classifiers)]
+
+
+def _classify(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
+    return [render_card(name, model.classify(content), model) for name, model in classifiers.items()]
 
 
 def encode_png(image: Tensor) -> bytes:

@@ -17,6 +17,7 @@ from fashion_mlp.runtime.signals import EXIT_HOOKS
 
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+BEST = "best.ckpt"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 # Files that a run writes. A new run must not overwrite one.
