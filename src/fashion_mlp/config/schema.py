@@ -504,7 +504,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
         return int(self.devices)
 
 
-class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_search.OptunaSweeper"]):
+class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_optuna.OptunaSweeper"]):
     """Arguments of the Hydra sweeper of `sweep=optuna`."""
 
     n_trials: Positive
