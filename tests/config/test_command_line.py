@@ -75,7 +75,7 @@ PATHS = (
     "ckpt_path",
     "hydra.run.dir",
     "hydra.sweep.dir",
-    "callbacks.curves.path",
+    "callbacks.learning_curves.path",
     "resume",
 )
 NAMES = ("a(b)", "a&b", "a=b", "it's", 'a"b', "a b/é中", "a;b", "a#b[1]", "a{b", "a&b\\", "a*?!")

@@ -57,7 +57,8 @@ def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Override
             problems += lines
             choices += [] if lines else [override]
         elif override.is_delete() and not REMOVABLE.fullmatch(key):
-            problems.append(f"{text}: required. Callbacks and loggers can be removed, such as ~callbacks.curves")
+            removable = "Callbacks and loggers can be removed, such as ~callbacks.learning_curves"
+            problems.append(f"{text}: required. {removable}")
         else:
             settings.append(override)
     return choices, settings, problems
