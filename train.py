@@ -31,7 +31,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fashion_mlp.config.check import check_command_line, explain_hydra_errors
+from fashion_mlp.config.check_command_line import check_command_line, explain_hydra_errors
 from fashion_mlp.config.command_line import normalize, without_outputs
 from fashion_mlp.config.results import task_overrides
 from fashion_mlp.config.resume import expand_resume, resume

@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashion_mlp.config.check import check_overrides
+from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.runtime.signals import SIGNALS
 
@@ -172,7 +172,7 @@ def compose_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(cfg, DictConfig)
         return cfg
 
-    monkeypatch.setattr("fashion_mlp.config.check.compose", cached_compose)
+    monkeypatch.setattr("fashion_mlp.config.check_command_line.compose", cached_compose)
 
 
 def check(argv: Sequence[str]) -> DictConfig | None:

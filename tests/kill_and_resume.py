@@ -31,7 +31,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp import training  # noqa: F401, imports torch for the forked processes
-from fashion_mlp.config.check import check_overrides
+from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError

@@ -14,6 +14,7 @@ from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import Field
 
+from fashion_mlp.config.check_config import describe, section_problems
 from fashion_mlp.config.schema import (
     SCHEMAS,
     BelowOne,
@@ -25,7 +26,6 @@ from fashion_mlp.config.schema import (
     Section,
     TrainerConfig,
 )
-from fashion_mlp.config.validation import describe, section_problems
 from fashion_mlp.models import mlp
 from tests.conftest import CONF, RunCommand
 

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
     from hydra import compose
 
-    from fashion_mlp.config.check import check_overrides
+    from fashion_mlp.config.check_command_line import check_overrides
     from fashion_mlp.config.command_line import initialize_hydra
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch

@@ -1,8 +1,8 @@
 """The schema of the configuration: the type and range of each key, and values that exclude each other.
 
 Each section describes the arguments of the classes and functions that it names as `targets`; their values are in
-`conf/`. A part of the configuration whose `_target_` no section names is accepted as it is. `conflicts.py` compares
-values of different sections.
+`conf/`. A part of the configuration whose `_target_` no section names is accepted as it is. The module
+`check_across_sections` compares values of different sections.
 """
 
 import os

@@ -8,9 +8,9 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+from fashion_mlp.config.check_config import section_problems
 from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.config.schema import SCHEMAS
-from fashion_mlp.config.validation import section_problems
 from fashion_mlp.data.module import ImageDataModule
 from fashion_mlp.runtime.errors import UserError
 

@@ -18,11 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
 from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, search_space, sweep_options, sweep_values
 from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
-from fashion_mlp.config.validation import find_problems, section_problems
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import expand_home

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fashion_mlp.config.conflicts import find_conflicts
+from fashion_mlp.config.check_across_sections import find_conflicts
 from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
 
