@@ -33,9 +33,8 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_command_line, explain_hydra_errors
 from fashion_mlp.config.command_line import normalize, without_outputs
-from fashion_mlp.config.results import task_overrides
 from fashion_mlp.config.resume import expand_resume, resume
-from fashion_mlp.config.saved_config import save_config
+from fashion_mlp.config.saved_config import save_config, task_overrides
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_rank_zero, is_rank_zero

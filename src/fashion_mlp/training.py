@@ -20,7 +20,6 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.results import METRICS_FILE
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.dry_run import dry_run
@@ -30,6 +29,7 @@ from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_oom, explain_run_failures, oom_hint
+from fashion_mlp.runtime.run_result import METRICS_FILE
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,10 @@ def train(
         UserError: a problem that the user can solve, such as missing data, an absent device, or a loss that is NaN.
         Interrupted: by SIGTERM or Ctrl-C, after saving.
     """
-    _prepare_process()
+    _prepare_process(cfg.seed)
     cfg = with_absolute_paths(cfg)
     run_dir = Path(cfg.run_dir)
     with _open_run(cfg, run_dir, resumed=resumed) as stop:
-        seed_everything(cfg.seed, workers=True, verbose=False)
-        del os.environ["PL_GLOBAL_SEED"]  # with it, a distributed strategy would seed again after the weights are drawn
         initial = find_initial_checkpoint(cfg, run_dir, resumed=resumed)
         datamodule = build_datamodule(cfg)
         trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
@@ -90,17 +88,20 @@ def train(
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
+        objective = _objective(metrics, run_dir, has_validation=datamodule.has_validation)
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
             summary.write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))
-        return _objective(metrics, run_dir, has_validation=datamodule.has_validation)
+        return objective
 
 
-def _prepare_process() -> None:
+def _prepare_process(seed: int) -> None:
     silence_libraries()
+    seed_everything(seed, workers=True, verbose=False)
+    del os.environ["PL_GLOBAL_SEED"]  # with it, a distributed strategy would seed again after the weights are drawn
     if not torch.cuda.is_available():
         # Lightning sets this for forked processes with GPUs. Without a GPU, each optimizer step would look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

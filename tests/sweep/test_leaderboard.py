@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.config.results import JobResult
 from fashion_mlp.sweep.leaderboard import WIDTH, format_table, write_csv
+from fashion_mlp.sweep.results import JobResult
 
 
 def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobResult:

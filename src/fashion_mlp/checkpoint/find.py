@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fashion_mlp.config.results import read_jobs
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST
 from fashion_mlp.sweep.leaderboard import rank_jobs
+from fashion_mlp.sweep.results import read_jobs
 
 # Stands for the newest run below `RUNS`.
 LATEST = "latest"

@@ -19,10 +19,10 @@ from fashion_mlp.config import saved_config
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.results import read_result
 from fashion_mlp.config.schema import RunConfig
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import relative_to_cwd
+from fashion_mlp.runtime.run_result import read_result
 
 log = logging.getLogger(__name__)
 

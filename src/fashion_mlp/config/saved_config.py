@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.results import METRICS_FILE, JobResult
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_result import METRICS_FILE
 
 # The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
 HYDRA_DIR = ".hydra"
@@ -48,11 +49,17 @@ def load_hydra_config(path: Path) -> Any:
     """Return the key `hydra` of a saved configuration; None if the file is missing or damaged."""
     try:
         hydra = load_yaml(path)["hydra"]
-        task, _, name, directories, _ = _jobs_of(hydra)
+        task, _, name, directories, _ = sweep_definition(hydra)
         is_valid = are_strings([*task, *hydra["overrides"]["hydra"], name, *directories])
     except (AttributeError, KeyError, TypeError):
         return None
     return hydra if is_valid else None
+
+
+def task_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a run or job as they were typed, without resolving interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
 
 
 def config_dirs(hydra: Any) -> list[str]:
@@ -61,8 +68,8 @@ def config_dirs(hydra: Any) -> list[str]:
     return [source["path"] for source in sources if source["provider"] == "command-line"]
 
 
-def _jobs_of(hydra: Any) -> list[Any]:
-    """Return the values in a sweep's configuration that determine its jobs and their directories."""
+def sweep_definition(hydra: Any) -> list[Any]:
+    """Return the values of the key `hydra` that determine the jobs of a sweep and their directories."""
     name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
     return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, config_dirs(hydra), subdir]
 
@@ -78,22 +85,3 @@ def load_yaml(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-
-
-def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobResult]) -> None:
-    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
-
-    Raises:
-        UserError: it holds another sweep, or directories that a job of this one would write to.
-    """
-    before, now = load_hydra_config(directory / SWEEP_CONFIG), OmegaConf.to_container(config.hydra, resolve=False)
-    if before and _jobs_of(before) != _jobs_of(now):
-        raise UserError(
-            f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
-            f"another directory, or resume that sweep with resume_sweep={directory}"
-        )
-    foreign = [*(job.directory for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
-    if foreign and not before:
-        raise UserError(
-            f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
-        )

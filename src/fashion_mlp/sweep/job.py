@@ -14,10 +14,12 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.results import ERROR, read_result, save_error, task_overrides
+from fashion_mlp.config.saved_config import task_overrides
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
+from fashion_mlp.runtime.run_result import read_result
+from fashion_mlp.sweep.results import ERROR, save_error
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
-from fashion_mlp.config.results import JobResult, read_jobs
-from fashion_mlp.config.saved_config import SWEEP_CONFIG, check_same_sweep
+from fashion_mlp.config.saved_config import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
+from fashion_mlp.sweep.results import JobResult, check_same_sweep, read_jobs
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""Read the results of runs and jobs: `metrics.json`, and `error.json` of a failed job, which is also written here.
+"""The jobs of a sweep that have ended: their metrics, or the error of a failed job in its `error.json`.
 
-Both contain the overrides, so that any process can tell which job a directory belongs to.
+Both files contain the overrides, so that any process can tell which job a directory belongs to.
 """
 
 import json
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.conf import HydraConf
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import get_objective, metric_direction
+from fashion_mlp.config.saved_config import SWEEP_CONFIG, load_hydra_config, sweep_definition
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_result import read_json, read_result
 
-METRICS_FILE = "metrics.json"
 ERROR = "error.json"
 
 
@@ -25,11 +25,11 @@ class JobResult:
     """A job that has ended.
 
     Args:
-        directory: its run directory.
+        directory: the job's run directory.
         name: that directory relative to the sweep directory: the job's number, unless `hydra.sweep.subdir` is set.
-        overrides: the values of its overrides by key.
-        metrics: its metrics; empty if it failed.
-        error: why it failed, in one line; empty if it did not fail.
+        overrides: the values of the job's overrides by key.
+        metrics: the job's metrics; empty if it failed.
+        error: why the job failed, in one line; empty if it did not fail.
     """
 
     directory: Path
@@ -50,19 +50,6 @@ class JobResult:
         return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
 
 
-def task_overrides(hydra_cfg: HydraConf) -> list[str]:
-    """Return the overrides of a job as they were typed, without resolving interpolations."""
-    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
-    return list(overrides)
-
-
-def read_result(directory: Path) -> dict[str, Any] | None:
-    """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
-    metrics = _read(directory / METRICS_FILE) or {}
-    is_complete = metrics.get("complete") is True and get_objective(metrics) in metrics
-    return metrics if is_complete else None
-
-
 def save_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:
     """Write why a job failed to `error.json`, and return it as one line."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -74,7 +61,7 @@ def save_error(directory: Path, overrides: Sequence[str], error: Exception) -> s
 
 def read_error(directory: Path) -> str:
     """Return why a job failed, according to its `error.json`."""
-    return str((_read(directory / ERROR) or {}).get("error", "its process ended"))
+    return str(read_json(directory / ERROR).get("error", "its process ended"))
 
 
 def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobResult]:
@@ -87,19 +74,34 @@ def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobResult]:
     jobs = []
     directories = filter(Path.is_dir, sweep_dir.glob(pattern))
     for directory in sorted(directories, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path)):
-        metrics, failure = read_result(directory), _read(directory / ERROR)
-        content = metrics or failure
-        if content is not None and isinstance(content.get("overrides"), list):
+        metrics = read_result(directory) or {}
+        content = metrics or read_json(directory / ERROR)
+        if isinstance(content.get("overrides"), list):
             overrides = {key: value for key, _, value in (text.partition("=") for text in content["overrides"])}
             error = "" if metrics else str(content.get("error"))
-            jobs.append(JobResult(directory, str(directory.relative_to(sweep_dir)), overrides, metrics or {}, error))
+            jobs.append(JobResult(directory, str(directory.relative_to(sweep_dir)), overrides, metrics, error))
     return jobs
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        items = json.loads(path.read_text()).items()
-    except (OSError, ValueError, RecursionError, AttributeError):  # missing, truncated or foreign
-        return None
-    # Metrics, which have a slash in their names, are null where they are NaN or infinite.
-    return {key: math.nan if value is None and "/" in key else value for key, value in items}
+def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobResult]) -> None:
+    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
+
+    Args:
+        directory: the directory of the sweep.
+        config: the configuration of the sweep, composed by Hydra.
+        jobs: the jobs in the directory that have ended.
+
+    Raises:
+        UserError: it holds another sweep, or directories that a job of this one would write to.
+    """
+    before, now = load_hydra_config(directory / SWEEP_CONFIG), OmegaConf.to_container(config.hydra, resolve=False)
+    if before and sweep_definition(before) != sweep_definition(now):
+        raise UserError(
+            f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
+            f"another directory, or resume that sweep with resume_sweep={directory}"
+        )
+    foreign = [*(job.directory for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
+    if foreign and not before:
+        raise UserError(
+            f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
+        )
