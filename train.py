@@ -33,8 +33,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_command_line, explain_hydra_errors
 from fashion_mlp.config.command_line import normalize, without_outputs
-from fashion_mlp.config.resume import expand_resume, resume
-from fashion_mlp.config.saved_config import save_config, task_overrides
+from fashion_mlp.config.resume import expand_resume, resume, save_config, task_overrides
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_rank_zero, is_rank_zero
@@ -75,5 +74,5 @@ if __name__ == "__main__":
         argv = expand_resume(normalize(sys.argv[1:]))
         check_command_line(argv)
         sys.argv[1:] = argv if is_rank_zero() else without_outputs(argv)
-        with explain_hydra_errors(argv):
+        with explain_hydra_errors():
             main()

@@ -518,7 +518,7 @@ def test_changed_default_is_refused(interrupted: Path, run_in_process: RunComman
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.1"))
     done = run_in_process("resume=a")
     assert done.returncode == 1
-    assert done.stderr == "error: label_smoothing=0: a was started with 0.1. Type label_smoothing=0.1\n"
+    assert done.stderr == "error: label_smoothing=0.0: a was started with 0.1. Type label_smoothing=0.1\n"
     assert run_in_process("resume=a", "label_smoothing=0.1").returncode == 0
 
 

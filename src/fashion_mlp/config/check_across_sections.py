@@ -17,9 +17,7 @@ UNSUPPORTED = {
     "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
     "ModelPruning": "the masks are lost when a run is resumed; remove it",
     "OnExceptionCheckpoint": "a new run would start from its file; remove it, since last.ckpt is always saved",
-    "SpikeDetection": "its state cannot be restored; remove it, since callbacks.terminate_on_nan checks each step",
     "StochasticWeightAveraging": f"the average is lost when a run is resumed; {USE_EMA}",
-    "WeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
 }
 
 
@@ -30,20 +28,14 @@ def has_validation(data: Mapping[str, Any]) -> bool:
 
 def find_conflicts(run: RunConfig) -> Iterator[str]:
     """Yield a line for each value that a value of another section excludes."""
-    yield from _path_conflicts(run)
+    if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
+        yield f"ckpt_path={run.ckpt_path}: {problem}"
     yield from _training_conflicts(run)
     yield from _schedule_conflicts(run)
     if run.resume is None:  # a resumed run finds its own files
         for name, part in (run.callbacks or {}).items():
             if part:
                 yield from _callback_conflicts(f"callbacks.{name}", part, run)
-
-
-def _path_conflicts(run: RunConfig) -> Iterator[str]:
-    if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
-        yield f"ckpt_path={run.ckpt_path}: {problem}"
-    if "${" not in run.run_dir and (problem := find_obstacle(Path(run.run_dir))):
-        yield f"run_dir={run.run_dir}: {problem}"
 
 
 def _training_conflicts(run: RunConfig) -> Iterator[str]:
@@ -66,10 +58,9 @@ def _training_conflicts(run: RunConfig) -> Iterator[str]:
         yield f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}. Expected at most that"
     if trainer.get("enable_progress_bar") is False and callbacks.get("progress_bar"):
         yield "trainer.enable_progress_bar=false: a callback does this. Type ~callbacks.progress_bar instead"
-    checkpoints = ("best_checkpoint", "last_checkpoint")
-    if trainer.get("enable_checkpointing") is False and any(map(callbacks.get, checkpoints)):
-        remedy = " ".join(f"~callbacks.{name}" for name in checkpoints if callbacks.get(name))
-        yield f"trainer.enable_checkpointing=false: callbacks do this. Type {remedy} instead"
+    checkpoints = [f"~callbacks.{name}" for name in ("best_checkpoint", "last_checkpoint") if callbacks.get(name)]
+    if trainer.get("enable_checkpointing") is False and checkpoints:
+        yield f"trainer.enable_checkpointing=false: callbacks do this. Type {' '.join(checkpoints)} instead"
 
 
 def _schedule_conflicts(run: RunConfig) -> Iterator[str]:

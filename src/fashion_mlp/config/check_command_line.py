@@ -1,7 +1,8 @@
 """Check a command line: every mistake of its configuration at once, before torch is imported."""
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -22,54 +23,37 @@ from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
 from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, search_space, sweep_options, sweep_values
-from fashion_mlp.config.schema import SCHEMAS, LayersConfig, SearchConfig
+from fashion_mlp.config.schema import LAYER_KEYS, SCHEMAS, LayersConfig, SearchConfig
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import expand_home
 
 # Names that other programs give to the directory of a run.
-RUN_DIR_SYNONYMS = (
-    "default_root_dir",
-    "log_dir",
-    "logdir",
-    "out",
-    "out_dir",
-    "outdir",
-    "output",
-    "output_dir",
-    "save_dir",
-)
+RUN_DIR_SYNONYMS = re.compile("(out|output|log|save|default_root)_?(dir)?")
 
 
 def check_command_line(argv: Sequence[str]) -> None:
-    """Check the configuration of a run, or of each job of a sweep.
+    """Check the configuration of a run, or of each job of a sweep; a command that prints help is not checked.
 
     Raises:
         UserError: with a line for each mistake.
     """
     args = parse_flags(argv)
+    if args.cfg or args.info:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints an error instead of raising it
     if not (args.help or args.hydra_help or args.shell_completion):
         with initialize_hydra(args.config_path, args.config_dir):
             check_overrides(args.overrides, multirun=args.multirun, config_name=args.config_name or "train")
 
 
 @contextmanager
-def explain_hydra_errors(argv: Sequence[str]) -> Iterator[None]:
-    """Turn an error of Hydra, such as flags that exclude each other, into a `UserError`.
-
-    Args:
-        argv: the command line that Hydra executes within the block.
-    """
-    args = parse_flags(argv)
-    if args.cfg or args.info:  # Hydra prints an error instead of raising it. A run converts its own errors.
-        os.environ["HYDRA_FULL_ERROR"] = "1"
+def explain_hydra_errors() -> Iterator[None]:
+    """Turn an error of Hydra, such as flags that exclude each other, into a `UserError`; a run converts its own."""
     try:
         yield
     except BrokenPipeError:
         raise
     except Exception as error:  # Hydra raises errors of many types
-        if args.help:  # not checked before, since any other mistake is no reason to refuse help
-            check_command_line([text for text in argv if text not in ("--help", "-h")])
         raise UserError(str(error)) from error
 
 
@@ -92,79 +76,73 @@ def check_overrides(texts: Sequence[str], *, multirun: bool = False, config_name
             reason = " ".join(str(error).split()).partition(" Config search path")[0]
             problems.append(f"{' '.join(combination) or config_name}: {reason}")
         else:
-            problems += _composed_problems(cfg, choices, settings, multirun=multirun)
+            problems += _check_combination(cfg, choices, settings, multirun=multirun)
     if lines := dict.fromkeys(filter(None, problems)):  # an empty message marks a value that is not known yet
         raise UserError(*lines)
 
 
-def _composed_problems(
+def _check_combination(
     cfg: DictConfig, choices: Sequence[Override], settings: Sequence[Override], *, multirun: bool
 ) -> Iterator[str]:
-    """Yield the mistakes of single keys in one combination of options."""
-    typed = {setting.key_or_group for setting in settings}
+    """Set single keys in the configuration of one combination of options, and yield a line for each mistake."""
     for setting in settings:
         if setting.is_hydra_override():
             yield from _set(cfg, setting, setting.value())
     multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
     is_search = SCHEMAS.get(cfg.hydra.sweeper._target_) is SearchConfig
+    typed = {setting.key_or_group for setting in settings}
     if is_search:
-        sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
-        yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
-        if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
-            yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
-    named = {*typed, *cfg.hydra.runtime.choices}
-    added = [text for text in search_space(cfg)[0] if text.partition("=")[0] not in named]
+        yield from _check_search(cfg, typed)
+    typed |= cfg.hydra.runtime.choices.keys()
+    searched = [text for text in search_space(cfg)[0] if text.partition("=")[0] not in typed]
     swept: list[tuple[Override, list[Any]]] = []
-    for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
-        key, found = override.key_or_group, sweep_values(override)
+    for override in [*choices, *settings, *OverridesParser.create().parse_overrides(searched)]:
+        key, text, values = override.key_or_group, override.input_line, sweep_values(override)
         if override.is_sweep_override() and not multirun:
-            yield f"{override.input_line}: several values without -m. Type -m for a sweep, or [a,b] for a list"
+            yield f"{text}: several values without -m. Type -m for a sweep, or [a,b] for a list"
         elif override in choices or override.is_hydra_override():
             continue
-        elif problem := _sweep_problem(override, found, is_search=is_search):
-            yield f"{override.input_line}: {problem}"
-        elif is_search and key in ("model.width", "model.depth") and "hidden_sizes" in cfg.model:
-            for value in found:
+        elif isinstance(override.value(), IntervalSweep) and not is_search:
+            yield f"{text}: an interval is for sweep=optuna. Expected values, such as a,b"
+        elif not 0 < len(values) <= MAX_VALUES:
+            yield f"{text}: no or too many values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
+        elif is_search and key in LAYER_KEYS and "hidden_sizes" in cfg.model:
+            for value in values:
                 yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()
-        elif lines := _set(cfg, override, found[0]):
+        elif lines := _set(cfg, override, values[0]):
             yield from lines
-        else:
-            swept.append((override, found))
-    yield from _directory_problems(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+        elif override.is_sweep_override():
+            swept.append((override, values))
+    if is_rank_zero():
+        yield _directory_problem(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
     yield from find_problems(cfg, multirun=multirun)
     for override, (first, *others) in swept:
         change = replace(override, type=OverrideType.CHANGE)
         for value in others:
             yield from _set(cfg, change, value) or find_problems(cfg, multirun=multirun)
-        if others:
-            _set(cfg, change, first)
+        _set(cfg, change, first)
 
 
-def _directory_problems(config: DictConfig, key: str) -> Iterator[str]:
-    """Yield why the directory of a run or sweep cannot be created."""
-    if not is_rank_zero():
-        return
+def _check_search(cfg: DictConfig, typed: Container[str]) -> Iterator[str]:
+    """Yield a line for each mistake in the configuration of a search."""
+    sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper, resolve=False)
+    yield from section_problems(SearchConfig, sweeper, "hydra.sweeper.").values()
+    if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
+        yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
+
+
+def _directory_problem(cfg: DictConfig, key: str) -> str:
+    """Return why the directory of a run or sweep cannot be created; an empty string if it can."""
     try:
-        text = OmegaConf.select(config, key)
+        text = OmegaConf.select(cfg, key)
     except OmegaConfBaseException as error:
-        yield f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
-        return
-    directory = Path(text)
+        return f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
     if not text.strip():
-        yield f"{key}=: invalid value. Expected the path of a directory; is a shell variable empty?"
-    elif text.startswith("~") and key == "hydra.sweep.dir":
-        yield f"{key}={text}: Hydra does not expand ~ in YAML. Type {key}={expand_home(text)}"
-    elif problem := find_obstacle(directory):
-        yield f"{key}={directory}: {problem}"
-
-
-def _sweep_problem(override: Override, found: Sequence[Any], *, is_search: bool) -> str:
-    """Return why a sweep has no values, too many, or some from which only a search can draw; else an empty string."""
-    if isinstance(override.value(), IntervalSweep) and not is_search:
-        return "an interval is for sweep=optuna. Expected values, such as a,b"
-    if not found:
-        return "no value; a range ends before its stop"
-    return f"more than {MAX_VALUES:,} values" if len(found) > MAX_VALUES else ""
+        return f"{key}=: invalid value. Expected the path of a directory; is a shell variable empty?"
+    if text.startswith("~") and key == "hydra.sweep.dir":
+        return f"{key}={text}: Hydra does not expand ~ in YAML. Type {key}={expand_home(text)}"
+    problem = find_obstacle(Path(text))
+    return problem and f"{key}={text}: {problem}"
 
 
 def _set(cfg: DictConfig, override: Override, value: Any) -> list[str]:
@@ -191,7 +169,7 @@ def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
     """Return a suggestion of a key: one in the same place, or else one of a similar name anywhere."""
     name = key.rpartition(".")[2]
     hint = f"; --cfg {'hydra' if key.startswith('hydra') else 'job'} shows all keys"
-    if key in RUN_DIR_SYNONYMS:
+    if RUN_DIR_SYNONYMS.fullmatch(key):
         return "; did you mean hydra.run.dir (hydra.sweep.dir for a sweep)?"
     if isinstance(parent, DictConfig) and parent is not cfg:
         return did_you_mean(name, map(str, parent), prefix=key.removesuffix(name)) or hint

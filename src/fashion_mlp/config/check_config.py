@@ -109,9 +109,9 @@ def section_problems(
     except ValidationError as invalid:
         problems: Problems = {}
         for error in invalid.errors(include_url=False):
-            if error["type"] != "missing" or schema.is_complete:  # a union gives several errors for one key
+            if error["type"] != "missing" or schema is RunConfig:  # classes have defaults
                 key, line = _explanation(schema, values, prefix, error)
-                problems.setdefault(key, line)
+                problems.setdefault(key, line)  # a union gives several errors for one key
         return problems
     return {f"{prefix}{line}": f"{prefix}{line}" for line in section.conflicts(multirun=multirun)}
 
@@ -124,8 +124,7 @@ def _explanation(schema: type[Section], values: Mapping[str, Any], prefix: str, 
         return key, f"{key}: missing value. Type {key}=..."
     if inner and isinstance(value, dict) and inner[0] in value:  # one of several callbacks or loggers
         key, value = f"{key}.{inner[0]}", value[inner[0]]
-    text = str(value) if isinstance(value, float) else format_value(value)
-    properties = schema.model_json_schema()["properties"]
+    text, properties = format_value(value), schema.model_json_schema()["properties"]
     if name not in properties:
         return key, f"{key}={text}: no such key{did_you_mean(name, properties, prefix=prefix)}"
     expected, reason = describe(properties[name]), error.get("ctx", {}).get("error", "invalid value")

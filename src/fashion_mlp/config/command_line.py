@@ -35,7 +35,8 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
-    accept_lazy_help()
+    if sys.version_info >= (3, 14):  # it refuses a help that is no text, as Hydra has
+        ArgumentParser._check_help = lambda self, action: None
     parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
@@ -50,16 +51,6 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
     return args
-
-
-def accept_lazy_help() -> None:
-    """Let argparse accept the help of Hydra's `--shell-completion`, an object that is converted to text when printed.
-
-    From Python 3.14 on, argparse checks each help text when an argument is added, and Hydra up to 1.3 ends with
-    "badly formed help string".
-    """
-    if sys.version_info >= (3, 14):
-        ArgumentParser._check_help = lambda self, action: None
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Parts of error messages: values, suggestions, and why a path cannot be used."""
 
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH121  (a path of a wrong form is no error for os.path)
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,8 +17,6 @@ def format_value(value: Any) -> str:
         return f"[{','.join(map(format_value, value))}]"
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{format_value(item)}' for key, item in value.items())}}}"
-    if isinstance(value, float):
-        return f"{value:g}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -36,24 +35,16 @@ def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 def missing_path(path: str, *, is_file: bool) -> str:
     """Return why a path is not that of an existing file or directory; an empty string if it is."""
-    kind = "file" if is_file else "directory"
-    try:
-        found = Path(path).expanduser()
-        if found.is_file() if is_file else found.is_dir():
-            return ""
-        return f"not a {kind}" if found.exists() else f"no such {kind}"
-    except (OSError, ValueError, RuntimeError) as error:  # too long a name; a null character; no home directory
-        return f"not a valid path ({error})"
+    kind, path = "file" if is_file else "directory", os.path.expanduser(path)
+    if os.path.isfile(path) if is_file else os.path.isdir(path):
+        return ""
+    return f"not a {kind}" if os.path.exists(path) else f"no such {kind}"
 
 
-def same_path(one: str | None, other: str | None) -> bool:
-    """Return True if two paths lead to the same place, which need not exist."""
-    if one is None or other is None:
-        return False
-    try:
-        return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
-    except (OSError, ValueError, RuntimeError):  # too long a name; a null character; a loop of symbolic links
-        return False
+def is_same_path(one: str, other: str) -> bool:
+    """Return True if two paths are equal, or lead to the same file or directory."""
+    one, other = (os.path.abspath(os.path.expanduser(path)) for path in (one, other))
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def find_obstacle(directory: Path) -> str:

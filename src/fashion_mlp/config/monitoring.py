@@ -11,8 +11,8 @@ class Metric(NamedTuple):
     """A metric that is computed for each split.
 
     Args:
-        name: of the metric, which `fashion_mlp.metrics` computes; a logged name is `<split>/<name>`.
-        title: of its charts and columns.
+        name: the name without its split; `fashion_mlp.metrics` computes the metric and logs it as `<split>/<name>`.
+        title: the name in charts and tables.
         direction: "max" if a higher value is better, "min" if a lower one is.
     """
 
@@ -52,7 +52,7 @@ def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     epoch, when `train/*` still belong to the previous epoch.
 
     Args:
-        config: of the callback.
+        config: the callback's section of the configuration.
     """
     if "monitor" not in config:
         return {}

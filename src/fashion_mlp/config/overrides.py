@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import hydra_quote, parse_override
 from fashion_mlp.config.messages import did_you_mean, format_value
+from fashion_mlp.config.schema import LAYER_KEYS
 
 # Keys that may be removed with `~`.
 REMOVABLE = re.compile(r"(callbacks|logger)\.\w+|hydra\..+")
@@ -23,11 +24,6 @@ OPTIONAL = ("experiment", "sweep")
 # Launchers that come with an extra of this project, and the option of a plugin that `conf/` builds on.
 EXTRAS = {"joblib": "sweep", "slurm": "slurm", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 PLUGINS = {"slurm": "submitit_slurm"}
-# Keys of the default search space, each with the key that a configuration needs for it.
-DEFAULT_SPACE = {
-    **{key: key for key in ("optimizer.lr", "model.dropout", "data.batch_size")},
-    **dict.fromkeys(("model.width", "model.depth"), "model.hidden_sizes"),
-}
 # Most values of one key in a sweep.
 MAX_VALUES = 10_000
 
@@ -103,12 +99,13 @@ def sweep_values(override: Override) -> list[Any]:
 
 
 def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
-    """Return `hydra.sweeper.params` as overrides, and the keys of `DEFAULT_SPACE` that the configuration lacks."""
+    """Return `hydra.sweeper.params` as overrides, and those of its keys that the configuration lacks."""
     params = OmegaConf.select(cfg, "hydra.sweeper.params")
     if not isinstance(params, DictConfig):
         return [], []
-    needed = {key: DEFAULT_SPACE.get(key, "").rpartition(".") for key in map(str, params)}
-    missing = [key for key, (group, _, name) in needed.items() if group and name not in (cfg.get(group) or {})]
+    needed = {str(key): "model.hidden_sizes" if key in LAYER_KEYS else str(key) for key in params}
+    # "???" is the mark of OmegaConf for a value that is missing.
+    missing = [key for key, name in needed.items() if OmegaConf.select(cfg, name, default="???") == "???"]
     return [f"{key}={params[key]}" for key in needed if key not in missing], missing
 
 

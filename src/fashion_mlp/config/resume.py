@@ -1,6 +1,6 @@
 """Resume an interrupted run or sweep: `python train.py resume=DIR` or `resume_sweep=DIR`.
 
-The overrides that Hydra recorded in the directory are replayed. A run may change a few of its keys; the rest of its
+The overrides that were recorded in the directory are replayed. A run may change a few of its keys; the rest of its
 configuration must equal the recorded one.
 """
 
@@ -12,20 +12,26 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import yaml
+from hydra.conf import HydraConf
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config import saved_config
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.schema import RunConfig
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import relative_to_cwd
-from fashion_mlp.runtime.run_result import read_result
+from fashion_mlp.runtime.run_result import METRICS_FILE, read_result
 
 log = logging.getLogger(__name__)
 
+# The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
+HYDRA_DIR = ".hydra"
+SWEEP_CONFIG = "multirun.yaml"
+# A number from an environment variable, as an override or in a YAML file.
+NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs. Custom images may
 # have moved; `InitialCheckpoint.check` compares the files.
 OVERRIDABLE = (
@@ -34,8 +40,8 @@ OVERRIDABLE = (
     *("checkpoint.every_n_seconds", "checkpoint.every_n_steps", "data.num_workers", "data.root"),
     *("test", "trainer.max_epochs"),
 )
-ABSENT = "(absent)"
 NOT_COMPARED = ("resume", "run_dir")
+ABSENT = "(absent)"
 # Overrides that depend on the directory.
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
 
@@ -55,32 +61,27 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         return list(argv)
     key, _, path = named[0].partition("=")
     override = parse_override(named[0])
-    path = str(override.value()) if override else path
-    directory = Path(path)
+    directory = Path(str(override.value()) if override else path)
     if not directory.is_dir() or directory == Path():
-        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
+        kind = "run" if key == "resume" else "sweep"
+        raise UserError(f"{named[0]}: no such directory. Expected that of a {kind}")
     added = [text for text in args.overrides if text not in named]
-    if key == "resume" and args.multirun:
-        raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
-    others = [text for text in added if not text.startswith(("hydra.", "hydra/"))]
-    if key == "resume_sweep" and others:
+    if key == "resume":
+        if args.multirun:
+            raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
+        return _replay_run(directory, added)
+    if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
         raise UserError(f"{' '.join(others)}: not supported with {named[0]}. Remove it, or start a new sweep")
-    return _replay_run(directory, added) if key == "resume" else _replay_sweep(directory, added)
+    return _replay_sweep(directory, added)
 
 
 def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
-    hydra = saved_config.load_hydra_config(directory / saved_config.HYDRA_DIR / "hydra.yaml")
-    overrides, config = (
-        saved_config.load_yaml(directory / saved_config.HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config")
-    )
-    if not (hydra and isinstance(config, dict) and saved_config.are_strings(overrides)):
-        if (directory / saved_config.SWEEP_CONFIG).exists():
+    hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
+    overrides, config = (_load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
+    if not (hydra and isinstance(config, dict) and _are_strings(overrides)):
+        if (directory / SWEEP_CONFIG).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
-        raise UserError(
-            f"resume={directory}: no record of a run ({saved_config.HYDRA_DIR} is missing or damaged). Start a new run"
-        )
-    if config.keys() != RunConfig.model_fields.keys() - {"target"}:
-        raise UserError(f"resume={directory}: recorded by another version. {_new_run_hint(directory)}")
+        raise UserError(f"resume={directory}: no record of a run ({HYDRA_DIR} is missing or damaged). Start a new run")
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     latest = {text.partition("=")[0]: text for text in overrides}.values()
     changed = [text for text in added if text not in latest]
@@ -88,11 +89,9 @@ def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
 
 
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
-    hydra = saved_config.load_hydra_config(directory / saved_config.SWEEP_CONFIG)
+    hydra = load_hydra_config(directory / SWEEP_CONFIG)
     if hydra is None:
-        raise UserError(
-            f"resume_sweep={directory}: no record of a sweep ({saved_config.SWEEP_CONFIG} is missing or damaged)"
-        )
+        raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_CONFIG} is missing or damaged)")
     has_launcher = any(text.startswith("hydra/launcher=") for text in added)
     replaced = (*REPLACED, "hydra/launcher=", "hydra.launcher.") if has_launcher else REPLACED
     place = f"hydra.sweep.dir={hydra_quote(directory)}"
@@ -102,7 +101,7 @@ def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
 def _hydra_arguments(hydra: Any, replaced: tuple[str, ...]) -> list[str]:
     """Return the flags and overrides of Hydra in a recorded command line, without those that are replaced."""
     flags = [] if hydra["job"]["config_name"] == "train" else ["--config-name", hydra["job"]["config_name"]]
-    flags += [part for path in saved_config.config_dirs(hydra) for part in ("--config-dir", path)]
+    flags += [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
     return flags + [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
 
 
@@ -122,17 +121,15 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     """
     directory = Path(to_absolute_path(cfg.resume))
     name = relative_to_cwd(directory)
-    recorded = saved_config.load_yaml(directory / saved_config.HYDRA_DIR / "config.yaml")
-    current: Any = OmegaConf.to_container(OmegaConf.create(saved_config.freeze_environment(OmegaConf.to_yaml(cfg))))
+    recorded = _load_yaml(directory / HYDRA_DIR / "config.yaml")
+    current: Any = OmegaConf.to_container(OmegaConf.create(freeze_environment(OmegaConf.to_yaml(cfg))))
     typed = [text for text in overrides if not text.startswith("resume=")]
     if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
         raise UserError(*problems)
     result = read_result(Path(cfg.run_dir))
     stopped = result and result.get("stopped_early")
     if result is None or (cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"] and not stopped):
-        return train(
-            cfg, typed, resumed=True, before_first_write=partial(saved_config.save_config, directory, cfg, typed)
-        )
+        return train(cfg, typed, resumed=True, before_first_write=partial(save_config, directory, cfg, typed))
     objective = get_objective(result)
     epochs = format_count(result["epochs"], "epoch")
     log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {epochs}")
@@ -144,7 +141,7 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
     """Yield a line for each key that differs from the recorded one and would change the course of the run."""
-    new_run = _new_run_hint(directory)
+    new_run = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
     for key, before, now in _differences(recorded, current):
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":
@@ -162,10 +159,6 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         else:
             value = format_value(before)
             yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"
-
-
-def _new_run_hint(directory: Path) -> str:
-    return f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
 
 
 def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -186,3 +179,70 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
     if not scheduler or getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True) is False:
         return ""
     return "the schedule"
+
+
+def save_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Record the configuration and overrides of a run, and delete its old `metrics.json`.
+
+    Raises:
+        UserError: the directory is not writable.
+    """
+    if not (directory / HYDRA_DIR).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
+        return
+    try:
+        (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
+        for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
+            with atomic_write(directory / HYDRA_DIR / f"{name}.yaml") as file:
+                file.write(freeze_environment(OmegaConf.to_yaml(content)).encode())
+    except OSError as error:
+        raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error
+
+
+def freeze_environment(text: str) -> str:
+    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
+
+    Text from a variable, such as a path or a password, remains a reference.
+    """
+    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
+
+
+def task_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a run or job as they were typed, without resolving interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
+
+
+def load_hydra_config(path: Path) -> Any:
+    """Return the key `hydra` of a recorded configuration; None if the file is missing or damaged."""
+    try:
+        hydra = _load_yaml(path)["hydra"]
+        task, _, name, directories, _ = sweep_definition(hydra)
+        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *directories])
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return hydra if is_valid else None
+
+
+def sweep_definition(hydra: Any) -> list[Any]:
+    """Return the values of the key `hydra` that determine the jobs of a sweep and their directories."""
+    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
+    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, _config_dirs(hydra), subdir]
+
+
+def _config_dirs(hydra: Any) -> list[str]:
+    """Return the directories that were given with `--config-dir`."""
+    sources = hydra["runtime"]["config_sources"]
+    return [source["path"] for source in sources if source["provider"] == "command-line"]
+
+
+def _are_strings(values: Any) -> bool:
+    """Return True if a value is a list of strings."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _load_yaml(path: Path) -> Any:
+    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None

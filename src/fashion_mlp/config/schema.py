@@ -7,7 +7,6 @@ Each section describes the arguments of the classes and functions that it names 
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from ctypes import c_float
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fashion_mlp.config.messages import format_value, missing_path, same_path
+from fashion_mlp.config.messages import format_value, is_same_path, missing_path
 from fashion_mlp.config.monitoring import MONITORED, metric_direction
 from fashion_mlp.runtime import ranks
 
@@ -23,10 +22,10 @@ from fashion_mlp.runtime import ranks
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 # Names of the files that `TrainingStateCheckpoint` writes.
 RESERVED = ("last", "new", "previous")
+# Keys that a search varies instead of `model.hidden_sizes`.
+LAYER_KEYS = ("model.width", "model.depth")
 # Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
-# Below it torch's Beta distribution returns one half where it should return nearly 0 or 1.
-MIN_MIXUP = 0.01
 MAX_PROCESSES_PER_CORE = 8
 # Absolute values that float32 holds with full precision.
 FLOAT32_MIN, FLOAT32_MAX = 1.2e-38, 3.4e38
@@ -74,6 +73,12 @@ Precision = (
     Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true"]
     | Annotated[Literal[16, 32, 64, "16", "32", "64", "bf16"], Field(description="null")]  # aliases in Lightning
 )
+# Below 0.01 torch's Beta distribution returns one half where it should return nearly 0 or 1.
+Mixup = Annotated[
+    float,
+    Predicate(lambda alpha: alpha == 0 or 0.01 <= alpha <= 1000),
+    Field(description="0 or a number of at least 0.01 and at most 1000"),
+]
 Batches = Positive | Fraction | None
 FollowsFromMonitor = Annotated[None, Field(description="no value, since it follows from the monitored metric")]
 SavedAnyway = Annotated[Literal[False] | None, Field(description="false, since last.ckpt is always saved")]
@@ -88,11 +93,9 @@ class Section(BaseModel):
 
     Args:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
-        is_complete: True if every key is required.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    is_complete: ClassVar[bool]
 
     target: Text = Field(default="", alias="_target_")
 
@@ -104,9 +107,8 @@ class Section(BaseModel):
         """
         return ()
 
-    def __init_subclass__(cls, *, targets: Iterable[str] = (), is_complete: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, targets: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.is_complete = is_complete
         SCHEMAS.update(dict.fromkeys(targets, cls))
 
     @field_validator("*")
@@ -125,12 +127,8 @@ class AugmentationConfig(Section, targets=["fashion_mlp.data.Augmentation"]):
     hflip: Probability
     translate: Count
     erasing: Probability
-    mixup: Annotated[float, Ge(0), Le(1000)]
+    mixup: Mixup
     off_fraction: BelowOne
-
-    def conflicts(self, *, multirun: bool) -> Iterator[str]:
-        if 0 < self.mixup < MIN_MIXUP:
-            yield f"mixup={format_value(self.mixup)}: too small. Expected 0, or at least {MIN_MIXUP}"
 
 
 class DataConfig(Section):
@@ -187,20 +185,18 @@ class CustomImagesConfig(DataConfig):
     val_size: Count | BelowOne
     test_size: Positive | BetweenZeroAndOne
     class_names: Annotated[list[Text], Len(2)] | None
+    img_dir: Directory
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
         if self.class_names and not _are_different(self.class_names):
             yield f"class_names={format_value(self.class_names)}: a class is named twice"
-        for key in dict.fromkeys([*self.sources, "img_dir"]):
-            path, is_file = getattr(self, key), key.endswith("_file")
-            if path is not None and (problem := missing_path(path, is_file=is_file)):
+        paths: dict[str, str] = {key: path for key in self.sources if (path := getattr(self, key)) is not None}
+        for key, path in {**paths, "img_dir": self.img_dir}.items():
+            if problem := missing_path(path, is_file=key.endswith("_file")):
                 yield f"{key}={path}: {problem}"
-        for one, other in combinations(self.sources, 2):
-            if same_path(getattr(self, one), getattr(self, other)):
-                yield (
-                    f"{other}={getattr(self, other)}: the same as data.{one}; an image must be in one split only. "
-                    "Remove it to hold out a part of the training images"
-                )
+        for (one, first), (other, second) in combinations(paths.items(), 2):
+            if is_same_path(first, second):
+                yield f"{other}={second}: the same as data.{one}. Expected other images, since a split shares none"
 
 
 class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVDataModule"]):
@@ -209,7 +205,6 @@ class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVData
     sources = ("annotations_file", "val_annotations_file", "test_annotations_file")
 
     annotations_file: File
-    img_dir: Directory
     val_annotations_file: File | None
     test_annotations_file: File | None
 
@@ -219,7 +214,6 @@ class ImageFolderConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageFold
 
     sources = ("img_dir", "val_img_dir", "test_img_dir")
 
-    img_dir: Directory
     val_img_dir: Directory | None
     test_img_dir: Directory | None
 
@@ -241,8 +235,7 @@ class MLPConfig(Section, targets=["fashion_mlp.models.MLP"]):
         weights = sum(inputs * outputs for inputs, outputs in pairwise(self.hidden_sizes))
         if weights > MAX_WEIGHTS:
             yield f"hidden_sizes={format_value(self.hidden_sizes)}: {weights:,} weights do not fit in memory"
-        edges = [c_float(edge).value for edge in self.pixel_bins or []]
-        if any(low >= high for low, high in pairwise(edges)):
+        if any(low >= high for low, high in pairwise(self.pixel_bins or [])):
             yield f"pixel_bins={format_value(self.pixel_bins)}: not in order. Expected increasing numbers"
 
 
@@ -354,12 +347,17 @@ class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.evaluatio
     count: Positive
 
 
-class TrainingStateConfig(Section, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
+class CheckpointConfig(Section):
+    """When `last.ckpt` is written within an epoch; null for never."""
+
+    every_n_steps: Positive | None
+    every_n_seconds: AboveZero | None
+
+
+class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
     """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
 
     dirpath: Text
-    every_n_steps: Positive | None
-    every_n_seconds: AboveZero | None
 
 
 class MonitorConfig(Section, extra="allow"):
@@ -429,7 +427,7 @@ class LoggerConfig(
     version: str | int | None
 
 
-class TrainerConfig(Section, targets=["lightning.Trainer"], is_complete=True):
+class TrainerConfig(Section, targets=["lightning.Trainer"]):
     """Arguments of `lightning.Trainer`; a test compares them with Lightning's signature.
 
     `callbacks` and `logger` are config groups.
@@ -515,20 +513,13 @@ class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_optuna.OptunaSwe
 
 
 class LayersConfig(Section):
-    """Keys that a search varies instead of `model.hidden_sizes`."""
+    """Keys of the model that a search varies instead of `hidden_sizes`."""
 
     width: Annotated[int, Ge(1), Le(1_000_000)]
     depth: Count
 
 
-class CheckpointConfig(Section, is_complete=True):
-    """When `last.ckpt` is written within an epoch; null for never."""
-
-    every_n_steps: Positive | None
-    every_n_seconds: AboveZero | None
-
-
-class RunConfig(Section, is_complete=True):
+class RunConfig(Section):
     """The whole configuration of a run."""
 
     data: PartConfig

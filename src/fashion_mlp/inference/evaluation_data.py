@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.config.messages import format_value, same_path
+from fashion_mlp.config.messages import format_value, is_same_path
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.data.image_io import mode_of
@@ -63,7 +63,7 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
     value, arguments = _parse_overrides(overrides)
     option: str = trained_on["option"] if value is None else format_value(value)
     source, stored = find_data_module(option).source_key, trained_on["arguments"]
-    is_same_source = same_path(str(arguments.get(source)), str(stored.get(source)))
+    is_same_source = is_same_path(str(arguments.get(source)), str(stored.get(source)))
     if value is not None and not (option == trained_on["option"] and is_same_source):
         if source in arguments:
             arguments.setdefault(f"test_{source}", arguments[source])

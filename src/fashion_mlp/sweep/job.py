@@ -14,7 +14,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.saved_config import task_overrides
+from fashion_mlp.config.resume import task_overrides
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
