@@ -1,4 +1,4 @@
-"""Wrong command lines, as typed into a shell, and their answers: the tables in `tests/config/error_messages/`.
+"""Invalid command lines and their error messages: the tables in `tests/config/error_messages/`.
 
 A row of a table is a line that begins with `$ `, and the lines of the answer below it, in which `...` matches any
 text. The program runs inside this process; a few rows are also run through a shell. After a message was reworded,
@@ -74,21 +74,22 @@ def keys(typed: str) -> set[str]:
     return parts | {part.rpartition(".")[0] for part in parts if part.count(".") > 1}  # the part of the configuration
 
 
-def tree(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+def tree(directory: Path) -> dict[str, int]:
+    """Return the modification time of each path below a directory."""
+    return {str(path.relative_to(directory)): path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the working directory of the commands, with a dozen images, a checkpoint and other files."""
-    folder = tmp_path_factory.mktemp("desk")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the working directory of the commands, with 12 images, a checkpoint and other files."""
+    directory = tmp_path_factory.mktemp("cwd")
     for name in ("taken/checkpoints", "hollow", "pictures", "folders/boot", "folders/shirt"):
-        (folder / name).mkdir(parents=True)
+        (directory / name).mkdir(parents=True)
     names, kinds = [f"{number}.png" for number in range(12)], ["boot", "shirt"] * 6
     for name, kind in zip(names, kinds, strict=True):
         image = Image.new("L", (28, 28))
-        image.save(folder / "pictures" / name)
-        image.save(folder / "folders" / kind / name)
+        image.save(directory / "pictures" / name)
+        image.save(directory / "folders" / kind / name)
     texts = {
         "notes.txt": "milk, bread",
         "labels.csv": "\n".join(f"{name},{kind}" for name, kind in zip(names, kinds, strict=True)),
@@ -98,27 +99,27 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nothing.csv": "",
     }
     for name, text in texts.items():
-        (folder / name).write_text(text)
-    (folder / "latin.csv").write_bytes("0.png,café".encode("latin-1"))
-    torch.save({"weight": torch.zeros(1)}, folder / "weights.pt")
+        (directory / name).write_text(text)
+    (directory / "latin.csv").write_bytes("0.png,café".encode("latin-1"))
+    torch.save({"weight": torch.zeros(1)}, directory / "weights.pt")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=["model.hidden_sizes=[8]"])
     classifier = build_classifier(cfg, SyntheticDataModule(train_size=600, test_size=200, val_size=100))
     content = {"state_dict": classifier.state_dict(), METADATA_KEY: classifier.metadata, "epoch": 0}
-    torch.save(content, folder / "best.ckpt")
-    return folder
+    torch.save(content, directory / "best.ckpt")
+    return directory
 
 
 @pytest.fixture
 def answer(
     run_in_process: RunCommand,
     compose_once: None,
-    desk: Path,
+    cwd: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Answer:
-    """Return a function that runs a command line in the directory `desk`."""
-    monkeypatch.chdir(desk)
+    """Return a function that runs a command line in the directory `cwd`."""
+    monkeypatch.chdir(cwd)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def fashion_mlp(words: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -138,8 +139,8 @@ def answer(
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.typed for row in ROWS])
-def test_error_message_matches_table(row: Row, answer: Answer, desk: Path, request: pytest.FixtureRequest) -> None:
-    before = tree(desk)
+def test_error_message_matches_table(row: Row, answer: Answer, cwd: Path, request: pytest.FixtureRequest) -> None:
+    before = tree(cwd)
     done = answer(row.typed)
     if request.config.getoption("--update"):
         update(row, done.stderr)
@@ -147,7 +148,7 @@ def test_error_message_matches_table(row: Row, answer: Answer, desk: Path, reque
     assert re.fullmatch(expected(row), done.stderr), done.stderr
     assert done.returncode in (1, 2)
     assert done.stdout == ""
-    assert tree(desk) == before
+    assert tree(cwd) == before
 
 
 def test_expected_messages_name_the_mistake_in_few_lines() -> None:

@@ -82,10 +82,10 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], str]:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("elsewhere")
+    directory = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield folder
+        patch.chdir(directory)
+        yield directory
 
 
 @given(drawn=command_lines())

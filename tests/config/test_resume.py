@@ -173,8 +173,8 @@ def test_csv_log_survives_a_kill_while_it_is_rewritten(
     assert not Path(cfg.run_dir, "csv/metrics.before").exists()
 
 
+# A name with `=`, in a subdirectory for each epoch.
 NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
-"""A name with `=`, in a subdirectory for each epoch."""
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_in_process
 
 
 def test_complete_run_is_resumed_for_more_epochs(run_small: RunCommand, run_in_process: RunCommand) -> None:
-    for folder, epochs in (("short", 2), ("long", 3)):
-        assert run_small(f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
+    for name, epochs in (("short", 2), ("long", 3)):
+        assert run_small(f"hydra.run.dir={name}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
     done = run_in_process("resume=short", "trainer.max_epochs=3")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("long")), outcome(Path("short"))) == []
