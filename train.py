@@ -48,15 +48,13 @@ def main(cfg: DictConfig) -> float:
     hydra_cfg = HydraConfig.get()
     overrides = task_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_job(
-            cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True)
-        )  # a job without last.ckpt starts at its first step
+        # A job without last.ckpt starts at its first step.
+        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
     with exit_on_user_error():
         if cfg.resume is not None:
             return resume(cfg, overrides, train)
-        return train(
-            cfg, overrides, before_first_write=partial(save_config, Path(hydra_cfg.runtime.output_dir), cfg, overrides)
-        )
+        directory = Path(hydra_cfg.runtime.output_dir)
+        return train(cfg, overrides, before_first_write=partial(save_config, directory, cfg, overrides))
 
 
 def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:

@@ -1,4 +1,12 @@
-"""The configuration of a run: its schema, its check, explanations of mistakes, and its replay when a run is resumed.
+"""The configuration of a run. No module here imports torch, so that a mistake is reported at once.
 
-No module here imports torch, so that a mistake is reported at once.
+- `command_line`: flags, quoting, and the directory `conf/`.
+- `overrides`: the overrides of a command line, and the options that they choose.
+- `check_command_line`: check a command line, with each configuration that it composes.
+- `check_config`: check one composed configuration.
+- `schema`: check a section on its own.
+- `check_across_sections`: check values of different sections against each other.
+- `monitoring`: the metrics that compare checkpoints, epochs and runs.
+- `messages`: parts of error messages.
+- `resume`: record the configuration of a run or sweep, and resume from the record.
 """

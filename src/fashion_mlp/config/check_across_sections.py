@@ -1,4 +1,4 @@
-"""Values of different sections that exclude each other; each section on its own is valid."""
+"""Check values of different sections against each other; each section on its own is valid."""
 
 from collections.abc import Iterator, Mapping
 from math import lcm
@@ -18,6 +18,7 @@ UNSUPPORTED = {
     "ModelPruning": "the masks are lost when a run is resumed; remove it",
     "OnExceptionCheckpoint": "a new run would start from its file; remove it, since last.ckpt is always saved",
     "StochasticWeightAveraging": f"the average is lost when a run is resumed; {USE_EMA}",
+    "WeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
 }
 
 
@@ -27,7 +28,7 @@ def has_validation(data: Mapping[str, Any]) -> bool:
 
 
 def find_conflicts(run: RunConfig) -> Iterator[str]:
-    """Yield a line for each value that a value of another section excludes."""
+    """Yield a line for each value that does not work with a value of another section."""
     if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
         yield f"ckpt_path={run.ckpt_path}: {problem}"
     yield from _training_conflicts(run)

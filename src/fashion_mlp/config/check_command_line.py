@@ -1,4 +1,4 @@
-"""Check a command line: every mistake of its configuration at once, before torch is imported."""
+"""Check a command line: report all mistakes in its overrides and configurations, before torch is imported."""
 
 import os
 import re
@@ -62,8 +62,8 @@ def check_overrides(texts: Sequence[str], *, multirun: bool = False, config_name
 
     Args:
         texts: the overrides.
-        multirun: whether `-m` was typed.
-        config_name: the primary config.
+        multirun: True if `-m` was typed.
+        config_name: the name of the primary config.
 
     Raises:
         UserError: with a line for each mistake.

@@ -1,4 +1,4 @@
-"""Check a composed configuration against the schema."""
+"""Check one composed configuration: resolve its values, and check each section against its schema."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from fashion_mlp.config.check_across_sections import find_conflicts
 from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
 
-# Sections without a `_target_` of their own, or with one that has no schema.
+# Schemas of sections without a `_target_`, or with one that has no schema.
 DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
-# Messages by the key that they are about.
+# A message for each key.
 Problems = dict[str, str]
 # Stands for a missing value. It looks like an interpolation, which is not checked.
 UNKNOWN = "${}"
@@ -39,9 +39,9 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     """Return a line for each mistake in a composed configuration.
 
     Args:
-        cfg: the configuration; a value that is known only in the run, such as `${hydra:runtime.output_dir}`, is not
+        cfg: the configuration. A value that is known only in the run, such as `${hydra:runtime.output_dir}`, is not
             checked.
-        multirun: whether it is that of a job of a sweep.
+        multirun: True for a job of a sweep.
     """
     unusable: Problems = {}
     references: dict[str, str] = {}
@@ -84,7 +84,7 @@ def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problem
 
 
 def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, type[Section], dict[str, Any]]]:
-    """Yield each part of a configuration that has a schema, with its key and schema."""
+    """Yield the key, schema and values of each section that has a schema."""
     for name, value in values.items():
         if isinstance(value, dict):
             key = f"{prefix}{name}"
@@ -96,13 +96,13 @@ def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 def section_problems(
     schema: type[Section], values: Mapping[str, Any], prefix: str = "", *, multirun: bool = False
 ) -> Problems:
-    """Return the mistakes in a part of a configuration; an empty message for a value that is known only in the run.
+    """Return the mistakes in a section; an empty message for a value that is known only in the run.
 
     Args:
-        schema: schema of the part.
-        values: its keys; those without a value are not checked.
-        prefix: what precedes the keys in messages, such as "optimizer.".
-        multirun: whether it is that of a job of a sweep.
+        schema: the schema of the section.
+        values: the values of the section by key. A key that is missing has the default of the class.
+        prefix: the prefix of keys in messages, such as "optimizer.".
+        multirun: True for a job of a sweep.
     """
     try:
         section = schema.model_validate(values)

@@ -1,8 +1,8 @@
-"""The schema of the configuration: the type and range of each key, and values that exclude each other.
+"""The schema of each section of the configuration: the type and range of a key, and values that exclude each other.
 
-Each section describes the arguments of the classes and functions that it names as `targets`; their values are in
-`conf/`. A part of the configuration whose `_target_` no section names is accepted as it is. The module
-`check_across_sections` compares values of different sections.
+A section describes the arguments of the classes and functions that it names as `targets`; their values are in `conf/`.
+A section of the configuration whose `_target_` has no schema is not checked. The module `check_across_sections`
+compares values of different sections.
 """
 
 import os
@@ -89,7 +89,7 @@ SCHEMAS: dict[str, type["Section"]] = {}
 
 
 class Section(BaseModel):
-    """The keys of one part of the configuration.
+    """The keys of one section of the configuration.
 
     Args:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
@@ -103,7 +103,7 @@ class Section(BaseModel):
         """Return a line for each value that excludes another; it starts with the name of a key.
 
         Args:
-            multirun: whether the run is a job of a sweep.
+            multirun: True for a job of a sweep.
         """
         return ()
 
@@ -196,7 +196,7 @@ class CustomImagesConfig(DataConfig):
                 yield f"{key}={path}: {problem}"
         for (one, first), (other, second) in combinations(paths.items(), 2):
             if is_same_path(first, second):
-                yield f"{other}={second}: the same as data.{one}. Expected other images, since a split shares none"
+                yield f"{other}={second}: the same as data.{one}. An image must be in one split only; remove it"
 
 
 class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVDataModule"]):
