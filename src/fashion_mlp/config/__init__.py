@@ -7,6 +7,6 @@
 - `schema`: check a section on its own.
 - `check_across_sections`: check values of different sections against each other.
 - `monitoring`: the metrics that compare checkpoints, epochs and runs.
-- `messages`: parts of error messages.
+- `messages`: fragments of error messages.
 - `resume`: record the configuration of a run or sweep, and resume from the record.
 """

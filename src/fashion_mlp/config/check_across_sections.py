@@ -34,9 +34,9 @@ def find_conflicts(run: RunConfig) -> Iterator[str]:
     yield from _training_conflicts(run)
     yield from _schedule_conflicts(run)
     if run.resume is None:  # a resumed run finds its own files
-        for name, part in (run.callbacks or {}).items():
-            if part:
-                yield from _callback_conflicts(f"callbacks.{name}", part, run)
+        for name, callback in (run.callbacks or {}).items():
+            if callback:
+                yield from _callback_conflicts(f"callbacks.{name}", callback, run)
 
 
 def _training_conflicts(run: RunConfig) -> Iterator[str]:
@@ -81,9 +81,9 @@ def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
         yield f"trainer.max_epochs={format_value(epochs)}: {planned[0]} needs a length. Set trainer.max_epochs"
 
 
-def _callback_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
-    module, _, kind = str(part.get("_target_")).rpartition(".")
-    monitor = str(part.get("monitor"))
+def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
+    module, _, kind = str(callback.get("_target_")).rpartition(".")
+    monitor = str(callback.get("monitor"))
     if module.startswith("lightning.") and kind in UNSUPPORTED:
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
     if kind == "Pruning" and not has_validation(run.data):
@@ -91,24 +91,25 @@ def _callback_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> It
     if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and (run.callbacks or {}).get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
     checkpoints = ("${run_dir}/checkpoints", f"{run.run_dir}/checkpoints")
-    if kind == "TrainingStateCheckpoint" and part["dirpath"] not in checkpoints:
-        yield f"{key}.dirpath={part['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
+    if kind == "TrainingStateCheckpoint" and callback["dirpath"] not in checkpoints:
+        yield f"{key}.dirpath={callback['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
     if key == "callbacks.best_checkpoint":  # ignored without validation
-        if part.get("monitor") is None:
+        if callback.get("monitor") is None:
             yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
     elif monitor.startswith("val/") and not has_validation(run.data):
         yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
-        yield from _checkpoint_conflicts(key, part, run)
+        yield from _checkpoint_conflicts(key, callback, run)
 
 
-def _checkpoint_conflicts(key: str, part: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
-    name, dirpath, trainer = str(part.get("filename")), part.get("dirpath"), run.trainer
+def _checkpoint_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
+    name, dirpath, trainer = str(callback.get("filename")), callback.get("dirpath"), run.trainer
     is_once_an_epoch = trainer.get("val_check_interval") in (None, 1.0)
     is_unique = "{" not in name or "{step" in name or ("{epoch" in name and is_once_an_epoch)
-    if part.get("save_top_k", 1) not in (0, 1) and part.get("enable_version_counter") is False and not is_unique:
+    keeps_several = callback.get("save_top_k", 1) not in (0, 1) and callback.get("enable_version_counter") is False
+    if keeps_several and not is_unique:
         yield f"{key}.filename={name}: several checkpoints could have the same name. Add {{step}}"
-    epochs, every = trainer.get("max_epochs") or 0, part.get("every_n_epochs")
+    epochs, every = trainer.get("max_epochs") or 0, callback.get("every_n_epochs")
     if every and 0 < epochs < lcm(every, trainer.get("check_val_every_n_epoch") or 1):
         yield f"{key}.every_n_epochs={every}: no checkpoint in trainer.max_epochs={epochs}. Expected at most {epochs}"
     if dirpath is not None and "${" not in dirpath and not dirpath.startswith(run.run_dir):

@@ -180,8 +180,8 @@ def _suggest_key(key: str, parent: Any, cfg: DictConfig) -> str:
     return f"; did you mean {' or '.join(similar)}?" if similar else hint
 
 
-def _keys(part: Any, prefix: str = "") -> Iterator[str]:
-    for name, value in part.items():
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
         if isinstance(value, dict) and f"{prefix}{name}" != "hydra":
             yield from _keys(value, f"{prefix}{name}.")
         yield f"{prefix}{name}"

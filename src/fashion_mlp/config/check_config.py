@@ -47,8 +47,8 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     references: dict[str, str] = {}
     values = _values(cfg, unusable, references)
     found = section_problems(RunConfig, values, multirun=multirun)
-    for key, schema, part in _sections(values):
-        found |= section_problems(schema, part, f"{key}.", multirun=multirun)
+    for key, schema, section in _sections(values):
+        found |= section_problems(schema, section, f"{key}.", multirun=multirun)
     found |= unusable
     if not found:
         return list(find_conflicts(RunConfig.model_construct(**values)))

@@ -1,4 +1,4 @@
-"""Parts of error messages: values, suggestions, and why a path cannot be used."""
+"""Fragments of error messages: values, suggestions, and why a path cannot be used."""
 
 # ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH121  (a path of a wrong form is no error for os.path)
 import os

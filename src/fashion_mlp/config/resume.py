@@ -176,9 +176,8 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
     if (config["data"].get("augment") or {}).get("off_fraction"):
         return "data.augment.off_fraction"
     scheduler = config["scheduler"]
-    if not scheduler or getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True) is False:
-        return ""
-    return "the schedule"
+    is_planned = scheduler and getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True)
+    return "the schedule" if is_planned else ""
 
 
 def save_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:

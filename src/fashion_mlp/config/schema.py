@@ -49,12 +49,12 @@ BetweenZeroAndOne = Annotated[float, Gt(0), Lt(1)]
 Text = Annotated[str, Field(min_length=1)]
 Directory = Annotated[Text, Field(description="the path of a directory (such as ./name)")]
 File = Annotated[Text, Field(description="the path of a file (such as ./name)")]
-PartConfig = Annotated[
+TargetConfig = Annotated[
     dict[str, Any],
-    Predicate(lambda part: not part or bool(part.get("_target_"))),
+    Predicate(lambda section: not section or bool(section.get("_target_"))),
     Field(description="an object with a _target_"),
 ]
-Parts = Annotated[dict[str, PartConfig | None], Field(description="an object with a _target_")]
+TargetConfigs = Annotated[dict[str, TargetConfig | None], Field(description="an object with a _target_")]
 FigurePath = Annotated[
     Text,
     Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
@@ -141,7 +141,7 @@ class DataConfig(Section):
     num_workers: Annotated[int, Ge(0), Le(1024)]
     split_seed: Seed
     train_fraction: Fraction
-    augment: PartConfig = Field(default_factory=dict)
+    augment: TargetConfig = Field(default_factory=dict)
 
 
 class OtherDataConfig(DataConfig, extra="allow"):
@@ -393,7 +393,7 @@ class CheckpointCallbackConfig(
     save_on_exception: SavedAnyway = None
     every_n_train_steps: Positive | None = None
     every_n_epochs: Positive | None = None
-    train_time_interval: PartConfig | None = None
+    train_time_interval: TargetConfig | None = None
     save_on_train_epoch_end: FollowsFromMonitor = None
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
@@ -434,7 +434,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"] | PartConfig
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"] | TargetConfig
     devices: Devices
     num_nodes: Positive
     precision: Precision | None
@@ -463,10 +463,10 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
     benchmark: bool | None
     inference_mode: bool
     use_distributed_sampler: Annotated[Literal[True], Field(description="true; each process needs its own images")]
-    profiler: Literal["simple", "advanced", "pytorch"] | PartConfig | None
+    profiler: Literal["simple", "advanced", "pytorch"] | TargetConfig | None
     detect_anomaly: bool
     barebones: Annotated[Literal[False], Field(description="false; to measure speed use fashion-mlp bench")]
-    plugins: list[PartConfig] | PartConfig | None
+    plugins: list[TargetConfig] | TargetConfig | None
     sync_batchnorm: bool
     reload_dataloaders_every_n_epochs: Count
     default_root_dir: Directory | None
@@ -522,13 +522,13 @@ class LayersConfig(Section):
 class RunConfig(Section):
     """The whole configuration of a run."""
 
-    data: PartConfig
-    model: PartConfig
-    optimizer: PartConfig
-    scheduler: PartConfig | None
-    callbacks: Parts | None
-    logger: Parts
-    trainer: PartConfig
+    data: TargetConfig
+    model: TargetConfig
+    optimizer: TargetConfig
+    scheduler: TargetConfig | None
+    callbacks: TargetConfigs | None
+    logger: TargetConfigs
+    trainer: TargetConfig
     seed: Seed
     label_smoothing: BelowOne
     steps_per_execution: Positive
