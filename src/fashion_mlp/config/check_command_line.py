@@ -105,7 +105,7 @@ def _check_combination(
         elif isinstance(override.value(), IntervalSweep) and not is_search:
             yield f"{text}: an interval is for sweep=optuna. Expected values, such as a,b"
         elif not 0 < len(values) <= MAX_VALUES:
-            yield f"{text}: no or too many values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
+            yield f"{text}: invalid number of values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
         elif is_search and key in LAYER_KEYS and "hidden_sizes" in cfg.model:
             for value in values:
                 yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()

@@ -61,10 +61,10 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         return list(argv)
     key, _, path = named[0].partition("=")
     override = parse_override(named[0])
-    directory = Path(str(override.value()) if override else path)
+    path = str(override.value()) if override else path
+    directory = Path(path)
     if not directory.is_dir() or directory == Path():
-        kind = "run" if key == "resume" else "sweep"
-        raise UserError(f"{named[0]}: no such directory. Expected that of a {kind}")
+        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     added = [text for text in args.overrides if text not in named]
     if key == "resume":
         if args.multirun:

@@ -196,7 +196,7 @@ class CustomImagesConfig(DataConfig):
                 yield f"{key}={path}: {problem}"
         for (one, first), (other, second) in combinations(paths.items(), 2):
             if is_same_path(first, second):
-                yield f"{other}={second}: the same as data.{one}. An image must be in one split only; remove it"
+                yield f"{other}={second}: the same as data.{one}. Remove it, since an image must be in one split only"
 
 
 class ImageCSVConfig(CustomImagesConfig, targets=["fashion_mlp.data.ImageCSVDataModule"]):
