@@ -107,13 +107,13 @@ def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def return_nan(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         return (loss * float("nan") if step == 24 else loss), logits
 
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
+    monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
     with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24, at a learning rate of 0.001") as caught:
         train(cfg)
     run = Run(cfg.run_dir)
@@ -126,15 +126,15 @@ def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_ch
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *overrides)
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def explode_gradient(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         if step == 20:  # the last step of the second epoch; the loss itself stays finite
             loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "model_step", explode_gradient)
+    monkeypatch.setattr(Classifier, "compute_training_loss", explode_gradient)
     with pytest.raises(
         UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20, at .* 0.001"
     ) as caught:

@@ -80,11 +80,11 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.learning_rates.append(self.learning_rate)
-        loss, logits = self.model_step(batch, self.global_step + 1)
+        loss, logits = self.compute_training_loss(batch, self.global_step + 1)
         self.train_metrics.update(loss, logits, batch[1])
         return loss
 
-    def model_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def compute_training_loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Return loss and logits of a batch; log the loss every `trainer.log_every_n_steps` steps.
 
         Args:

@@ -59,7 +59,7 @@ class MultiStepClassifier(Classifier):
         batches = zip(*(torch.split(tensor, self.batch_size) for tensor in fetch), strict=True)
         for step, batch in enumerate(batches, start=self.global_step + 1):
             self.learning_rates.append(optimizer.param_groups[0]["lr"])
-            loss, logits = self.model_step(batch, step)
+            loss, logits = self.compute_training_loss(batch, step)
             for parameter in parameters:  # takes a tenth of the time of `optimizer.zero_grad()`
                 parameter.grad = None
             # Lightning calls `training_step` with the autocast of the precision, which the backward pass must not use.

@@ -41,13 +41,13 @@ def test_learning_rate_is_that_of_the_last_step(
 def test_learning_rate_in_the_error_of_a_nan_loss_is_that_of_its_step(
     run_small: RunCommand, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def return_nan(self: Classifier, batch: Any, step: int) -> Any:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         return (loss * float("nan") if step == 14 else loss), logits
 
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
+    monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
     done = run_small("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
     rate = RATE * (1 + math.cos(math.pi * 13 / (2 * STEPS))) / 2
     assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr

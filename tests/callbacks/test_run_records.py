@@ -119,7 +119,7 @@ def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypa
         logits: Tensor = self.model(batch[0])
         return logits.sum() * float("nan"), logits
 
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
+    monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
     cfg = compose_small("run")
     with pytest.raises(UserError, match="the loss is nan"):
         train(cfg)

@@ -36,15 +36,15 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Return a function that sends this process a SIGTERM in a given optimizer step."""
 
     def ask(step: int) -> None:
-        learn = Classifier.model_step
+        learn = Classifier.compute_training_loss
 
         def interrupted(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-                monkeypatch.setattr(Classifier, "model_step", learn)
+                monkeypatch.setattr(Classifier, "compute_training_loss", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "model_step", interrupted)
+        monkeypatch.setattr(Classifier, "compute_training_loss", interrupted)
 
     return ask
 
@@ -95,7 +95,7 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
     usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
     whole = compose_small("whole", *usual)
     train(whole)
-    learn = Classifier.model_step
+    learn = Classifier.compute_training_loss
 
     def kill_worker(self: Classifier, batch: Any, number: int) -> Any:
         if number == 13:
@@ -103,7 +103,7 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
                 os.kill(worker.ident or 0, signal.SIGKILL)
         return learn(self, batch, number)
 
-    monkeypatch.setattr(Classifier, "model_step", kill_worker)
+    monkeypatch.setattr(Classifier, "compute_training_loss", kill_worker)
     cfg = compose_small("interrupted", *usual, "data.num_workers=1")
     with pytest.raises(UserError, match=r"^data.num_workers: .* resume=\S*/interrupted data.num_workers=0$"):
         train(cfg)
@@ -562,16 +562,16 @@ def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -
 def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
     """Return a function that limits the size of files from a given optimizer step."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    learn = Classifier.model_step
+    learn = Classifier.compute_training_loss
 
     def fill(step: int, size: int) -> None:
         def filling(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-                monkeypatch.setattr(Classifier, "model_step", learn)
+                monkeypatch.setattr(Classifier, "compute_training_loss", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "model_step", filling)
+        monkeypatch.setattr(Classifier, "compute_training_loss", filling)
 
     yield fill
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)

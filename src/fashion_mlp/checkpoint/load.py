@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fashion_mlp.checkpoint import archive
+from fashion_mlp.checkpoint import safe_load
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.data.custom_images import MAX_CLASSES
 from fashion_mlp.data.image_io import MAX_PIXELS
@@ -39,9 +39,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        checkpoint = archive.load(Path(path))
+        checkpoint = safe_load.load(Path(path))
     except Exception as error:  # unpickling raises errors of many types
-        reason = error if isinstance(error, archive.ForgedFileError) else "damaged, or not a checkpoint"
+        reason = error if isinstance(error, safe_load.ForgedFileError) else "damaged, or not a checkpoint"
         raise UserError(f"{path}: refused: {reason}. Expected a checkpoint that train.py saved") from error
     metadata = checkpoint.get(METADATA_KEY) if isinstance(checkpoint, dict) else None
     if not (isinstance(metadata, dict) and metadata.keys() >= {"model", "class_names", "data"}):
