@@ -72,7 +72,6 @@ NOT_COMPARED = (
     "samples_per_second",
     "train/samples_per_second",
     "seconds",
-    "validation_seconds",
 )
 
 

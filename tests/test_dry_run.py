@@ -120,3 +120,13 @@ def test_wrong_output_shape_and_unreachable_logger_are_reported(classifier: Clas
         UserError, match=r"model: returns \[2, 784\] for two images. Expected logits of shape \[2, 10\]"
     ):
         dry_run(classifier, (1, 28, 28), [])
+
+
+def test_network_whose_checkpoints_cannot_be_loaded_is_reported(
+    classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    dry_run(classifier, (1, 28, 28), [])
+    assert not caplog.messages
+    classifier.metadata["model"] = {"_target_": "mine.Net"}
+    dry_run(classifier, (1, 28, 28), [])
+    assert "checkpoints cannot be loaded (refused: the configuration names 'mine.Net'. Expected a" in caplog.text

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelChec
 from torch.testing import assert_close
 
 from fashion_mlp.callbacks.ema import WeightEMA
-from fashion_mlp.callbacks.epoch_logger import EpochLogger
 from fashion_mlp.callbacks.gradient_norm import GradientNorm
+from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import Augmentation
 from fashion_mlp.multi_step import MultiStepClassifier, supports_multi_step
@@ -143,7 +143,7 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
     ids=lambda changes: " ".join(changes),
 )
 def test_options_that_need_hooks_in_each_step_exclude_multi_step(changes: dict[str, Any]) -> None:
-    common_callbacks = [ModelCheckpoint(), EpochLogger(), WeightEMA(0.9), GradientNorm(None)]
+    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), GradientNorm(None)]
     assert is_supported(common_callbacks, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not is_supported(**changes)
 

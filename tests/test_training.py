@@ -114,7 +114,7 @@ def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
         return (loss * float("nan") if step == 24 else loss), logits
 
     monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
-    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24, at a learning rate of 0.001") as caught:
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24 \(learning rate: 0.001\)") as caught:
         train(cfg)
     run = Run(cfg.run_dir)
     assert_finite_checkpoints(run, caught.value, last_epoch=1)
@@ -136,7 +136,7 @@ def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_ch
 
     monkeypatch.setattr(Classifier, "compute_training_loss", explode_gradient)
     with pytest.raises(
-        UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20, at .* 0.001"
+        UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20 .* 0.001\)"
     ) as caught:
         train(cfg)
     assert_finite_checkpoints(Run(cfg.run_dir), caught.value, last_epoch=0)
@@ -146,7 +146,7 @@ def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(
     cfg = compose_small("run", "logger=none", "optimizer=sgd", "optimizer.lr=1e30")
     with pytest.raises(
         UserError,
-        match=r"the loss is nan in epoch 1, step 2, at a learning rate of 1e\+30 \(one step before: 2.\d+\). "
+        match=r"the loss is nan in epoch 1, step 2 \(learning rate: 1e\+30\). "
         r"Lower optimizer.lr or set trainer.gradient_clip_val. No checkpoint was saved yet",
     ):
         train(cfg)
@@ -154,7 +154,7 @@ def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(
 
 def test_nan_loss_in_the_first_step_is_not_explained_by_the_learning_rate(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none", "model.std=1e-46")
-    with pytest.raises(UserError, match=r"is nan in epoch 1, step 1, .* Check the model and the data"):
+    with pytest.raises(UserError, match=r"is nan in epoch 1, step 1 .* Check the model and the data"):
         train(cfg)
 
 
@@ -168,7 +168,7 @@ def test_nan_weights_are_not_saved(compose_small: Compose, monkeypatch: pytest.M
             next(self.parameters()).data.fill_(float("nan"))
 
     monkeypatch.setattr(Classifier, "on_validation_epoch_end", set_nan_weights)
-    with pytest.raises(UserError, match=r"layers.0.weight is NaN .* step 10, .* Earlier checkpoints: .*/best.ckpt"):
+    with pytest.raises(UserError, match=r"layers.0.weight is NaN .* step 10 .* Earlier checkpoints: .*/best.ckpt"):
         train(cfg)
     assert Run(cfg.run_dir).checkpoint("best")["global_step"] == 5
 

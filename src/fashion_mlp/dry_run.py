@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashion_mlp.checkpoint.load import find_loading_problem
+from fashion_mlp.checkpoint.load import check_loadable
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
@@ -38,11 +38,8 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
-    if is_rank_zero() and (problem := find_loading_problem(classifier)):
-        target = classifier.metadata["model"]["_target_"]
-        log.warning(
-            f"model._target_={target}: checkpoints cannot be loaded ({problem}). Define it in src/fashion_mlp/models"
-        )
+    if is_rank_zero():
+        _warn_if_not_loadable(classifier)
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     assert classifier.optimizer_factory is not None
@@ -63,6 +60,19 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
             with _explain_errors(f"logger ({type(logger).__name__})"):
                 _ = getattr(logger, "experiment", None)
+
+
+def _warn_if_not_loadable(classifier: Classifier) -> None:
+    """Warn if the checkpoints of a classifier will be refused, since its network is not from a trusted package."""
+    config = classifier.metadata["model"]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            check_loadable(config, classifier.state_dict().values())
+    except Exception as error:  # constructors raise errors of many types
+        target = config["_target_"]
+        log.warning(
+            f"model._target_={target}: checkpoints cannot be loaded ({error}). Define it in src/fashion_mlp/models"
+        )
 
 
 @contextmanager

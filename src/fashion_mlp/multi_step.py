@@ -58,7 +58,6 @@ class MultiStepClassifier(Classifier):
         losses, all_logits = [], []
         batches = zip(*(torch.split(tensor, self.batch_size) for tensor in fetch), strict=True)
         for step, batch in enumerate(batches, start=self.global_step + 1):
-            self.learning_rates.append(optimizer.param_groups[0]["lr"])
             loss, logits = self.compute_training_loss(batch, step)
             for parameter in parameters:  # takes a tenth of the time of `optimizer.zero_grad()`
                 parameter.grad = None

@@ -29,7 +29,7 @@ from fashion_mlp.reporting import summary
 from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_oom, explain_run_failures, oom_hint
+from fashion_mlp.runtime.failures import explain_failures, oom_hint
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ def _prepare_process() -> None:
 def _open_run(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
-    hint = oom_hint(cfg)
-    with stop.install(), explain_run_failures(run_dir, stop), explain_oom(hint), run_directory.remove_unless_started():
+    failures = explain_failures(oom_hint(cfg), run_dir, stop)
+    with stop.install(), failures, run_directory.remove_unless_started():
         if not ranks.is_rank_zero():
             yield stop
             return

@@ -12,8 +12,6 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# The number of SIGPIPE, which Python does not define on Windows.
-SIGPIPE = 13
 # Functions to call before the process ends, by a signal or otherwise, in reverse order.
 EXIT_HOOKS: list[Callable[[], object]] = []
 
