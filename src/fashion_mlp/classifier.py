@@ -144,10 +144,8 @@ class Classifier(LightningModule):
         epoch = trainer.datamodule.num_batches()  # type: ignore[attr-defined]  # set at run time
         batches = limit_batches(epoch, trainer.limit_train_batches)
         steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
-        limits = [trainer.max_steps] if trainer.max_steps != -1 else []
-        if trainer.max_epochs not in (None, -1):
-            limits.append(steps_per_epoch * trainer.max_epochs)
-        return min(limits, default=steps_per_epoch)
+        limits = trainer.max_steps, steps_per_epoch * (trainer.max_epochs or -1)  # -1: no limit
+        return min((limit for limit in limits if limit > 0), default=steps_per_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         metrics = self.logged_metrics()

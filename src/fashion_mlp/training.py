@@ -29,10 +29,15 @@ from fashion_mlp.reporting import summary
 from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_failures, oom_hint
+from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
+
+OOM_REMEDY = (
+    "lower data.batch_size, data.eval_batch_size (validation and test) or model.hidden_sizes, or set "
+    "trainer.precision=bf16-true"
+)
 
 
 def train(
@@ -60,7 +65,7 @@ def train(
     _prepare_process()
     cfg = with_absolute_paths(cfg)
     run_dir = Path(cfg.run_dir)
-    with _open_run(cfg, run_dir, resumed=resumed) as stop:
+    with _open_run(run_dir, resumed=resumed) as stop:
         seed_everything(cfg.seed, workers=True, verbose=False)
         del os.environ["PL_GLOBAL_SEED"]  # with it, a distributed strategy would seed again after the weights are drawn
         initial = find_initial_checkpoint(cfg, run_dir, resumed=resumed)
@@ -86,7 +91,7 @@ def train(
         if trainer.is_global_zero and metrics["stopped_early"]:
             log.info(f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
         checkpoint = next(iter(find_written_checkpoints(trainer)), None)  # the best, or the last one without a metric
-        metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
+        metrics |= read_checkpoint_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
@@ -108,11 +113,10 @@ def _prepare_process() -> None:
 
 
 @contextmanager
-def _open_run(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
+def _open_run(run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
-    failures = explain_failures(oom_hint(cfg), run_dir, stop)
-    with stop.install(), failures, run_directory.remove_unless_started():
+    with stop.install(), explain_failures(OOM_REMEDY, run_dir, stop), run_directory.remove_unless_started():
         if not ranks.is_rank_zero():
             yield stop
             return
@@ -141,7 +145,7 @@ def _fit(
         raise UserError(f"trainer: {error}") from error
 
 
-def read_metrics(checkpoint: Path) -> dict[str, Any]:
+def read_checkpoint_metrics(checkpoint: Path) -> dict[str, Any]:
     """Return the metrics that a checkpoint was saved with, and its epoch, counted from 1."""
     content = read_checkpoint(checkpoint)
     return {**content[METADATA_KEY]["metrics"], "epoch": content["epoch"] + 1}

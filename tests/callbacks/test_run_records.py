@@ -71,7 +71,7 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     assert (run.dir / "csv/metrics.csv").is_file()
 
 
-def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None:
+def test_hparams_has_hyperparameters(compose_small: Compose) -> None:
     cfg = compose_small(
         "run",
         "optimizer=sgd",
@@ -90,14 +90,8 @@ def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None
     assert values["scheduler"] == "cosine"
     assert values["seed"] == 42
     assert values["data.augment.hflip"] == 0.5
-    experiment = metadata.parse_experiment_plugin_data(
-        events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
-    )
-    metrics = [info.name.tag for info in experiment.metric_infos]
-    assert metrics == ["val/loss", "val/acc", "test/loss", "test/acc"]
     # HPARAMS adds no points to the charts.
-    assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
-    assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}
+    assert all(len(events.Scalars(tag)) == 1 for tag in ("val/loss", "val/acc", "test/loss", "test/acc"))
 
 
 def test_names_of_trials_are_unique_and_start_with_the_job_or_time(

@@ -1,7 +1,7 @@
 """The checkpoint that a run starts from."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch import nn
 
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
@@ -17,7 +16,7 @@ from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
+from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +47,10 @@ class InitialCheckpoint:
         """A line for the summary of the run; empty without a checkpoint."""
         if self.path is None:
             return ""
-        if not self.full_state:
-            return (
-                f"{relative_to_cwd(self.path)}, weights only{' except the last layer' if self.skip_last_layer else ''}"
-            )
-        return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
+        restored = "weights only" + (" except the last layer" if self.skip_last_layer else "")
+        if self.full_state:
+            restored = f"with optimizer and schedule, after step {self.checkpoint['global_step']}"
+        return f"{relative_to_cwd(self.path)}, {restored}"
 
     def check(self, classifier: Classifier, trainer: Trainer) -> None:
         """Check that a checkpoint of another run fits this one, and that a resumed run has its custom images.
@@ -66,7 +64,6 @@ class InitialCheckpoint:
             raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
         if self.path is None or self.is_resumed:
             return
-        self._check_weights(classifier.model)
         if not self.full_state:
             return
         for section in ("optimizer", "scheduler", "callbacks.ema"):
@@ -79,13 +76,28 @@ class InitialCheckpoint:
             )
 
     def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Restore the weights, unless `Trainer.fit` restores them with the full state."""
+        """Restore the weights. `Trainer.fit` restores them again with the full state.
+
+        Raises:
+            UserError: they are those of another network.
+        """
         # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
         trainer.precision_plugin.convert_module(classifier)
-        if self.path is not None and not self.full_state:
-            weights = {f"model.{name}": weight for name, weight in classifier.model.state_dict().items()}
-            skipped = _last_layer(weights) if self.skip_last_layer else ()
-            classifier.load_state_dict(self.checkpoint["state_dict"] | {name: weights[name] for name in skipped})
+        if self.path is None:
+            return
+        weights = self.checkpoint["state_dict"]
+        if self.skip_last_layer:
+            current = classifier.state_dict()
+            layer = list(current)[-1].rpartition(".")[0]
+            weights = weights | {name: value for name, value in current.items() if name.rpartition(".")[0] == layer}
+        try:
+            classifier.load_state_dict(weights)
+        except RuntimeError as error:
+            problem = str(error).splitlines()[1].strip()  # the first of the differences that torch lists
+            raise UserError(
+                f"ckpt_path={self.path}: weights of another network ({problem}) Set model.* as in its run; for another "
+                "number of classes, leave out the last layer with ckpt_weights_only=except_last"
+            ) from error
 
     def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
         """Remove from the log files of a resumed run what was logged after the checkpoint.
@@ -97,19 +109,6 @@ class InitialCheckpoint:
         states = self.checkpoint.get("callbacks", {})
         sizes = states.get(TrainingStateCheckpoint.state_key, {}).get("log_sizes", {})
         rewind_logs(loggers, run_dir, sizes, self.checkpoint.get("global_step", 0))
-
-    def _check_weights(self, model: nn.Module) -> None:
-        saved = {name.removeprefix("model."): tuple(w.shape) for name, w in self.checkpoint["state_dict"].items()}
-        current = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-        different = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
-        others = [name for name in different if name not in _last_layer(current)]
-        if others or (different and not self.skip_last_layer):
-            name = (others or different)[0]
-            remedy = "Set model.* as in its run" if others else "Leave it out with ckpt_weights_only=except_last"
-            raise UserError(
-                f"ckpt_path={self.path}: another network ({name} is {saved.get(name, 'absent')} in the file, "
-                f"{current.get(name, 'absent')} in the model). {remedy}"
-            )
 
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
         """Check that a section has the configuration whose state Lightning would restore."""
@@ -152,14 +151,9 @@ def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> In
     """
     if path is None:
         return InitialCheckpoint()
-    path = expand_home(path)
-    checkpoint, full_state = read_checkpoint(path), not weights_only
-    if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
-        raise UserError(
-            f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: "
-            "ckpt_weights_only=true"
-        )
-    return InitialCheckpoint(Path(path), checkpoint, full_state, skip_last_layer=weights_only == "except_last")
+    file = Path(path).expanduser()
+    checkpoint = read_checkpoint(file) if weights_only else _read_full_state(file)
+    return InitialCheckpoint(file, checkpoint, not weights_only, skip_last_layer=weights_only == "except_last")
 
 
 def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
@@ -176,7 +170,7 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
         if not path.is_file():
             continue
         try:
-            checkpoint = _read_training_state(path)
+            checkpoint = _read_full_state(path)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -189,19 +183,11 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
     return None
 
 
-def _read_training_state(path: Path) -> Mapping[str, Any]:
+def _read_full_state(path: Path) -> Mapping[str, Any]:
     checkpoint = read_checkpoint(path)
-    state_key = TrainingStateCheckpoint.state_key
-    if missing := _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (state_key,)):
-        raise UserError(f"{path}: incomplete ({missing!r} is missing)")
+    for name in TRAINING_STATE:
+        if name not in checkpoint:
+            raise UserError(
+                f"{path}: incomplete ({name!r} is missing). Expected more than ckpt_weights_only=true needs"
+            )
     return checkpoint
-
-
-def _last_layer(weights: Collection[str]) -> list[str]:
-    """Return the names of the weights of the last layer."""
-    *_, last = weights
-    return [name for name in weights if name.rpartition(".")[0] == last.rpartition(".")[0]]
-
-
-def _missing(entries: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name not in entries), None)

@@ -7,10 +7,10 @@ import re
 import shlex
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -75,7 +75,7 @@ def explain_failures(oom_remedy: str, run_dir: Path | None = None, stop: Gracefu
         # A signal also interrupts libraries, which then raise errors of any type, and ends workers.
         signum = error.signum if isinstance(error, Interrupted) else stop and stop.signum
         if signum:
-            message = str(error) if isinstance(error, Interrupted) else ""
+            message = error.message if isinstance(error, Interrupted) else ""
             raise Interrupted(signum, f"{message or 'interrupted'}{hint}") from error
         if explanation := _describe_death(error, hint):
             raise UserError(explanation) from error
@@ -100,16 +100,6 @@ def warn_on_failure(name: str) -> Iterator[None]:
 def is_oom_error(error: BaseException) -> bool:
     """Return whether an error reports too little memory."""
     return isinstance(error, MemoryError) or any(text in str(error) for text in OOM_MESSAGES)
-
-
-def oom_hint(config: Mapping[str, Any]) -> str:
-    """Return the keys of a run that determine its memory, with their values."""
-    data = config["data"]
-    keys = [f"data.batch_size ({data.get('batch_size')})"]
-    if "hidden_sizes" in config["model"]:
-        keys.append(f"model.hidden_sizes ({list(config['model']['hidden_sizes'])})")
-    evaluation = f"data.eval_batch_size ({data.get('eval_batch_size')})"
-    return f"lower {', '.join(keys)}, for validation and test {evaluation}, or set trainer.precision=bf16-true"
 
 
 def _first_line(error: BaseException) -> str:

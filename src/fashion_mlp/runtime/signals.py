@@ -28,9 +28,6 @@ class Interrupted(SystemExit):
         self.signum = signum
         self.message = message
 
-    def __str__(self) -> str:
-        return self.message
-
 
 def exit_on_signal(signum: int, frame: FrameType | None) -> None:
     """Handle a signal by ending the process at once.
