@@ -116,9 +116,7 @@ def test_wrong_output_shape_and_unreachable_logger_are_reported(classifier: Clas
     ):
         dry_run(classifier, (1, 28, 28), [OfflineLogger()])
     classifier.model = Identity()
-    with pytest.raises(
-        UserError, match=r"model: returns \[2, 784\] for two images. Expected logits of shape \[2, 10\]"
-    ):
+    with pytest.raises(UserError, match=r"model: returns Tensor \[2, 784\] for two images. Expected \[2, 10\]"):
         dry_run(classifier, (1, 28, 28), [])
 
 

@@ -177,8 +177,7 @@ def test_out_of_memory_while_building_names_keys_that_reduce_memory(compose_smal
     cfg = compose_small("run", "logger=none", f"model.hidden_sizes=[10,{10**15}]")
     with pytest.raises(
         UserError,
-        match=r"out of memory on the CPU, which could not give \d+ bytes more: lower data.batch_size \(50\), "
-        r"model.hidden_sizes \(\[10, 1000000000000000\]\), .* data.eval_batch_size \(1000\), or set trainer.precision",
+        match=r"out of memory on the CPU: lower data.batch_size, .* model.hidden_sizes, or set trainer.precision",
     ):
         train(cfg)
     assert not Path(cfg.run_dir).exists()
@@ -193,7 +192,7 @@ def test_out_of_memory_on_a_device_names_keys_that_reduce_memory(
 
     monkeypatch.setattr(Classifier, step, raise_oom)
     cfg = compose_small("run", "logger=none", "steps_per_execution=1", "trainer.max_epochs=1")
-    with pytest.raises(UserError, match=r"^out of memory on CUDA, which could not give 2.00 GiB more: lower data"):
+    with pytest.raises(UserError, match=r"^out of memory on CUDA: lower data"):
         train(cfg)
 
 

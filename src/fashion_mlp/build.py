@@ -51,13 +51,11 @@ def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any)
     config = to_container(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
         built = instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if cause is not None and (isinstance(cause, UserError) or is_oom_error(cause)):
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError) or is_oom_error(cause):
             raise cause from None
-        raise UserError(f"{key}: {cause or error}") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {error}") from error
+        raise UserError(f"{key}: {cause}") from error
     if not isinstance(built, expected):
         raise UserError(f"{key}._target_={config.get('_target_')}: not a {expected.__name__}")
     return built

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -34,10 +34,9 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         classifier.model.eval()  # changes neither buffers nor the random state
         logits = classifier.model(torch.zeros(2, *image_shape, dtype=torch.uint8))
         classifier.model.train()
-        expected = (2, len(classifier.class_names))
-        if not isinstance(logits, Tensor) or logits.shape != expected:
-            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
+        found, expected = list(getattr(logits, "shape", [])), [2, len(classifier.class_names)]
+        if found != expected:
+            raise UserError(f"model: returns {type(logits).__name__} {found} for two images. Expected {expected}")
     if is_rank_zero():
         _warn_if_not_loadable(classifier)
     weight = nn.Parameter(torch.zeros(1))
@@ -64,15 +63,11 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
 
 def _warn_if_not_loadable(classifier: Classifier) -> None:
     """Warn if the checkpoints of a classifier will be refused, since its network is not from a trusted package."""
-    config = classifier.metadata["model"]
     try:
         with torch.random.fork_rng(devices=[]):
-            check_loadable(config, classifier.state_dict().values())
+            check_loadable(classifier.metadata["model"], classifier.state_dict().values())
     except Exception as error:  # constructors raise errors of many types
-        target = config["_target_"]
-        log.warning(
-            f"model._target_={target}: checkpoints cannot be loaded ({error}). Define it in src/fashion_mlp/models"
-        )
+        log.warning(f"model._target_: checkpoints cannot be loaded ({error}). Define it in src/fashion_mlp/models")
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from fashion_mlp.build import build_classifier, build_datamodule, build_trainer, with_absolute_paths
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
-from fashion_mlp.checkpoint.initial import InitialCheckpoint, find_initial_checkpoint
+from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
+from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
@@ -30,14 +31,12 @@ from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
+from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
 
-OOM_REMEDY = (
-    "lower data.batch_size, data.eval_batch_size (validation and test) or model.hidden_sizes, or set "
-    "trainer.precision=bf16-true"
-)
+OOM_REMEDY = "lower data.batch_size, data.eval_batch_size or model.hidden_sizes, or set trainer.precision=bf16-true"
 
 
 def train(
@@ -68,7 +67,8 @@ def train(
     with _open_run(run_dir, resumed=resumed) as stop:
         seed_everything(cfg.seed, workers=True, verbose=False)
         del os.environ["PL_GLOBAL_SEED"]  # with it, a distributed strategy would seed again after the weights are drawn
-        initial = find_initial_checkpoint(cfg, run_dir, resumed=resumed)
+        initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
+        initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
         datamodule = build_datamodule(cfg)
         trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
@@ -85,7 +85,7 @@ def train(
             before_first_write()
             run_directory.keep(run_dir)
             if resumed:
-                initial.rewind_logs(trainer.loggers, run_dir)
+                rewind_logs(trainer.loggers, run_dir, initial.checkpoint)
         _fit(trainer, classifier, datamodule, initial, stop, cfg.seed)
         metrics = _describe_run(cfg, trainer, classifier, datamodule)
         if trainer.is_global_zero and metrics["stopped_early"]:
@@ -156,14 +156,13 @@ def _describe_run(
 ) -> dict[str, Any]:
     """Return facts about a run for `metrics.json`. Call it before the test, which restores older callback states."""
     progress = get_progress(trainer)
-    seconds = progress.seconds
     return {
         "data": datamodule.name,
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "stopped_early": summary.stop_reason(trainer),
-        "seconds": seconds,
-        "samples_per_second": progress.samples * trainer.world_size / seconds,
+        "seconds": progress.seconds,
+        "samples_per_second": progress.samples * trainer.world_size / progress.seconds,
         "device": summary.device_name(trainer),
         "parameters": summary.num_parameters(classifier),
         **summary.versions(),

@@ -341,5 +341,5 @@ def test_checkpoint_truncates_only_log_files_of_its_run(tmp_path: Path) -> None:
     other.write_text("precious")
     (tmp_path / "run").mkdir()
     logger = TensorBoardLogger(tmp_path / "run", name="", version="")
-    rewind_logs([logger], tmp_path, {"../other": 0, str(other): 0}, step=0)
+    rewind_logs([logger], tmp_path, {"log_sizes": {"../other": 0, str(other): 0}})
     assert other.read_text() == "precious"

@@ -44,13 +44,7 @@ class EvaluationFigures(Callback):
         self._mistakes: list[Tensor] = []
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         if self._is_due(trainer):
             self._update(outputs, *batch)
@@ -59,7 +53,7 @@ class EvaluationFigures(Callback):
         if self._is_due(trainer):
             self._draw(trainer, pl_module)
 
-    on_test_batch_end = on_validation_batch_end
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]  # Callback names all arguments
     on_test_epoch_end = on_validation_epoch_end
 
     def _is_due(self, trainer: Trainer) -> bool:

@@ -15,8 +15,7 @@ log = logging.getLogger(__name__)
 class RunProgress(Callback):
     """Record the metrics of each epoch, and the seconds and training samples of the run; log one line per epoch.
 
-    Logs `train/samples_per_second` of each epoch, without its validation, over all processes. The state includes the
-    epochs, seconds and samples before an interruption.
+    The state includes the epochs, seconds and samples before an interruption.
 
     Attributes:
         history: metrics by name, for each epoch, counted from 1; `val/*` only if the epoch was validated.
@@ -33,11 +32,6 @@ class RunProgress(Callback):
         """Seconds since training started."""
         return time.perf_counter() - self._start
 
-    @property
-    def epoch_seconds(self) -> float:
-        """Seconds since the epoch started, without its validation."""
-        return time.perf_counter() - self._epoch_start
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start_clocks()
         self._recorded_epoch = trainer.current_epoch
@@ -46,29 +40,20 @@ class RunProgress(Callback):
         self._record(trainer)
         self._epoch_start = time.perf_counter()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validation_start = time.perf_counter()
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_start += time.perf_counter() - self._validation_start
         if not trainer.sanity_checking:
             assert isinstance(pl_module, Classifier)
             self.history[trainer.current_epoch + 1] = pl_module.logged_metrics("val/")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        samples = pl_module.train_metrics.num_samples
-        self.samples += samples
-        self._training_seconds = self.epoch_seconds
-        rate = samples * trainer.world_size / self._training_seconds
-        for logger in trainer.loggers:
-            logger.log_metrics({"train/samples_per_second": rate}, trainer.global_step)
+        self.samples += pl_module.train_metrics.num_samples
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._record(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        times = {"seconds": self.seconds, "epoch_seconds": self.epoch_seconds}
+        times = {"seconds": self.seconds, "epoch_seconds": time.perf_counter() - self._epoch_start}
         return {"history": self.history, "samples": self.samples, **times}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,7 +81,7 @@ class RunProgress(Callback):
             if f"{split}/loss" in metrics:
                 values = [f"{metric.name} {metrics[f'{split}/{metric.name}']:.4f}" for metric in METRICS]
                 parts.append(" ".join([split.replace("_", " "), *values]))
-        parts += [f"lr {classifier.last_learning_rate:.2e}", f"{self._training_seconds:.1f} s"]
+        parts += [f"lr {classifier.last_learning_rate:.2e}", f"{time.perf_counter() - self._epoch_start:.1f} s"]
         if trainer.is_global_zero:
             log.info("   ".join(parts))
 

@@ -102,6 +102,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
+    model.train()
     directory = relative_to_cwd(Path(board.log_dir))
     name = f"{directory.name} ({directory.parent})"  # unique, or runs share a row; the table shows its beginning
     _add_summary(board, summary_v2.hparams_pb(hyperparameters(config), trial_id=name))
@@ -124,13 +125,10 @@ def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
 def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
     """Trace a model in evaluation mode, which changes neither the random state nor the statistics of batch norm."""
     model.eval()
-    try:
-        # torch prints why it cannot trace a model and warns of what a trace does not record.
-        with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            writer.add_graph(model, images)
-    finally:
-        model.train()
+    # torch prints why it cannot trace a model and warns of what a trace does not record.
+    with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer.add_graph(model, images)
 
 
 def _add_summary(board: TensorBoardLogger, summary: Summary) -> None:

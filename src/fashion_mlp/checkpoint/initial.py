@@ -1,22 +1,18 @@
 """The checkpoint that a run starts from."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
 
 from fashion_mlp.checkpoint.load import read_checkpoint
-from fashion_mlp.checkpoint.log_files import rewind_logs
-from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST, PREVIOUS, relative_to_cwd
+from fashion_mlp.runtime.run_directory import BEST, LAST, PREVIOUS, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +58,7 @@ class InitialCheckpoint:
         names = ("files", "val_files")
         if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
             raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
-        if self.path is None or self.is_resumed:
-            return
-        if not self.full_state:
+        if self.is_resumed or not self.full_state:
             return
         for section in ("optimizer", "scheduler", "callbacks.ema"):
             self._check_same(section, classifier.metadata[section])
@@ -99,17 +93,6 @@ class InitialCheckpoint:
                 "number of classes, leave out the last layer with ckpt_weights_only=except_last"
             ) from error
 
-    def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
-        """Remove from the log files of a resumed run what was logged after the checkpoint.
-
-        Args:
-            loggers: of the run, before they log anything.
-            run_dir: directory of the run.
-        """
-        states = self.checkpoint.get("callbacks", {})
-        sizes = states.get(TrainingStateCheckpoint.state_key, {}).get("log_sizes", {})
-        rewind_logs(loggers, run_dir, sizes, self.checkpoint.get("global_step", 0))
-
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
         """Check that a section has the configuration whose state Lightning would restore."""
         saved, current = self.checkpoint[METADATA_KEY].get(section) or {}, config or {}
@@ -120,23 +103,6 @@ class InitialCheckpoint:
                     f"{name}={format_value(current.get(key))}: ckpt_path={self.path} was trained with "
                     f"{format_value(saved.get(key))}. Use that, or restore its weights only: ckpt_weights_only=true"
                 )
-
-
-def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> InitialCheckpoint:
-    """Find the checkpoint that a run starts from: its own last one if it is resumed, else `ckpt_path`, else none.
-
-    A run that was interrupted before its first checkpoint starts as it did the first time.
-
-    Args:
-        cfg: configuration of the run.
-        run_dir: its directory.
-        resumed: True if the run in the directory is resumed.
-
-    Raises:
-        UserError: the checkpoint cannot be used.
-    """
-    found = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-    return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
 
 
 def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> InitialCheckpoint:
@@ -160,7 +126,7 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
     """Load `last.ckpt`, or `previous.ckpt` if it is missing, damaged or incomplete.
 
     Returns:
-        The checkpoint; None if the directory contains neither.
+        The checkpoint; None if the directory contains neither: the run was interrupted before its first checkpoint.
 
     Raises:
         UserError: no checkpoint can be used.

@@ -56,8 +56,6 @@ class TrainingStateCheckpoint(Checkpoint):
         self.every_n_seconds = every_n_seconds
         # Receives no signal until a run replaces it by its installed handler.
         self.stop = GracefulStop()
-        self._saved_step = 0
-        self._saved_at = 0.0
         self._log_sizes: dict[str, int] | None = None  # while this callback saves
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
@@ -112,9 +110,9 @@ class TrainingStateCheckpoint(Checkpoint):
             "ranks": _gather(trainer, rank_state),
             "metrics": dict(trainer.callback_metrics),
             "should_stop": trainer.should_stop,
-            "log_sizes": self._log_sizes,
         }
         if self._log_sizes is not None:
+            checkpoint["log_sizes"] = self._log_sizes
             _mark_batch_boundary(checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

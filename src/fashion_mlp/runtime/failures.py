@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import shlex
 import threading
 import traceback
@@ -67,16 +66,16 @@ def explain_failures(oom_remedy: str, run_dir: Path | None = None, stop: Gracefu
         raise
     except (Interrupted, Exception) as error:
         if is_oom_error(error):
-            raise UserError(f"{_describe_oom(error)}: {oom_remedy}") from error
+            device = next((name for name in ("CUDA", "MPS") if name in str(error)), "the CPU")
+            raise UserError(f"out of memory on {device}: {oom_remedy}") from error
         hint = _resume_hint(run_dir)
         if _is_correctable(error):
             path = os.fsdecode(error.filename or run_dir or "")  # bytes from TensorBoard
             raise UserError(f"{path}: {error.strerror}{hint}") from error
         # A signal also interrupts libraries, which then raise errors of any type, and ends workers.
-        signum = error.signum if isinstance(error, Interrupted) else stop and stop.signum
-        if signum:
-            message = error.message if isinstance(error, Interrupted) else ""
-            raise Interrupted(signum, f"{message or 'interrupted'}{hint}") from error
+        interrupted = error if isinstance(error, Interrupted) else stop and stop.signum and Interrupted(stop.signum)
+        if interrupted:
+            raise Interrupted(interrupted.signum, f"{interrupted.message or 'interrupted'}{hint}") from error
         if explanation := _describe_death(error, hint):
             raise UserError(explanation) from error
         raise
@@ -104,12 +103,6 @@ def is_oom_error(error: BaseException) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-def _describe_oom(error: BaseException) -> str:
-    requested = re.search(r"allocate ([\d.]+ \w+)", str(error))
-    device = next((name for name in ("CUDA", "MPS") if name in str(error)), "the CPU")
-    return f"out of memory on {device}" + (f", which could not give {requested[1]} more" if requested else "")
 
 
 def _is_correctable(error: BaseException | None) -> TypeGuard[OSError]:
