@@ -45,9 +45,9 @@ def config_dir_flag(tmp_path: Path) -> str:
         ("optimizer=sparse", "optimizer: RuntimeError: SparseAdam does not support dense gradients"),
         ("optimizer=list", "optimizer: not an optimizer but list. Expected one of torch.optim"),
         ("scheduler=step_lr", "scheduler: not a schedule. Expected a function such as fashion_mlp.schedulers.step"),
-        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: not a Trainer"),
-        ("+logger.mine._target_=builtins.dict", "logger.mine._target_=builtins.dict: not a Logger"),
-        ("data._target_=builtins.dict", "data._target_=builtins.dict: not a ImageDataModule"),
+        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: not of the class Trainer"),
+        ("+logger.mine._target_=builtins.dict", "logger.mine._target_=builtins.dict: not of the class Logger"),
+        ("data._target_=builtins.dict", "data._target_=builtins.dict: not of the class ImageDataModule"),
     ],
 )
 def test_part_that_cannot_be_used_is_reported_before_the_run(

@@ -57,7 +57,7 @@ def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any)
             raise cause from None
         raise UserError(f"{key}: {cause}") from error
     if not isinstance(built, expected):
-        raise UserError(f"{key}._target_={config.get('_target_')}: not a {expected.__name__}")
+        raise UserError(f"{key}._target_={config.get('_target_')}: not of the class {expected.__name__}")
     return built
 
 

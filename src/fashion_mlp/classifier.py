@@ -30,11 +30,11 @@ class Classifier(LightningModule):
 
     Args:
         model: network from raw pixels, uint8 `[B, C, H, W]`, to logits, float `[B, num_classes]`.
-        class_names: in the order of the logits.
+        class_names: the names of the classes, in the order of the logits.
         optimizer: returns an optimizer for some parameters; not needed for evaluation.
         scheduler: returns a learning-rate schedule for an optimizer and a number of steps.
-        label_smoothing: of the training loss (arXiv 1512.00567), 0 to less than 1. Validation and test use the plain
-            cross-entropy.
+        label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
+            use the plain cross-entropy.
         augment: augmentation of the training batches; None for no augmentation.
         compile: if True, compile the network with `torch.compile` before training.
         metadata: plain values that each checkpoint contains; `fashion_mlp.load_classifier` rebuilds the classifier

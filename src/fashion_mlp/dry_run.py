@@ -1,4 +1,4 @@
-"""Test the parts of a run on a few numbers before it starts, to report an error with its key."""
+"""Run the network, the optimizer, the schedule and the loggers once before training, to report an error by its key."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -23,12 +23,12 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
     """Run the network on two images and the optimizer on one weight, and connect to remote loggers.
 
     Args:
-        classifier: on the CPU, in training mode; its weights and buffers do not change.
+        classifier: a classifier on the CPU, in training mode; its weights and buffers do not change.
         image_shape: channels, height and width.
-        loggers: of the run; those that write local files are skipped, since they would create the files.
+        loggers: the loggers of the run; those that write local files are skipped, since they would create them.
 
     Raises:
-        UserError: a part fails.
+        UserError: one of them fails.
     """
     with _explain_errors("model"), torch.no_grad():
         classifier.model.eval()  # changes neither buffers nor the random state

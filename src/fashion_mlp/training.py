@@ -78,7 +78,6 @@ def train(
         check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
-        initial.check(classifier, trainer)
         initial.restore_weights(classifier, trainer)
         if trainer.is_global_zero:
             log.info(summary.run_summary(classifier, datamodule, trainer, run_dir, cfg.seed, initial.description))

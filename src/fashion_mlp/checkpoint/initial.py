@@ -48,33 +48,13 @@ class InitialCheckpoint:
             restored = f"with optimizer and schedule, after step {self.checkpoint['global_step']}"
         return f"{relative_to_cwd(self.path)}, {restored}"
 
-    def check(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Check that a checkpoint of another run fits this one, and that a resumed run has its custom images.
+    def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Check the checkpoint and restore its weights; `Trainer.fit` restores them again with the full state.
 
         Raises:
             UserError: the checkpoint does not fit the run, or all of its epochs are trained already.
         """
-        saved, data = self.checkpoint.get(METADATA_KEY, {}).get("data", {}), classifier.metadata["data"]
-        names = ("files", "val_files")
-        if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
-            raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
-        if self.is_resumed or not self.full_state:
-            return
-        for section in ("optimizer", "scheduler", "callbacks.ema"):
-            self._check_same(section, classifier.metadata[section])
-        epochs = int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
-        if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
-            raise UserError(
-                f"ckpt_path={self.path}: trained for {format_count(epochs, 'epoch')} already. Set trainer.max_epochs "
-                "above that, or restore its weights only: ckpt_weights_only=true"
-            )
-
-    def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Restore the weights. `Trainer.fit` restores them again with the full state.
-
-        Raises:
-            UserError: they are those of another network.
-        """
+        self._check(classifier, trainer)
         # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
         trainer.precision_plugin.convert_module(classifier)
         if self.path is None:
@@ -92,6 +72,23 @@ class InitialCheckpoint:
                 f"ckpt_path={self.path}: weights of another network ({problem}) Set model.* as in its run; for another "
                 "number of classes, leave out the last layer with ckpt_weights_only=except_last"
             ) from error
+
+    def _check(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Check that the full state of another run fits this one, and that a resumed run has its custom images."""
+        saved, data = self.checkpoint.get(METADATA_KEY, {}).get("data", {}), classifier.metadata["data"]
+        names = ("files", "val_files")
+        if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
+            raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
+        if self.is_resumed or not self.full_state:
+            return
+        for section in ("optimizer", "scheduler", "callbacks.ema"):
+            self._check_same(section, classifier.metadata[section])
+        epochs = int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
+        if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
+            raise UserError(
+                f"ckpt_path={self.path}: trained for {format_count(epochs, 'epoch')} already. Set trainer.max_epochs "
+                "above that, or restore its weights only: ckpt_weights_only=true"
+            )
 
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
         """Check that a section has the configuration whose state Lightning would restore."""

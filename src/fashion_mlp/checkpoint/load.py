@@ -96,8 +96,8 @@ def build_model(config: Mapping[str, Any], modules: list[nn.Module] | None = Non
     """Build a network from an untrusted configuration.
 
     Args:
-        config: in Hydra's form, without interpolations, with classes from `TRUSTED_PACKAGES` only.
-        modules: each module that is built is appended to it, even if it does not become a part of the network.
+        config: the configuration in Hydra's form, without interpolations, with classes from `TRUSTED_PACKAGES` only.
+        modules: receives each module that is built, also those that the network does not contain.
 
     Raises:
         UserError: the configuration names another class, one of `UNBOUNDED_MODULES` or a device, or has more than

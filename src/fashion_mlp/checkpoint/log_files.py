@@ -37,7 +37,7 @@ def rewind_logs(loggers: Iterable[Logger], run_dir: Path, checkpoint: Mapping[st
     """Remove what a run logged after a checkpoint, in the loggers that write into its directory.
 
     Args:
-        loggers: of the run, before they log anything.
+        loggers: the loggers of the run, before they log anything.
         run_dir: directory of the run, without symbolic links.
         checkpoint: the checkpoint that the run resumes from; empty if the run starts again.
     """

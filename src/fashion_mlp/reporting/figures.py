@@ -89,7 +89,7 @@ def predictions(images: Tensor, probabilities: Tensor, labels: Tensor, class_nam
         images: uint8 `[N, C, H, W]`.
         probabilities: `[N, num_classes]`.
         labels: the true classes, int64 `[N]`.
-        class_names: in the order of the labels.
+        class_names: the names of the classes, in the order of the labels.
     """
     best, predicted = probabilities.max(1)
     titles, colors = [], []
@@ -104,7 +104,7 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
 
     Args:
         matrix: counts, int64 `[num_classes, num_classes]`, of at most `MAX_MATRIX_CLASSES` classes.
-        class_names: in the order of the labels.
+        class_names: the names of the classes, in the order of the labels.
     """
     smallest, largest = MATRIX_SIDES
     size = min(max(CELL_SIDE * len(class_names), smallest), largest)

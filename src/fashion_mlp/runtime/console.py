@@ -47,7 +47,7 @@ class ConsoleHandler(logging.Handler):
     """Writes log records to stdout above a progress bar.
 
     Attributes:
-        prefix: of each line, to tell the processes apart that share a terminal.
+        prefix: the start of each line, which distinguishes processes that share a terminal.
     """
 
     prefix = ""

@@ -56,7 +56,7 @@ def explain_failures(oom_remedy: str, run_dir: Path | None = None, stop: Gracefu
 
     Raises:
         UserError: there is too little memory, the system reported one of `OS_ERRORS`, or another process died.
-        Interrupted: by a signal.
+        Interrupted: a signal was received.
     """
     before = threading.excepthook
     threading.excepthook = _hide_os_errors  # TensorBoard writes in a thread, where a full disk raises too
