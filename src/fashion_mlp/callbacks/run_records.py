@@ -102,7 +102,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
-    model.train()
+    model.train()  # also after a failure
     directory = relative_to_cwd(Path(board.log_dir))
     name = f"{directory.name} ({directory.parent})"  # unique, or runs share a row; the table shows its beginning
     _add_summary(board, summary_v2.hparams_pb(hyperparameters(config), trial_id=name))

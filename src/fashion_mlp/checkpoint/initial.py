@@ -67,10 +67,10 @@ class InitialCheckpoint:
         try:
             classifier.load_state_dict(weights)
         except RuntimeError as error:
-            problem = str(error).splitlines()[1].strip()  # the first of the differences that torch lists
+            problem = str(error).splitlines()[1].strip("\t .")  # the first of the differences that torch lists
             raise UserError(
-                f"ckpt_path={self.path}: weights of another network ({problem}) Set model.* as in its run; for another "
-                "number of classes, leave out the last layer with ckpt_weights_only=except_last"
+                f"ckpt_path={self.path}: weights of another network ({problem}). Set model.* as in its run; for other "
+                "classes, leave out the last layer with ckpt_weights_only=except_last"
             ) from error
 
     def _check(self, classifier: Classifier, trainer: Trainer) -> None:
