@@ -45,9 +45,9 @@ def config_dir_flag(tmp_path: Path) -> str:
         ("optimizer=sparse", "optimizer: RuntimeError: SparseAdam does not support dense gradients"),
         ("optimizer=list", "optimizer: not an optimizer but list. Expected one of torch.optim"),
         ("scheduler=step_lr", "scheduler: not a schedule. Expected a function such as fashion_mlp.schedulers.step"),
-        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: not a Trainer. Expected lightning.Trainer"),
-        ("+logger.mine._target_=builtins.dict", "logger: dict is not a logger"),
-        ("data._target_=builtins.dict", "data._target_=builtins.dict: not an ImageDataModule"),
+        ("trainer._target_=builtins.dict", "trainer._target_=builtins.dict: not of the class Trainer"),
+        ("+logger.mine._target_=builtins.dict", "logger.mine._target_=builtins.dict: not of the class Logger"),
+        ("data._target_=builtins.dict", "data._target_=builtins.dict: not of the class ImageDataModule"),
     ],
 )
 def test_part_that_cannot_be_used_is_reported_before_the_run(
@@ -116,7 +116,15 @@ def test_wrong_output_shape_and_unreachable_logger_are_reported(classifier: Clas
     ):
         dry_run(classifier, (1, 28, 28), [OfflineLogger()])
     classifier.model = Identity()
-    with pytest.raises(
-        UserError, match=r"model: returns \[2, 784\] for two images. Expected logits of shape \[2, 10\]"
-    ):
+    with pytest.raises(UserError, match=r"model: returns Tensor \[2, 784\] for two images. Expected \[2, 10\]"):
         dry_run(classifier, (1, 28, 28), [])
+
+
+def test_network_whose_checkpoints_cannot_be_loaded_is_reported(
+    classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    dry_run(classifier, (1, 28, 28), [])
+    assert not caplog.messages
+    classifier.metadata["model"] = {"_target_": "mine.Net"}
+    dry_run(classifier, (1, 28, 28), [])
+    assert "checkpoints cannot be loaded (refused: the configuration names 'mine.Net'. Expected a" in caplog.text

@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch.testing import assert_close
 
-from fashion_mlp.callbacks.ema import EMAWeightAveraging
-from fashion_mlp.callbacks.epoch_logger import EpochLogger
+from fashion_mlp.callbacks.ema import WeightEMA
 from fashion_mlp.callbacks.gradient_norm import GradientNorm
+from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import Augmentation
 from fashion_mlp.multi_step import MultiStepClassifier, supports_multi_step
@@ -47,7 +47,7 @@ def test_weights_optimizer_state_and_scalars_do_not_depend_on_the_steps_per_exec
         train(cfg)
         run = Run(cfg.run_dir)
         checkpoints.append(run.checkpoint("last"))
-        tags = set(run.events.Tags()["scalars"]) - {"train/samples_per_second"}
+        tags = set(run.events.Tags()["scalars"])
         scalars.append({tag: run.scalars(tag) for tag in tags})
     for checkpoint in checkpoints[1:]:
         for key in ("global_step", "state_dict", "optimizer_states"):
@@ -58,15 +58,15 @@ def test_weights_optimizer_state_and_scalars_do_not_depend_on_the_steps_per_exec
 
 def test_autocast_covers_the_forward_pass_only(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = set()
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def record_autocast(self: Classifier, batch: Any, step: int) -> Any:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         logits.register_hook(lambda _: recorded.add(("backward", torch.is_autocast_enabled("cpu"))))  # type: ignore[no-untyped-call]
         recorded.add(("forward", torch.is_autocast_enabled("cpu")))
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "model_step", record_autocast)
+    monkeypatch.setattr(Classifier, "compute_training_loss", record_autocast)
     train(compose_small("run", "trainer.precision=bf16-mixed", "trainer.max_epochs=1", "logger=none"))
     assert recorded == {("forward", True), ("backward", False)}
 
@@ -74,18 +74,18 @@ def test_autocast_covers_the_forward_pass_only(compose_small: Compose, monkeypat
 @pytest.mark.parametrize("steps", [1, 4])
 def test_last_steps_are_not_augmented(compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     current_step, augmented_steps = 0, []
-    model_step, augment = Classifier.model_step, Augmentation.__call__
+    compute_training_loss, augment = Classifier.compute_training_loss, Augmentation.__call__
 
     def record_step(self: Classifier, batch: Any, step: int) -> Any:
         nonlocal current_step
         current_step = step
-        return model_step(self, batch, step)
+        return compute_training_loss(self, batch, step)
 
     def record_augmentation(self: Augmentation, *arguments: Any) -> Any:
         augmented_steps.append(current_step)
         return augment(self, *arguments)
 
-    monkeypatch.setattr(Classifier, "model_step", record_step)
+    monkeypatch.setattr(Classifier, "compute_training_loss", record_step)
     monkeypatch.setattr(Augmentation, "__call__", record_augmentation)
     common = (f"steps_per_execution={steps}", "logger=none", *AUGMENT)
     save_all = "callbacks.best_checkpoint.filename='{epoch}'", "+callbacks.best_checkpoint.save_top_k=-1"
@@ -143,7 +143,7 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
     ids=lambda changes: " ".join(changes),
 )
 def test_options_that_need_hooks_in_each_step_exclude_multi_step(changes: dict[str, Any]) -> None:
-    common_callbacks = [ModelCheckpoint(), EpochLogger(), EMAWeightAveraging(0.9), GradientNorm(None)]
+    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), GradientNorm(None)]
     assert is_supported(common_callbacks, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not is_supported(**changes)
 
@@ -156,12 +156,12 @@ def test_classifier_class_follows_from_the_trainer_options(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, override: str, expected: type[Classifier]
 ) -> None:
     classes = []
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def record_class(self: Classifier, batch: Any, step: int) -> Any:
         classes.append(type(self))
-        return model_step(self, batch, step)
+        return compute_training_loss(self, batch, step)
 
-    monkeypatch.setattr(Classifier, "model_step", record_class)
+    monkeypatch.setattr(Classifier, "compute_training_loss", record_class)
     train(compose_small("run", "trainer.max_epochs=1", "logger=none", override))
     assert classes == [expected] * 10

@@ -107,14 +107,14 @@ def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def return_nan(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         return (loss * float("nan") if step == 24 else loss), logits
 
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
-    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24, at a learning rate of 0.001") as caught:
+    monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 3, step 24 \(learning rate: 0.001\)") as caught:
         train(cfg)
     run = Run(cfg.run_dir)
     assert_finite_checkpoints(run, caught.value, last_epoch=1)
@@ -126,17 +126,17 @@ def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_ch
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *overrides)
-    model_step = Classifier.model_step
+    compute_training_loss = Classifier.compute_training_loss
 
     def explode_gradient(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = model_step(self, batch, step)
+        loss, logits = compute_training_loss(self, batch, step)
         if step == 20:  # the last step of the second epoch; the loss itself stays finite
             loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
         return loss, logits
 
-    monkeypatch.setattr(Classifier, "model_step", explode_gradient)
+    monkeypatch.setattr(Classifier, "compute_training_loss", explode_gradient)
     with pytest.raises(
-        UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20, at .* 0.001"
+        UserError, match=r"exploded, and model.layers.0.weight is NaN or infinite in epoch 2, step 20 .* 0.001\)"
     ) as caught:
         train(cfg)
     assert_finite_checkpoints(Run(cfg.run_dir), caught.value, last_epoch=0)
@@ -146,7 +146,7 @@ def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(
     cfg = compose_small("run", "logger=none", "optimizer=sgd", "optimizer.lr=1e30")
     with pytest.raises(
         UserError,
-        match=r"the loss is nan in epoch 1, step 2, at a learning rate of 1e\+30 \(one step before: 2.\d+\). "
+        match=r"the loss is nan in epoch 1, step 2 \(learning rate: 1e\+30\). "
         r"Lower optimizer.lr or set trainer.gradient_clip_val. No checkpoint was saved yet",
     ):
         train(cfg)
@@ -154,7 +154,7 @@ def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(
 
 def test_nan_loss_in_the_first_step_is_not_explained_by_the_learning_rate(compose_small: Compose) -> None:
     cfg = compose_small("run", "logger=none", "model.std=1e-46")
-    with pytest.raises(UserError, match=r"is nan in epoch 1, step 1, .* Check the model and the data"):
+    with pytest.raises(UserError, match=r"is nan in epoch 1, step 1 .* Check the model and the data"):
         train(cfg)
 
 
@@ -168,7 +168,7 @@ def test_nan_weights_are_not_saved(compose_small: Compose, monkeypatch: pytest.M
             next(self.parameters()).data.fill_(float("nan"))
 
     monkeypatch.setattr(Classifier, "on_validation_epoch_end", set_nan_weights)
-    with pytest.raises(UserError, match=r"layers.0.weight is NaN .* step 10, .* Earlier checkpoints: .*/best.ckpt"):
+    with pytest.raises(UserError, match=r"layers.0.weight is NaN .* step 10 .* Earlier checkpoints: .*/best.ckpt"):
         train(cfg)
     assert Run(cfg.run_dir).checkpoint("best")["global_step"] == 5
 
@@ -177,8 +177,7 @@ def test_out_of_memory_while_building_names_keys_that_reduce_memory(compose_smal
     cfg = compose_small("run", "logger=none", f"model.hidden_sizes=[10,{10**15}]")
     with pytest.raises(
         UserError,
-        match=r"out of memory on the CPU, which could not give \d+ bytes more: lower data.batch_size \(50\), "
-        r"model.hidden_sizes \(\[10, 1000000000000000\]\), .* data.eval_batch_size \(1000\), or set trainer.precision",
+        match=r"out of memory on the CPU: lower data.batch_size, .* model.hidden_sizes, or set trainer.precision",
     ):
         train(cfg)
     assert not Path(cfg.run_dir).exists()
@@ -193,7 +192,7 @@ def test_out_of_memory_on_a_device_names_keys_that_reduce_memory(
 
     monkeypatch.setattr(Classifier, step, raise_oom)
     cfg = compose_small("run", "logger=none", "steps_per_execution=1", "trainer.max_epochs=1")
-    with pytest.raises(UserError, match=r"^out of memory on CUDA, which could not give 2.00 GiB more: lower data"):
+    with pytest.raises(UserError, match=r"^out of memory on CUDA: lower data"):
         train(cfg)
 
 

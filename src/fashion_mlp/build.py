@@ -36,27 +36,29 @@ from fashion_mlp.runtime.failures import is_oom_error
 from fashion_mlp.runtime.signals import GracefulStop
 
 
-def build(key: str, cfg: Mapping[str, Any], **arguments: Any) -> Any:
+def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any) -> Any:
     """Instantiate a section of a configuration.
 
     Args:
         key: name of the section.
         cfg: a `DictConfig` with the section, or the section itself as plain values.
+        expected: the class of the result.
         **arguments: further arguments of the constructor.
 
     Raises:
-        UserError: the constructor refused its arguments.
+        UserError: the constructor refused its arguments, or returned something else.
     """
     config = to_container(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
-        return instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if cause is not None and (isinstance(cause, UserError) or is_oom_error(cause)):
+        built = instantiate(config, **monitor_arguments(config), **arguments, _convert_="all")
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError) or is_oom_error(cause):
             raise cause from None
-        raise UserError(f"{key}: {cause or error}") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {error}") from error
+        raise UserError(f"{key}: {cause}") from error
+    if not isinstance(built, expected):
+        raise UserError(f"{key}._target_={config.get('_target_')}: not of the class {expected.__name__}")
+    return built
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -78,9 +80,8 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
 
 def build_datamodule(cfg: DictConfig) -> ImageDataModule:
     """Build the data module. To overfit a few batches, these are the same in each epoch."""
-    datamodule = build("data", cfg, shuffle=cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches)
-    if not isinstance(datamodule, ImageDataModule):
-        raise UserError(f"data._target_={cfg.data._target_}: not an ImageDataModule. See fashion_mlp.data")
+    shuffle = cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches
+    datamodule: ImageDataModule = build("data", cfg, ImageDataModule, shuffle=shuffle)
     return datamodule
 
 
@@ -92,14 +93,14 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         "num_classes": len(datamodule.class_names),
     }
     compile_model = bool(config.pop("compile", False))
-    model: nn.Module = build("model", config)
+    model: nn.Module = build("model", config, nn.Module)
     several = datamodule.batches_per_fetch > 1
     classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
     return classifier_class(
         model,
         datamodule.class_names,
-        optimizer=build("optimizer", cfg, _partial_=True),
-        scheduler=build("scheduler", cfg, _partial_=True) if cfg.scheduler else None,
+        optimizer=build("optimizer", cfg, partial, _partial_=True),
+        scheduler=build("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
         augment=datamodule.augment,
         compile=compile_model,
@@ -125,15 +126,14 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         initial: the checkpoint that the run starts from.
         has_validation: True if the data have a validation split.
     """
-    callbacks = _build_callbacks(cfg, has_validation=has_validation)
+    callbacks = [build(f"callbacks.{name}", cfg, Callback) for name, config in cfg.callbacks.items() if config]
+    if not has_validation:
+        callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
     callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
     for callback in callbacks:
         if isinstance(callback, TrainingStateCheckpoint):
             callback.stop = stop
-    loggers = [build(f"logger.{name}", cfg) for name, config in cfg.logger.items() if config]
-    for logger in loggers:
-        if not isinstance(logger, Logger):
-            raise UserError(f"logger: {type(logger).__name__} is not a logger. See its _target_")
+    loggers = [build(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
     arguments: dict[str, Any] = {}
     if batches := cfg.trainer.overfit_batches:
         # Lightning would replace the sampler, which restores the position of a resumed run.
@@ -141,23 +141,9 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
     if not has_validation:
         arguments["limit_val_batches"] = 0
     _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
-    arguments["plugins"] = [AtomicCheckpointIO(Path(cfg.run_dir)), *(cfg.trainer.plugins or [])]
-    trainer = build("trainer", cfg, callbacks=callbacks, logger=loggers or False, **arguments)
-    if not isinstance(trainer, Trainer):
-        raise UserError(f"trainer._target_={cfg.trainer._target_}: not a Trainer. Expected lightning.Trainer")
+    arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
+    trainer: Trainer = build("trainer", cfg, Trainer, callbacks=callbacks, logger=loggers or False, **arguments)
     return trainer
-
-
-def _build_callbacks(cfg: DictConfig, *, has_validation: bool) -> list[Callback]:
-    callbacks = []
-    for name, config in cfg.callbacks.items():
-        callback = build(f"callbacks.{name}", cfg) if config else None
-        if not isinstance(callback, Callback | None):
-            raise UserError(f"callbacks.{name}: {type(callback).__name__} is not a callback. See its _target_")
-        monitors_validation = str(getattr(callback, "monitor", None)).startswith("val/")
-        if callback is not None and (has_validation or not monitors_validation):
-            callbacks.append(callback)
-    return callbacks
 
 
 def _check_accelerator(name: str, precision: str | int | None) -> None:
@@ -174,18 +160,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint to a temporary file on the disk, then rename it.
 
     A killed run, a full disk or a power loss does not damage the file that it replaces.
-
-    Args:
-        run_dir: while it exists, missing parent directories of a checkpoint are created.
     """
-
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         content = io.BytesIO()  # the file writer of torch does not report the cause of a failure
         torch.save(checkpoint, content)
-        if self.run_dir.is_dir():  # otherwise it was removed, which must be an error
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(path)) as file:
             file.write(content.getbuffer())

@@ -30,19 +30,18 @@ class Classifier(LightningModule):
 
     Args:
         model: network from raw pixels, uint8 `[B, C, H, W]`, to logits, float `[B, num_classes]`.
-        class_names: in the order of the logits.
+        class_names: the names of the classes, in the order of the logits.
         optimizer: returns an optimizer for some parameters; not needed for evaluation.
         scheduler: returns a learning-rate schedule for an optimizer and a number of steps.
-        label_smoothing: of the training loss (arXiv 1512.00567), 0 to less than 1. Validation and test use the plain
-            cross-entropy.
+        label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
+            use the plain cross-entropy.
         augment: augmentation of the training batches; None for no augmentation.
         compile: if True, compile the network with `torch.compile` before training.
         metadata: plain values that each checkpoint contains; `fashion_mlp.load_classifier` rebuilds the classifier
             from them.
 
     Attributes:
-        learning_rates: rate of each step of the current epoch; after a resume within an epoch, of each step since then
-            and of the last one before.
+        last_learning_rate: the rate of the last step, of the first parameter group; NaN before the first step.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Classifier(LightningModule):
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)
         self.test_metrics = EpochMetrics("test", class_names, per_class=True)
-        self.learning_rates = [math.nan]
+        self.last_learning_rate = math.nan
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `[B, num_classes]` of raw pixels."""
@@ -79,12 +78,11 @@ class Classifier(LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.learning_rates.append(self.learning_rate)
-        loss, logits = self.model_step(batch, self.global_step + 1)
+        loss, logits = self.compute_training_loss(batch, self.global_step + 1)
         self.train_metrics.update(loss, logits, batch[1])
         return loss
 
-    def model_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def compute_training_loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Return loss and logits of a batch; log the loss every `trainer.log_every_n_steps` steps.
 
         Args:
@@ -92,6 +90,7 @@ class Classifier(LightningModule):
             step: number of the optimizer step, from 1.
         """
         images, targets = batch
+        self.last_learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         if step <= self.augmented_steps:
             images, targets = self.augment(images, targets, len(self.class_names))
         logits: Tensor = self.model(images)
@@ -100,7 +99,7 @@ class Classifier(LightningModule):
             mean_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.log("train/loss_step", mean_loss, prog_bar=True, logger=False)
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": float(mean_loss), "train/lr": self.learning_rate}, step)
+                logger.log_metrics({"train/loss_step": float(mean_loss), "train/lr": self.last_learning_rate}, step)
         return loss, logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -117,9 +116,6 @@ class Classifier(LightningModule):
         off_fraction = self.augment.off_fraction
         augmented_steps = round((1 - off_fraction) * self.total_steps()) if off_fraction else math.inf
         self.augmented_steps = augmented_steps if self.augment.is_on else 0
-
-    def on_train_epoch_start(self) -> None:
-        self.learning_rates.clear()
 
     def on_train_epoch_end(self) -> None:
         self.log_epoch(self.train_metrics)
@@ -148,10 +144,8 @@ class Classifier(LightningModule):
         epoch = trainer.datamodule.num_batches()  # type: ignore[attr-defined]  # set at run time
         batches = limit_batches(epoch, trainer.limit_train_batches)
         steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
-        limits = [trainer.max_steps] if trainer.max_steps != -1 else []
-        if trainer.max_epochs not in (None, -1):
-            limits.append(steps_per_epoch * trainer.max_epochs)
-        return min(limits, default=steps_per_epoch)
+        limits = trainer.max_steps, steps_per_epoch * (trainer.max_epochs or -1)  # -1: no limit
+        return min((limit for limit in limits if limit > 0), default=steps_per_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         metrics = self.logged_metrics()
@@ -161,22 +155,17 @@ class Classifier(LightningModule):
 
     def epoch_state_dict(self) -> dict[str, Any]:
         """Return the state of the current epoch in this process, as plain values and tensors."""
-        return {"learning_rates": self.learning_rates[-1:], "train_metrics": self.train_metrics.state_dict()}
+        return {"learning_rate": self.last_learning_rate, "train_metrics": self.train_metrics.state_dict()}
 
     def load_epoch_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state that `epoch_state_dict` returned."""
-        self.learning_rates = list(state_dict["learning_rates"])
+        self.last_learning_rate = state_dict["learning_rate"]
         self.train_metrics.load_state_dict(state_dict["train_metrics"], self.device)
 
-    def logged_metrics(self) -> dict[str, float]:
-        """Return the last logged metrics of each stage, by name."""
-        logged = self.trainer.callback_metrics.items()
-        return {name: float(value) for name, value in logged if "/" in name and not name.endswith("_step")}
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step, of the first parameter group."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+    def logged_metrics(self, prefix: str = "") -> dict[str, float]:
+        """Return the last logged metrics of each stage by name, of those whose name starts with `prefix`."""
+        logged = {name: value for name, value in self.trainer.callback_metrics.items() if name.startswith(prefix)}
+        return {name: float(value) for name, value in logged.items() if "/" in name and not name.endswith("_step")}
 
     @torch.inference_mode()
     def predict(self, images: Any) -> Predictions:

@@ -1,4 +1,4 @@
-"""Test the parts of a run on a few numbers before it starts, to report an error with its key."""
+"""Run the network, the optimizer, the schedule and the loggers once before training, to report an error by its key."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashion_mlp.checkpoint.load import find_loading_problem
+from fashion_mlp.checkpoint.load import check_loadable
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
@@ -23,26 +23,22 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
     """Run the network on two images and the optimizer on one weight, and connect to remote loggers.
 
     Args:
-        classifier: on the CPU, in training mode; its weights and buffers do not change.
+        classifier: a classifier on the CPU, in training mode; its weights and buffers do not change.
         image_shape: channels, height and width.
-        loggers: of the run; those that write local files are skipped, since they would create the files.
+        loggers: the loggers of the run; those that write local files are skipped, since they would create them.
 
     Raises:
-        UserError: a part fails.
+        UserError: one of them fails.
     """
     with _explain_errors("model"), torch.no_grad():
         classifier.model.eval()  # changes neither buffers nor the random state
         logits = classifier.model(torch.zeros(2, *image_shape, dtype=torch.uint8))
         classifier.model.train()
-        expected = (2, len(classifier.class_names))
-        if not isinstance(logits, Tensor) or logits.shape != expected:
-            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UserError(f"model: returns {found} for two images. Expected logits of shape {list(expected)}")
-    if is_rank_zero() and (problem := find_loading_problem(classifier)):
-        target = classifier.metadata["model"]["_target_"]
-        log.warning(
-            f"model._target_={target}: checkpoints cannot be loaded ({problem}). Define it in src/fashion_mlp/models"
-        )
+        found, expected = list(getattr(logits, "shape", [])), [2, len(classifier.class_names)]
+        if found != expected:
+            raise UserError(f"model: returns {type(logits).__name__} {found} for two images. Expected {expected}")
+    if is_rank_zero():
+        _warn_if_not_loadable(classifier)
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     assert classifier.optimizer_factory is not None
@@ -63,6 +59,15 @@ def dry_run(classifier: Classifier, image_shape: Iterable[int], loggers: Iterabl
         if not isinstance(logger, TensorBoardLogger | CSVLogger):
             with _explain_errors(f"logger ({type(logger).__name__})"):
                 _ = getattr(logger, "experiment", None)
+
+
+def _warn_if_not_loadable(classifier: Classifier) -> None:
+    """Warn if the checkpoints of a classifier will be refused, since its network is not from a trusted package."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            check_loadable(classifier.metadata["model"], classifier.state_dict().values())
+    except Exception as error:  # constructors raise errors of many types
+        log.warning(f"model._target_: checkpoints cannot be loaded ({error}). Define it in src/fashion_mlp/models")
 
 
 @contextmanager

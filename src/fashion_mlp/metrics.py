@@ -17,7 +17,7 @@ class EpochMetrics:
 
     Args:
         stage: "train", "val" or "test", the prefix of each metric's name.
-        class_names: in the order of the logits.
+        class_names: the names of the classes, in the order of the logits.
         per_class: if True, add macro-F1 and the accuracy of each class.
     """
 
@@ -38,8 +38,8 @@ class EpochMetrics:
 
         Args:
             losses: mean loss of each batch, float `[batches]`, or a scalar for a single batch.
-            logits: of all batches, float `[B, num_classes]`.
-            labels: of all batches, int64 `[B]`.
+            logits: the logits of all batches, float `[B, num_classes]`.
+            labels: the labels of all batches, int64 `[B]`.
             batch_size: samples per batch, of which the last may have fewer; None for a single batch.
         """
         full, rest = divmod(len(labels), batch_size or len(labels))

@@ -1,8 +1,9 @@
 """Several optimizer steps in one call of `training_step`, to reduce the overhead of Lightning.
 
 Lightning runs some thirty hooks around each `training_step`, which for a small network cost as much as its arithmetic.
-Keras calls the remedy `steps_per_execution`, and such a call an execution. Batches, their order and the arithmetic do
-not change: the weights are bit-identical to those of single steps, which a test checks.
+As with `steps_per_execution` in Keras, the DataLoader here returns several batches at once, and `training_step` splits
+them and runs an optimizer step for each. The batches, their order and the arithmetic do not change: the weights are
+bit-identical to those of single steps, which a test checks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 
-# Arguments of the Trainer that work with any number of steps per execution.
+# Arguments of the Trainer that work with any number of steps per call of `training_step`.
 SAFE_TRAINER_ARGS = {
     *("_target_", "accelerator", "benchmark", "check_val_every_n_epoch", "default_root_dir", "deterministic"),
     *("devices", "enable_autolog_hparams", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"),
@@ -36,12 +37,12 @@ STEP_HOOKS = (
 
 
 class MultiStepClassifier(Classifier):
-    """A classifier that trains on a fetch of several batches per execution, with an optimizer step for each batch.
+    """A classifier whose `training_step` takes several concatenated batches and runs an optimizer step for each.
 
     Args:
-        *arguments: those of `Classifier`.
+        *arguments: the arguments of `Classifier`.
         batch_size: images per batch; the last one of an epoch may be smaller.
-        **keywords: those of `Classifier`.
+        **keywords: the keyword arguments of `Classifier`.
     """
 
     def __init__(self, *arguments: Any, batch_size: int, **keywords: Any) -> None:
@@ -50,16 +51,15 @@ class MultiStepClassifier(Classifier):
         self.batch_size = batch_size
         self.monitor = ""
 
-    def training_step(self, fetch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, concatenated: Batch, batch_idx: int) -> Tensor:
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         scheduler = self._scheduler("step")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         losses, all_logits = [], []
-        batches = zip(*(torch.split(tensor, self.batch_size) for tensor in fetch), strict=True)
+        batches = zip(*(torch.split(tensor, self.batch_size) for tensor in concatenated), strict=True)
         for step, batch in enumerate(batches, start=self.global_step + 1):
-            self.learning_rates.append(optimizer.param_groups[0]["lr"])
-            loss, logits = self.model_step(batch, step)
+            loss, logits = self.compute_training_loss(batch, step)
             for parameter in parameters:  # takes a tenth of the time of `optimizer.zero_grad()`
                 parameter.grad = None
             # Lightning calls `training_step` with the autocast of the precision, which the backward pass must not use.
@@ -70,8 +70,8 @@ class MultiStepClassifier(Classifier):
                 scheduler.step()
             losses.append(loss.detach())
             all_logits.append(logits.detach())
-        # Once per execution, since thousands of small tensors that are kept for an epoch would fragment the heap.
-        self.train_metrics.update(torch.stack(losses), torch.cat(all_logits), fetch[1], self.batch_size)
+        # Once per call, since thousands of small tensors that are kept for an epoch would fragment the heap.
+        self.train_metrics.update(torch.stack(losses), torch.cat(all_logits), concatenated[1], self.batch_size)
         return torch.stack(losses).mean()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -106,7 +106,7 @@ def _step_optimizer(optimizer: LightningOptimizer) -> None:
 
 
 def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
-    """Return True if an execution may run several steps, since nothing needs hooks of each step.
+    """Return True if `training_step` may run several optimizer steps, since nothing needs hooks of each step.
 
     Args:
         trainer: the arguments of the Trainer.

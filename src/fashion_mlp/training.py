@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from fashion_mlp.build import build_classifier, build_datamodule, build_trainer, with_absolute_paths
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
-from fashion_mlp.checkpoint.initial import InitialCheckpoint, find_initial_checkpoint
+from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
+from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
@@ -28,11 +29,14 @@ from fashion_mlp.reporting import summary
 from fashion_mlp.runtime import ranks, run_directory
 from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_oom, explain_run_failures, oom_hint
+from fashion_mlp.runtime.failures import explain_failures
+from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.run_result import METRICS_FILE
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
+
+OOM_REMEDY = "lower data.batch_size, data.eval_batch_size or model.hidden_sizes, or set trainer.precision=bf16-true"
 
 
 def train(
@@ -60,8 +64,9 @@ def train(
     _prepare_process(cfg.seed)
     cfg = with_absolute_paths(cfg)
     run_dir = Path(cfg.run_dir)
-    with _open_run(cfg, run_dir, resumed=resumed) as stop:
-        initial = find_initial_checkpoint(cfg, run_dir, resumed=resumed)
+    with _open_run(run_dir, resumed=resumed) as stop:
+        initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
+        initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
         datamodule = build_datamodule(cfg)
         trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
@@ -71,20 +76,19 @@ def train(
         check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
-        initial.check(classifier, trainer)
         initial.restore_weights(classifier, trainer)
         if trainer.is_global_zero:
             log.info(summary.run_summary(classifier, datamodule, trainer, run_dir, cfg.seed, initial.description))
             before_first_write()
             run_directory.keep(run_dir)
             if resumed:
-                initial.rewind_logs(trainer.loggers, run_dir)
+                rewind_logs(trainer.loggers, run_dir, initial.checkpoint)
         _fit(trainer, classifier, datamodule, initial, stop, cfg.seed)
         metrics = _describe_run(cfg, trainer, classifier, datamodule)
         if trainer.is_global_zero and metrics["stopped_early"]:
             log.info(f"stopped early after epoch {metrics['epochs']}: {metrics['stopped_early']}")
         checkpoint = next(iter(find_written_checkpoints(trainer)), None)  # the best, or the last one without a metric
-        metrics |= read_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
+        metrics |= read_checkpoint_metrics(checkpoint) if checkpoint else classifier.logged_metrics()
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
@@ -109,11 +113,10 @@ def _prepare_process(seed: int) -> None:
 
 
 @contextmanager
-def _open_run(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
+def _open_run(run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
-    hint = oom_hint(cfg)
-    with stop.install(), explain_run_failures(run_dir, stop), explain_oom(hint), run_directory.remove_unless_started():
+    with stop.install(), explain_failures(OOM_REMEDY, run_dir, stop), run_directory.remove_unless_started():
         if not ranks.is_rank_zero():
             yield stop
             return
@@ -142,7 +145,7 @@ def _fit(
         raise UserError(f"trainer: {error}") from error
 
 
-def read_metrics(checkpoint: Path) -> dict[str, Any]:
+def read_checkpoint_metrics(checkpoint: Path) -> dict[str, Any]:
     """Return the metrics that a checkpoint was saved with, and its epoch, counted from 1."""
     content = read_checkpoint(checkpoint)
     return {**content[METADATA_KEY]["metrics"], "epoch": content["epoch"] + 1}
@@ -153,14 +156,13 @@ def _describe_run(
 ) -> dict[str, Any]:
     """Return facts about a run for `metrics.json`. Call it before the test, which restores older callback states."""
     progress = get_progress(trainer)
-    seconds = progress.seconds
     return {
         "data": datamodule.name,
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "stopped_early": summary.stop_reason(trainer),
-        "seconds": seconds,
-        "samples_per_second": progress.samples * trainer.world_size / seconds,
+        "seconds": progress.seconds,
+        "samples_per_second": progress.samples * trainer.world_size / progress.seconds,
         "device": summary.device_name(trainer),
         "parameters": summary.num_parameters(classifier),
         **summary.versions(),

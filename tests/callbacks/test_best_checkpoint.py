@@ -60,19 +60,6 @@ def test_several_best_checkpoints_have_different_names(
     assert (run.metrics["epoch"], run.metrics["val/acc"]) == (4, 0.9)
 
 
-def test_best_checkpoint_is_copied_where_hard_links_are_not_possible(
-    compose_small: Compose, set_metrics: SetMetrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: Path, target: str) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    set_metrics("val", acc=ACCURACIES)
-    cfg = compose_small("run", *EPOCHS, "+callbacks.best_checkpoint.save_top_k=2", "test=false")
-    train(cfg)
-    assert epoch_of(Run(cfg.run_dir), "best") == 4
-
-
 @pytest.mark.parametrize(
     ("monitor", "epoch"), [("val/acc", 4), ("val/loss", 3)], ids=lambda value: str(value).replace("/", "_")
 )
@@ -142,7 +129,7 @@ def test_checkpoint_within_an_epoch_is_named_by_its_step(compose_small: Compose)
     assert names == {f"epoch={(step - 1) // 10}-step={step}.ckpt" for step in (4, 8, 12, 16, 20)}
 
 
-def test_best_checkpoints_are_linked_if_the_file_name_is_constant() -> None:
-    assert BestCheckpoint(filename="best", save_top_k=3, monitor="val/acc").has_link
-    assert not BestCheckpoint(filename="{epoch}", save_top_k=3, monitor="val/acc").has_link
-    assert not BestCheckpoint(filename="best", monitor="val/acc").has_link
+def test_best_checkpoint_is_copied_if_the_file_name_is_constant() -> None:
+    assert BestCheckpoint(filename="best", save_top_k=3, monitor="val/acc").keeps_several
+    assert not BestCheckpoint(filename="{epoch}", save_top_k=3, monitor="val/acc").keeps_several
+    assert not BestCheckpoint(filename="best", monitor="val/acc").keeps_several

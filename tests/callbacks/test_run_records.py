@@ -45,11 +45,10 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     tags = events.Tags()
     assert {
         *("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"),
-        *("train/lr", "train/gradient_norm", "train/samples_per_second"),
+        *("train/lr", "train/gradient_norm"),
     } <= set(tags["scalars"])
     assert [step for step, _ in run.scalars("train/gradient_norm")] == [5, 10, 15, 20]
     assert [step for step, _ in run.scalars("val/acc")] == [10, 20]
-    assert all(rate > 0 for _, rate in run.scalars("train/samples_per_second"))
     assert set(tags["images"]) == {
         "train/images",
         *(f"{stage}/{name}" for stage in ("val", "test") for name in ("confusion_matrix", "predictions", "mistakes")),
@@ -71,7 +70,7 @@ def test_run_with_all_records(compose_small: Compose) -> None:
     assert (run.dir / "csv/metrics.csv").is_file()
 
 
-def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None:
+def test_hparams_has_hyperparameters(compose_small: Compose) -> None:
     cfg = compose_small(
         "run",
         "optimizer=sgd",
@@ -90,14 +89,8 @@ def test_hparams_has_hyperparameters_and_metrics(compose_small: Compose) -> None
     assert values["scheduler"] == "cosine"
     assert values["seed"] == 42
     assert values["data.augment.hflip"] == 0.5
-    experiment = metadata.parse_experiment_plugin_data(
-        events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
-    )
-    metrics = [info.name.tag for info in experiment.metric_infos]
-    assert metrics == ["val/loss", "val/acc", "test/loss", "test/acc"]
     # HPARAMS adds no points to the charts.
-    assert all(len(events.Scalars(tag)) == 1 for tag in metrics)
-    assert {info.name for info in experiment.hparam_infos} >= {*values, "optimizer.betas", "scheduler.pct_start"}
+    assert all(len(events.Scalars(tag)) == 1 for tag in ("val/loss", "val/acc", "test/loss", "test/acc"))
 
 
 def test_names_of_trials_are_unique_and_start_with_the_job_or_time(
@@ -119,7 +112,7 @@ def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypa
         logits: Tensor = self.model(batch[0])
         return logits.sum() * float("nan"), logits
 
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
+    monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
     cfg = compose_small("run")
     with pytest.raises(UserError, match="the loss is nan"):
         train(cfg)

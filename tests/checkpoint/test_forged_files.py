@@ -15,9 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from fashion_mlp import load_classifier
-from fashion_mlp.checkpoint.archive import MAX_DEPTH
 from fashion_mlp.checkpoint.load import build_model, read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
+from fashion_mlp.checkpoint.safe_load import MAX_DEPTH
 from fashion_mlp.cli.main import main
 from fashion_mlp.runtime.errors import UserError
 from tests.checkpoint.forging import Call, Stored, forge, tensor
@@ -235,6 +235,7 @@ VALID: dict[str, Any] = {
         "model": {"_target_": "fashion_mlp.models.MLP", "hidden_sizes": [], "image_shape": [1, 2, 2], "num_classes": 2},
         "class_names": ["hat", "sock"],
         "data": {"name": "mine", "option": "synthetic", "arguments": {"train_size": 10, "test_size": 10}},
+        "augment": {},
     },
     "state_dict": {"model.layers.0.weight": torch.ones(2, 4), "model.layers.0.bias": torch.ones(2)},
 }
@@ -265,9 +266,9 @@ def saved(path: Path, **changes: Any) -> Path:
         ({"model__num_classes": 3}, r"2 class names for 3 logits"),
         ({"class_names": ["x"] * 10_001, "model__num_classes": 10_001}, r"10001 class names .*at most 10,000"),
         ({"class_names": [1, 2]}, r"invalid class names"),
-        ({"model": []}, r"no description of a network"),
+        ({"model": []}, r"no description of the network"),
         ({"data": {}}, r"no description of the data"),
-        ({"augment": 1}, r"no description of the augmentation"),
+        ({"augment": 1}, r"no description of the network or the data"),
     ],
     ids=str,
 )
@@ -290,14 +291,13 @@ ON_CPU = {**LARGE, "device": "cpu"}
         ({"model__mystery": {"_target_": "torch.nn.Identity", "x": ON_CPU}}, r"names a device"),
         ({"model___args_": [[], ON_CPU]}, r"names a device"),
         ({"model__activation": {"_target_": "torch.nn.Linear", "_args_": [10**4, 10**4, True, "cpu"]}}, r"a device"),
-        ({"model__activation": {**ON_CPU, "_partial_": True}}, r"names a device"),
         ({"model__activation": {"_target_": "torch.nn.DataParallel", "device_ids": [0]}}, r"names a device"),
         ({"model__activation": LARGE}, r"would take 400,040,0\d\d bytes, its weights in the file 40\)"),
         ({"model__activation": {"_target_": "torch.nn.Identity", "x": LARGE}}, r"would take 400,040,0\d\d bytes"),
         ({"model__mystery": LARGE}, r"got an unexpected keyword argument 'mystery'"),
         ({"model__activation": {**LARGE, "mystery": LARGE}}, r"got an unexpected keyword argument 'mystery'"),
         ({"model__activation": LARGE, "model___recursive_": False}, r"unexpected keyword argument '_recursive_'"),
-        ({"model__activation": LARGE, "model___partial_": True}, r"does not describe a network"),
+        ({"model___partial_": True}, r"unexpected keyword argument '_partial_'"),
     ],
     ids=str,
 )
@@ -341,5 +341,5 @@ def test_checkpoint_truncates_only_log_files_of_its_run(tmp_path: Path) -> None:
     other.write_text("precious")
     (tmp_path / "run").mkdir()
     logger = TensorBoardLogger(tmp_path / "run", name="", version="")
-    rewind_logs([logger], tmp_path, {"../other": 0, str(other): 0}, step=0)
+    rewind_logs([logger], tmp_path, {"log_sizes": {"../other": 0, str(other): 0}})
     assert other.read_text() == "precious"

@@ -36,15 +36,15 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Return a function that sends this process a SIGTERM in a given optimizer step."""
 
     def ask(step: int) -> None:
-        learn = Classifier.model_step
+        learn = Classifier.compute_training_loss
 
         def interrupted(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-                monkeypatch.setattr(Classifier, "model_step", learn)
+                monkeypatch.setattr(Classifier, "compute_training_loss", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "model_step", interrupted)
+        monkeypatch.setattr(Classifier, "compute_training_loss", interrupted)
 
     return ask
 
@@ -95,7 +95,7 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
     usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
     whole = compose_small("whole", *usual)
     train(whole)
-    learn = Classifier.model_step
+    learn = Classifier.compute_training_loss
 
     def kill_worker(self: Classifier, batch: Any, number: int) -> Any:
         if number == 13:
@@ -103,7 +103,7 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
                 os.kill(worker.ident or 0, signal.SIGKILL)
         return learn(self, batch, number)
 
-    monkeypatch.setattr(Classifier, "model_step", kill_worker)
+    monkeypatch.setattr(Classifier, "compute_training_loss", kill_worker)
     cfg = compose_small("interrupted", *usual, "data.num_workers=1")
     with pytest.raises(UserError, match=r"^data.num_workers: .* resume=\S*/interrupted data.num_workers=0$"):
         train(cfg)
@@ -145,7 +145,7 @@ def test_resumed_csv_log_has_each_row_once(compose_small: Compose, sigterm_at: A
     with pytest.raises(Interrupted):
         train(cfg)
     train(cfg, resumed=True)
-    columns = [name for name in rows(whole)[0].split(",") if name != "train/samples_per_second"]
+    columns = rows(whole)[0].split(",")
     tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
     assert tables[0] == tables[1]
 
@@ -541,10 +541,7 @@ def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -
     longer = "trainer.max_epochs=9"
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
     for overrides, message in (
-        (
-            ["model.hidden_sizes=[16]", longer],
-            "another network (layers.0.weight is (32, 784) in the file, (16, 784) in the model). Set",
-        ),
+        (["model.hidden_sizes=[16]", longer], "another network (size mismatch for model.layers.0.weight: "),
         (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
@@ -562,16 +559,16 @@ def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -
 def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
     """Return a function that limits the size of files from a given optimizer step."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    learn = Classifier.model_step
+    learn = Classifier.compute_training_loss
 
     def fill(step: int, size: int) -> None:
         def filling(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-                monkeypatch.setattr(Classifier, "model_step", learn)
+                monkeypatch.setattr(Classifier, "compute_training_loss", learn)
             return learn(self, batch, number)
 
-        monkeypatch.setattr(Classifier, "model_step", filling)
+        monkeypatch.setattr(Classifier, "compute_training_loss", filling)
 
     yield fill
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)

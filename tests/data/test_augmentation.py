@@ -5,8 +5,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fashion_mlp.build import build
-from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule
+from fashion_mlp.build import build_datamodule
+from fashion_mlp.data import Augmentation, SyntheticDataModule
 from fashion_mlp.data.registry import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
@@ -138,7 +138,7 @@ def test_the_same_random_numbers_give_the_same_images() -> None:
 
 
 def test_samples_to_look_at_are_augmented_and_move_no_random_numbers(compose_small: Compose) -> None:
-    data: ImageDataModule = build("data", compose_small("run", "data.augment.hflip=1", "data.augment.translate=1"))
+    data = build_datamodule(compose_small("run", "data.augment.hflip=1", "data.augment.translate=1"))
     assert isinstance(data, SyntheticDataModule)
     data.prepare_data()
     data.setup("fit")
@@ -156,7 +156,7 @@ def test_samples_to_look_at_are_augmented_and_move_no_random_numbers(compose_sma
 def test_each_key_reaches_it(compose_small: Compose) -> None:
     values = {"hflip": 0.5, "translate": 1, "erasing": 0.25, "mixup": 0.2, "off_fraction": 0.1}
     cfg = compose_small("run", *(f"data.augment.{key}={value}" for key, value in values.items()))
-    assert vars(build("data", cfg).augment) == values
+    assert vars(build_datamodule(cfg).augment) == values
     defaults = OmegaConf.to_container(compose_small("run").data.augment)
     assert isinstance(defaults, dict)
     del defaults["_target_"]

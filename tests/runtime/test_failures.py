@@ -9,7 +9,7 @@ import pytest
 
 from fashion_mlp.cli.output import writing
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_run_failures, explain_worker_deaths
+from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 
 # As TensorBoard raises it.
@@ -18,7 +18,7 @@ GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/even
 
 def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
     message = r"^/gone/events.out.tfevents: No such file or directory$"
-    with pytest.raises(UserError, match=message), explain_run_failures(tmp_path, GracefulStop()):
+    with pytest.raises(UserError, match=message), explain_failures("", tmp_path):
         raise GONE
     message = r"x: cannot be written \(No such file or directory\)$"
     with pytest.raises(UserError, match=message), writing(tmp_path / "x"):
@@ -38,19 +38,16 @@ def test_the_death_of_a_process_names_the_command_to_resume(tmp_path: Path, mess
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     expected = DEATHS[message].format(hint=rf"; resume with: python train.py resume={tmp_path}")
-    with pytest.raises(UserError, match=f"^{expected}$"), explain_run_failures(tmp_path, GracefulStop()):
+    with pytest.raises(UserError, match=f"^{expected}$"), explain_failures("", tmp_path):
         raise RuntimeError(message)
 
 
 def test_a_closed_connection_to_a_worker_is_its_death(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     theirs.close()
-    with (
-        pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"),
-        explain_run_failures(tmp_path, GracefulStop()),
-    ):
+    with pytest.raises(UserError, match=r"^data.num_workers: .*EOFError"), explain_failures("", tmp_path):
         ours.recv()
-    with pytest.raises(ConnectionError), explain_run_failures(tmp_path, GracefulStop()):
+    with pytest.raises(ConnectionError), explain_failures("", tmp_path):
         raise ConnectionError("of a logger")
 
 
@@ -58,18 +55,16 @@ def test_a_signal_to_all_processes_is_an_interruption(tmp_path: Path) -> None:
     stop = GracefulStop()
     stop.signum = signal.SIGTERM
     for error in (RuntimeError(KILLED), AttributeError("of a library that the signal has interrupted")):
-        with pytest.raises(Interrupted) as caught, explain_run_failures(tmp_path, stop):
+        with pytest.raises(Interrupted) as caught, explain_failures("", tmp_path, stop):
             raise error
         assert caught.value.code == 143
-    with pytest.raises(UserError, match="No space left on device"), explain_run_failures(tmp_path, stop):
+    with pytest.raises(UserError, match="No space left on device"), explain_failures("", tmp_path, stop):
         raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
 
 
 @pytest.mark.parametrize("message", ["Caught KeyError in DataLoader worker process 0.", "mat1 and mat2 shapes"])
 def test_other_errors_are_unchanged(tmp_path: Path, message: str) -> None:
-    with pytest.raises(RuntimeError, match=message), explain_run_failures(tmp_path, GracefulStop()):
+    with pytest.raises(RuntimeError, match=message), explain_failures("", tmp_path):
         raise RuntimeError(message)
-    with pytest.raises(RuntimeError, match=message), explain_worker_deaths():
-        raise RuntimeError(message)
-    with pytest.raises(UserError, match=r"Set data.num_workers=0$"), explain_worker_deaths():
+    with pytest.raises(UserError, match=r"Set data.num_workers=0$"), explain_failures(""):
         raise RuntimeError(KILLED)

@@ -1,46 +1,42 @@
 """The checkpoint with the best monitored metric."""
 
-import shutil
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from fashion_mlp.runtime.atomic import atomic_write
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, in whose directory `best.ckpt` is always the best checkpoint.
 
     With `save_top_k` other than 1, several are kept, with epoch (from 1) and step in their names, and `best.ckpt` is a
-    hard link to the best of them. A `filename` with fields in braces names each checkpoint instead.
+    copy of the best of them. A `filename` with fields in braces names each checkpoint instead.
     """
 
     @property
-    def has_link(self) -> bool:
+    def keeps_several(self) -> bool:
         """Whether several checkpoints would have the same name."""
         return self.save_top_k not in (0, 1) and "{" not in str(self.filename)
 
     def format_checkpoint_name(
         self, metrics: dict[str, Tensor], filename: str | None = None, ver: int | None = None, prefix: str | None = None
     ) -> str:
-        if filename is None and self.has_link:
+        if filename is None and self.keeps_several:
             filename = f"{self.filename}-epoch{int(metrics['epoch']) + 1}-step{int(metrics['step'])}"
         return super().format_checkpoint_name(metrics, filename, ver, prefix)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        self._update_link(trainer)
+        self._copy_best(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        self._update_link(trainer)
+        self._copy_best(trainer)
 
-    def _update_link(self, trainer: Trainer) -> None:
-        if not (self.has_link and self.best_model_path and trainer.is_global_zero):
-            return
-        link = Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
-        link.unlink(missing_ok=True)
-        try:
-            link.hardlink_to(self.best_model_path)
-        except OSError:  # the file system has no hard links
-            shutil.copyfile(self.best_model_path, link)
+    def _copy_best(self, trainer: Trainer) -> None:
+        if self.keeps_several and self.best_model_path and trainer.is_global_zero:
+            with atomic_write(Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")) as file:
+                file.write(Path(self.best_model_path).read_bytes())

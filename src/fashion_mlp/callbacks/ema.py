@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class EMAWeightAveraging(Callback):
+class WeightEMA(Callback):
     """Maintain an exponential moving average of the weights; use it in validation, test and checkpoints.
 
     After each optimizer step `average = d * average + (1 - d) * weights`, with the statistics of batch norm: a variant

@@ -1,20 +1,23 @@
 """Figures of an evaluation: the confusion matrix, the first predictions and the most confident mistakes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
 from fashion_mlp.reporting import figures
-from fashion_mlp.reporting.loggers import log_image
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.failures import warn_on_failure
 
@@ -48,18 +51,14 @@ class EvaluationFigures(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due(trainer):
-            self._draw(trainer, pl_module, "val")
+            self._draw(trainer, pl_module)
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        self._update(outputs, *batch)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer, pl_module, "test", self.dirpath)
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]  # Callback names all arguments
+    on_test_epoch_end = on_validation_epoch_end
 
     def _is_due(self, trainer: Trainer) -> bool:
-        return bool(trainer.loggers) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        is_due = bool(trainer.loggers) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        return trainer.testing or is_due
 
     def _update(self, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         if logits.shape[1] <= figures.MAX_MATRIX_CLASSES:
@@ -72,9 +71,10 @@ class EvaluationFigures(Callback):
         worst = most_confident_mistakes(EvalOutput(*tensors[1:]), self.count)
         self._mistakes = [tensor[worst] for tensor in tensors]
 
-    def _draw(self, trainer: Trainer, classifier: LightningModule, stage: str, dirpath: Path | None = None) -> None:
+    def _draw(self, trainer: Trainer, classifier: LightningModule) -> None:
         """Draw the figures on rank 0 and reset; the confusion matrix is the sum of those of all processes."""
         assert isinstance(classifier, Classifier)
+        stage = "test" if trainer.testing else "val"
         names, drawings = classifier.class_names, dict[str, Callable[[], Figure]]()
         if self._matrix is not None:
             matrix: Any = trainer.strategy.reduce(self._matrix, reduce_op="sum")
@@ -87,7 +87,18 @@ class EvaluationFigures(Callback):
         for name, draw in drawings.items() if trainer.is_global_zero else ():
             with warn_on_failure(f"{stage}/{name}"):
                 png = figures.png(draw())
-                if dirpath is not None:
-                    with atomic_write(dirpath / f"{name}.png") as file:
+                if trainer.testing:
+                    with atomic_write(self.dirpath / f"{name}.png") as file:
                         file.write(png)
-                log_image(trainer.loggers, f"{stage}/{name}", png, trainer.global_step)
+                _log_image(trainer.loggers, f"{stage}/{name}", Image.open(BytesIO(png)), trainer.global_step)
+
+
+def _log_image(loggers: Iterable[Logger], tag: str, image: Image.Image, step: int) -> None:
+    """Log an image to TensorBoard, Weights & Biases and MLflow; other loggers are skipped."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(tag, [image], step)
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, image, artifact_file=f"{tag}/{step}.png")

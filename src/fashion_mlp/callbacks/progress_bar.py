@@ -15,8 +15,8 @@ from fashion_mlp.config.monitoring import MONITORED
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
 
-    It is redrawn by time and shows no counts, since Lightning counts executions of up to 64 steps. It is disabled if
-    the output is redirected or shared by parallel jobs of a sweep.
+    It is redrawn at intervals of time and shows no counts, since Lightning counts calls of `training_step`, which run
+    up to 64 optimizer steps each. It is disabled if the output is redirected or shared by parallel jobs of a sweep.
 
     Args:
         refresh_rate: largest number of redraws per second.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from omegaconf import OmegaConf
@@ -25,10 +24,8 @@ from torchvision.utils import make_grid
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.monitoring import EVALUATED, METRICS
-from fashion_mlp.config.schema import SCHEMAS, MLPConfig, OptimizerConfig, SchedulerConfig
+from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.reporting.figures import thumbnails
-from fashion_mlp.reporting.loggers import get_file_writer
 from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
@@ -43,7 +40,7 @@ LAYOUT = {
         metric.title: ["Multiline", [f"^train/{metric.name}$", f"^val/{metric.name}$"]] for metric in METRICS
     },
 }
-GROUPS = {"model": MLPConfig, "optimizer": OptimizerConfig, "scheduler": SchedulerConfig}
+GROUPS = ("model", "optimizer", "scheduler")
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 # Number of training images, and their longest side in pixels.
 SAMPLES, THUMBNAIL = 32, 64
@@ -105,15 +102,10 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
+    model.train()  # also after a failure
     directory = relative_to_cwd(Path(board.log_dir))
     name = f"{directory.name} ({directory.parent})"  # unique, or runs share a row; the table shows its beginning
-    row = summary_v2.hparams_pb(hyperparameters(config), trial_id=name)
-    columns = api_pb2.Experiment(
-        hparam_infos=_columns(config),
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in EVALUATED],
-    )
-    for summary in (_hparams(metadata.EXPERIMENT_TAG, experiment=columns), row):
-        get_file_writer(board).add_summary(summary)
+    _add_summary(board, summary_v2.hparams_pb(hyperparameters(config), trial_id=name))
 
 
 def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
@@ -122,7 +114,9 @@ def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
     end = SessionEndInfo(status=status, end_time_secs=time.time())
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            get_file_writer(logger).add_summary(_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+            about = metadata.create_summary_metadata(HParamsPluginData(session_end_info=end))
+            content = {"tag": metadata.SESSION_END_INFO_TAG, "metadata": about, "tensor": metadata.NULL_TENSOR}
+            _add_summary(logger, Summary(value=[Summary.Value(**content)]))
             logger.experiment.close()
         elif isinstance(logger, WandbLogger):  # otherwise the next job of a sweep would log to this run
             logger.experiment.finish(exit_code=int(not succeeded))
@@ -131,35 +125,12 @@ def log_run_end(loggers: Iterable[Logger], *, succeeded: bool) -> None:
 def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
     """Trace a model in evaluation mode, which changes neither the random state nor the statistics of batch norm."""
     model.eval()
-    try:
-        # torch prints why it cannot trace a model and warns of what a trace does not record.
-        with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            writer.add_graph(model, images)
-    finally:
-        model.train()
+    # torch prints why it cannot trace a model and warns of what a trace does not record.
+    with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer.add_graph(model, images)
 
 
-def _columns(config: Mapping[str, Any]) -> list[api_pb2.HParamInfo]:
-    """Return the columns of HPARAMS for the keys of every option, since TensorBoard reads them from one run only.
-
-    Keys that were set on the command line are marked as different, which puts them first.
-    """
-    known = [
-        f"{group}.{name}"
-        for group, parent in GROUPS.items()
-        for schema in SCHEMAS.values()
-        if issubclass(schema, parent)
-        for name, field in schema.model_fields.items()
-        if field.alias is None
-    ]
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    typed = {override.partition("=")[0] for override in overrides}
-    names = dict.fromkeys([*hyperparameters(config), *known])
-    return [api_pb2.HParamInfo(name=name, differs=name in typed) for name in names]
-
-
-def _hparams(tag: str, **content: Any) -> Summary:
-    """Return a summary for HPARAMS. TensorBoard's own function for it needs TensorFlow."""
-    about = metadata.create_summary_metadata(HParamsPluginData(**content))
-    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
+def _add_summary(board: TensorBoardLogger, summary: Summary) -> None:
+    """Write a message to TensorBoard through a private method, since `SummaryWriter` has no counterpart for HPARAMS."""
+    board.experiment._get_file_writer().add_summary(summary)

@@ -56,25 +56,21 @@ class TerminateOnNaN(Callback):
         losses = trainer.strategy.reduce(pl_module.train_metrics.losses, reduce_op="mean")
         assert isinstance(losses, Tensor)
         first = int((~losses.isfinite()).nonzero()[0])
-        step = trainer.global_step - len(losses) + first + 1
-        before = f" (one step before: {float(losses[first - 1]):.3g})" if first else ""
-        remedy = LOWER_RATE if first or step > 1 else "Check the model and the data, since no weight has changed yet"
-        rate = pl_module.learning_rates[first - len(losses)]
-        _stop(trainer, f"the loss is {float(losses[first])}", step, rate, before, remedy)
+        step = trainer.global_step - (len(losses) - 1 - first) // trainer.accumulate_grad_batches
+        remedy = LOWER_RATE if step > 1 else "Check the model and the data, since no weight has changed yet"
+        _stop(trainer, pl_module, f"the loss is {float(losses[first])}", step, remedy)
 
 
 def _check_weights(trainer: Trainer, pl_module: LightningModule, weights: Mapping[str, Tensor]) -> None:
-    assert isinstance(pl_module, Classifier)
     for name, weight in weights.items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            problem = f"the gradient exploded, and {name} is NaN or infinite"
-            _stop(trainer, problem, trainer.global_step, pl_module.learning_rates[-1])
+            _stop(trainer, pl_module, f"the gradient exploded, and {name} is NaN or infinite", trainer.global_step)
 
 
-def _stop(trainer: Trainer, problem: str, step: int, rate: float, before: str = "", remedy: str = LOWER_RATE) -> None:
-    saved = find_written_checkpoints(trainer)
+def _stop(trainer: Trainer, pl_module: LightningModule, problem: str, step: int, remedy: str = LOWER_RATE) -> None:
+    saved = ", ".join(map(str, find_written_checkpoints(trainer)))
     raise UserError(
-        f"{problem} in epoch {trainer.current_epoch + 1}, step {step}, at a learning rate of {rate:g}{before}. "
-        f"{remedy}. "
-        + (f"Earlier checkpoints: {', '.join(map(str, saved))}" if saved else "No checkpoint was saved yet")
+        f"{problem} in epoch {trainer.current_epoch + 1}, step {step} (learning rate: "
+        f"{pl_module.last_learning_rate:g}). {remedy}. "
+        + (f"Earlier checkpoints: {saved}" if saved else "No checkpoint was saved yet")
     )

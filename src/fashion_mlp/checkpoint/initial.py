@@ -1,23 +1,18 @@
 """The checkpoint that a run starts from."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
-from torch import nn
 
 from fashion_mlp.checkpoint.load import read_checkpoint
-from fashion_mlp.checkpoint.log_files import rewind_logs
-from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST, PREVIOUS, expand_home, relative_to_cwd
+from fashion_mlp.runtime.run_directory import BEST, LAST, PREVIOUS, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -48,26 +43,43 @@ class InitialCheckpoint:
         """A line for the summary of the run; empty without a checkpoint."""
         if self.path is None:
             return ""
-        if not self.full_state:
-            return (
-                f"{relative_to_cwd(self.path)}, weights only{' except the last layer' if self.skip_last_layer else ''}"
-            )
-        return f"{relative_to_cwd(self.path)}, with optimizer and schedule, after step {self.checkpoint['global_step']}"
+        restored = "weights only" + (" except the last layer" if self.skip_last_layer else "")
+        if self.full_state:
+            restored = f"with optimizer and schedule, after step {self.checkpoint['global_step']}"
+        return f"{relative_to_cwd(self.path)}, {restored}"
 
-    def check(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Check that a checkpoint of another run fits this one, and that a resumed run has its custom images.
+    def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Check the checkpoint and restore its weights; `Trainer.fit` restores them again with the full state.
 
         Raises:
             UserError: the checkpoint does not fit the run, or all of its epochs are trained already.
         """
+        self._check(classifier, trainer)
+        # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
+        trainer.precision_plugin.convert_module(classifier)
+        if self.path is None:
+            return
+        weights = self.checkpoint["state_dict"]
+        if self.skip_last_layer:
+            current = classifier.state_dict()
+            layer = list(current)[-1].rpartition(".")[0]
+            weights = weights | {name: value for name, value in current.items() if name.rpartition(".")[0] == layer}
+        try:
+            classifier.load_state_dict(weights)
+        except RuntimeError as error:
+            problem = str(error).splitlines()[1].strip("\t .")  # the first of the differences that torch lists
+            raise UserError(
+                f"ckpt_path={self.path}: weights of another network ({problem}). Set model.* as in its run; for other "
+                "classes, leave out the last layer with ckpt_weights_only=except_last"
+            ) from error
+
+    def _check(self, classifier: Classifier, trainer: Trainer) -> None:
+        """Check that the full state of another run fits this one, and that a resumed run has its custom images."""
         saved, data = self.checkpoint.get(METADATA_KEY, {}).get("data", {}), classifier.metadata["data"]
         names = ("files", "val_files")
         if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
             raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
-        if self.path is None or self.is_resumed:
-            return
-        self._check_weights(classifier.model)
-        if not self.full_state:
+        if self.is_resumed or not self.full_state:
             return
         for section in ("optimizer", "scheduler", "callbacks.ema"):
             self._check_same(section, classifier.metadata[section])
@@ -76,39 +88,6 @@ class InitialCheckpoint:
             raise UserError(
                 f"ckpt_path={self.path}: trained for {format_count(epochs, 'epoch')} already. Set trainer.max_epochs "
                 "above that, or restore its weights only: ckpt_weights_only=true"
-            )
-
-    def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
-        """Restore the weights, unless `Trainer.fit` restores them with the full state."""
-        # Lightning converts the weights after it has restored them, which would round 64-bit weights to 32 bits.
-        trainer.precision_plugin.convert_module(classifier)
-        if self.path is not None and not self.full_state:
-            weights = {f"model.{name}": weight for name, weight in classifier.model.state_dict().items()}
-            skipped = _last_layer(weights) if self.skip_last_layer else ()
-            classifier.load_state_dict(self.checkpoint["state_dict"] | {name: weights[name] for name in skipped})
-
-    def rewind_logs(self, loggers: Iterable[Logger], run_dir: Path) -> None:
-        """Remove from the log files of a resumed run what was logged after the checkpoint.
-
-        Args:
-            loggers: of the run, before they log anything.
-            run_dir: directory of the run.
-        """
-        states = self.checkpoint.get("callbacks", {})
-        sizes = states.get(TrainingStateCheckpoint.state_key, {}).get("log_sizes", {})
-        rewind_logs(loggers, run_dir, sizes, self.checkpoint.get("global_step", 0))
-
-    def _check_weights(self, model: nn.Module) -> None:
-        saved = {name.removeprefix("model."): tuple(w.shape) for name, w in self.checkpoint["state_dict"].items()}
-        current = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-        different = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
-        others = [name for name in different if name not in _last_layer(current)]
-        if others or (different and not self.skip_last_layer):
-            name = (others or different)[0]
-            remedy = "Set model.* as in its run" if others else "Leave it out with ckpt_weights_only=except_last"
-            raise UserError(
-                f"ckpt_path={self.path}: another network ({name} is {saved.get(name, 'absent')} in the file, "
-                f"{current.get(name, 'absent')} in the model). {remedy}"
             )
 
     def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
@@ -123,23 +102,6 @@ class InitialCheckpoint:
                 )
 
 
-def find_initial_checkpoint(cfg: DictConfig, run_dir: Path, *, resumed: bool) -> InitialCheckpoint:
-    """Find the checkpoint that a run starts from: its own last one if it is resumed, else `ckpt_path`, else none.
-
-    A run that was interrupted before its first checkpoint starts as it did the first time.
-
-    Args:
-        cfg: configuration of the run.
-        run_dir: its directory.
-        resumed: True if the run in the directory is resumed.
-
-    Raises:
-        UserError: the checkpoint cannot be used.
-    """
-    found = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-    return found or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
-
-
 def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> InitialCheckpoint:
     """Load the checkpoint that `ckpt_path` names.
 
@@ -152,21 +114,16 @@ def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> In
     """
     if path is None:
         return InitialCheckpoint()
-    path = expand_home(path)
-    checkpoint, full_state = read_checkpoint(path), not weights_only
-    if full_state and (missing := _missing(checkpoint, TRAINING_STATE)):
-        raise UserError(
-            f"ckpt_path={path}: no training state ({missing!r} is missing). Restore its weights only: "
-            "ckpt_weights_only=true"
-        )
-    return InitialCheckpoint(Path(path), checkpoint, full_state, skip_last_layer=weights_only == "except_last")
+    file = Path(path).expanduser()
+    checkpoint = read_checkpoint(file) if weights_only else _read_full_state(file)
+    return InitialCheckpoint(file, checkpoint, not weights_only, skip_last_layer=weights_only == "except_last")
 
 
 def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
     """Load `last.ckpt`, or `previous.ckpt` if it is missing, damaged or incomplete.
 
     Returns:
-        The checkpoint; None if the directory contains neither.
+        The checkpoint; None if the directory contains neither: the run was interrupted before its first checkpoint.
 
     Raises:
         UserError: no checkpoint can be used.
@@ -176,7 +133,7 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
         if not path.is_file():
             continue
         try:
-            checkpoint = _read_training_state(path)
+            checkpoint = _read_full_state(path)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -189,19 +146,11 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
     return None
 
 
-def _read_training_state(path: Path) -> Mapping[str, Any]:
+def _read_full_state(path: Path) -> Mapping[str, Any]:
     checkpoint = read_checkpoint(path)
-    state_key = TrainingStateCheckpoint.state_key
-    if missing := _missing(checkpoint, TRAINING_STATE) or _missing(checkpoint["callbacks"], (state_key,)):
-        raise UserError(f"{path}: incomplete ({missing!r} is missing)")
+    for name in TRAINING_STATE:
+        if name not in checkpoint:
+            raise UserError(
+                f"{path}: incomplete ({name!r} is missing). Expected more than ckpt_weights_only=true needs"
+            )
     return checkpoint
-
-
-def _last_layer(weights: Collection[str]) -> list[str]:
-    """Return the names of the weights of the last layer."""
-    *_, last = weights
-    return [name for name in weights if name.rpartition(".")[0] == last.rpartition(".")[0]]
-
-
-def _missing(entries: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name not in entries), None)

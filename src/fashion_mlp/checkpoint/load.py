@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from inspect import signature
 from math import prod
@@ -12,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fashion_mlp.checkpoint import archive
+from fashion_mlp.checkpoint import safe_load
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.data.custom_images import MAX_CLASSES
 from fashion_mlp.data.image_io import MAX_PIXELS
@@ -39,12 +38,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        checkpoint = archive.load(Path(path))
+        checkpoint = safe_load.load(Path(path))
     except Exception as error:  # unpickling raises errors of many types
-        reason = error if isinstance(error, archive.ForgedFileError) else "damaged, or not a checkpoint"
+        reason = error if isinstance(error, safe_load.ForgedFileError) else "damaged, or not a checkpoint"
         raise UserError(f"{path}: refused: {reason}. Expected a checkpoint that train.py saved") from error
     metadata = checkpoint.get(METADATA_KEY) if isinstance(checkpoint, dict) else None
-    if not (isinstance(metadata, dict) and metadata.keys() >= {"model", "class_names", "data"}):
+    if not (isinstance(metadata, dict) and metadata.keys() >= {"model", "class_names", "data", "augment"}):
         raise UserError(f"{path}: not a checkpoint that train.py saved ({METADATA_KEY!r} is missing)")
     if problem := _metadata_error(checkpoint, metadata):
         raise UserError(f"{path}: refused: {problem}")
@@ -65,7 +64,7 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
     checkpoint = read_checkpoint(path)
     metadata, weights = checkpoint[METADATA_KEY], checkpoint["state_dict"]
     try:
-        _check_size(metadata["model"], weights.values())
+        check_loadable(metadata["model"], weights.values())
         classifier = Classifier(build_model(metadata["model"]), metadata["class_names"], metadata=metadata)
         classifier.load_state_dict(weights)
     except UserError as error:
@@ -75,22 +74,30 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
     return classifier.to(device).eval()
 
 
-def find_loading_problem(classifier: Classifier) -> str:
-    """Return why `load_classifier` will refuse the checkpoints of a classifier; an empty string if it will not."""
-    try:
-        with torch.random.fork_rng(devices=[]):
-            _check_size(classifier.metadata["model"], classifier.state_dict().values())
-    except Exception as error:  # constructors raise errors of many types
-        return str(error)
-    return ""
+def check_loadable(config: Mapping[str, Any], weights: Iterable[Any]) -> None:
+    """Build a network on the device "meta", which allocates no memory, and compare its size with that of its weights.
+
+    Raises:
+        UserError: `build_model` refuses the configuration.
+        ValueError: the network would take far more memory than the weights.
+        Exception: a constructor refuses its arguments.
+    """
+    modules: list[nn.Module] = []
+    with torch.device("meta"):
+        build_model(config, modules)
+    tensors = {tensor for module in modules for tensor in (*module.parameters(), *module.buffers())}
+    needed = sum(tensor.nbytes for tensor in tensors)
+    stored = sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
+    if needed > MAX_GROWTH * stored + SPARE_BYTES:
+        raise ValueError(f"the network would take {needed:,} bytes, its weights in the file {stored:,}")
 
 
 def build_model(config: Mapping[str, Any], modules: list[nn.Module] | None = None) -> nn.Module:
     """Build a network from an untrusted configuration.
 
     Args:
-        config: in Hydra's form, without interpolations, with classes from `TRUSTED_PACKAGES` only.
-        modules: each module that is built is appended to it, even if it does not become a part of the network.
+        config: the configuration in Hydra's form, without interpolations, with classes from `TRUSTED_PACKAGES` only.
+        modules: receives each module that is built, also those that the network does not contain.
 
     Raises:
         UserError: the configuration names another class, one of `UNBOUNDED_MODULES` or a device, or has more than
@@ -110,8 +117,8 @@ def build_model(config: Mapping[str, Any], modules: list[nn.Module] | None = Non
 def _metadata_error(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """Return why the metadata of a checkpoint are invalid; an empty string if they are valid."""
     model, names, data = metadata["model"], metadata["class_names"], metadata["data"]
-    if not isinstance(model, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        return "no description of a network"
+    if not all(isinstance(value, dict) for value in (model, data, metadata["augment"], checkpoint.get("state_dict"))):
+        return "no description of the network or the data"
     shape = model.get("image_shape")
     if not (isinstance(shape, list) and len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)):
         return f"image shape {shape}. Expected channels, height and width"
@@ -121,27 +128,9 @@ def _metadata_error(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) 
         return "invalid class names"
     if len(names) != model.get("num_classes") or len(names) > MAX_CLASSES:
         return f"{len(names)} class names for {model.get('num_classes')} logits (at most {MAX_CLASSES:,})"
-    if not (isinstance(data, dict) and isinstance(data.get("option"), str) and isinstance(data.get("arguments"), dict)):
+    if not (isinstance(data.get("option"), str) and isinstance(data.get("arguments"), dict)):
         return "no description of the data"
-    if not isinstance(metadata.get("augment", {}), dict):  # absent in checkpoints of earlier versions
-        return "no description of the augmentation"
     return "" if type(checkpoint.get("epoch")) is int else "no number of epochs"
-
-
-def _check_size(config: Mapping[str, Any], weights: Iterable[Any]) -> None:
-    """Build a network on the device "meta", which allocates no memory, and compare its size with that of its weights.
-
-    Raises:
-        ValueError: the network would take far more memory than the weights.
-    """
-    modules: list[nn.Module] = []
-    with torch.device("meta"):
-        build_model(config, modules)
-    tensors = {tensor for module in modules for tensor in (*module.parameters(), *module.buffers())}
-    needed = sum(tensor.nbytes for tensor in tensors)
-    stored = sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
-    if needed > MAX_GROWTH * stored + SPARE_BYTES:
-        raise ValueError(f"the network would take {needed:,} bytes, its weights in the file {stored:,}")
 
 
 def _keys(config: object) -> Iterator[str]:
@@ -167,14 +156,9 @@ def _build(config: Any, modules: list[nn.Module]) -> Any:
         return {key: _build(value, modules) for key, value in config.items()}
     values = dict(config)
     network = _network_class(values.pop("_target_"))
-    positional, is_partial = values.pop("_args_", ()), values.pop("_partial_", False)
-    bind = signature(network).bind_partial if is_partial else signature(network).bind
-    bound = bind(*positional, **values)
+    bound = signature(network).bind(*values.pop("_args_", ()), **values)
     _check_names(bound.arguments)  # includes positional arguments
-    args, kwargs = _build(bound.args, modules), _build(bound.kwargs, modules)
-    if is_partial:
-        return partial(network, *args, **kwargs)
-    modules.append(network(*args, **kwargs))
+    modules.append(network(*_build(bound.args, modules), **_build(bound.kwargs, modules)))
     return modules[-1]
 
 

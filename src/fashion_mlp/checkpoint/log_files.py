@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
@@ -32,22 +33,21 @@ def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
     return sizes
 
 
-def rewind_logs(loggers: Iterable[Logger], run_dir: Path, sizes: Mapping[str, int], step: int) -> None:
+def rewind_logs(loggers: Iterable[Logger], run_dir: Path, checkpoint: Mapping[str, Any]) -> None:
     """Remove what a run logged after a checkpoint, in the loggers that write into its directory.
 
     Args:
-        loggers: of the run, before they log anything.
+        loggers: the loggers of the run, before they log anything.
         run_dir: directory of the run, without symbolic links.
-        sizes: the return value of `flush_loggers` for the checkpoint; empty without a checkpoint.
-        step: optimizer step of the checkpoint; 0 without a checkpoint.
+        checkpoint: the checkpoint that the run resumes from; empty if the run starts again.
     """
     for logger in loggers:
         if logger.log_dir is None or not Path(logger.log_dir).resolve().is_relative_to(run_dir):
             continue
         if isinstance(logger, TensorBoardLogger):
-            _truncate(Path(logger.log_dir), sizes)
+            _truncate(Path(logger.log_dir), checkpoint.get("log_sizes", {}))
         elif isinstance(logger, CSVLogger):
-            _rewrite_csv(logger, step)
+            _rewrite_csv(logger, checkpoint.get("global_step", 0))
 
 
 def _truncate(directory: Path, sizes: Mapping[str, int]) -> None:

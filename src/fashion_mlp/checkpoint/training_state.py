@@ -56,10 +56,7 @@ class TrainingStateCheckpoint(Checkpoint):
         self.every_n_seconds = every_n_seconds
         # Receives no signal until a run replaces it by its installed handler.
         self.stop = GracefulStop()
-        self._saved_step = 0
-        self._saved_at = 0.0
-        self._is_saving = False
-        self._log_sizes: dict[str, int] = {}
+        self._log_sizes: dict[str, int] | None = None  # while this callback saves
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
 
@@ -113,9 +110,9 @@ class TrainingStateCheckpoint(Checkpoint):
             "ranks": _gather(trainer, rank_state),
             "metrics": dict(trainer.callback_metrics),
             "should_stop": trainer.should_stop,
-            "log_sizes": self._log_sizes,
         }
-        if self._is_saving:
+        if self._log_sizes is not None:
+            checkpoint["log_sizes"] = self._log_sizes
             _mark_batch_boundary(checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -153,11 +150,10 @@ class TrainingStateCheckpoint(Checkpoint):
             return
         self._log_sizes = flush_loggers(trainer.loggers)
         written = self.dirpath / "new.ckpt"
-        self._is_saving = True
         try:
             trainer.save_checkpoint(written)
         finally:
-            self._is_saving = False
+            self._log_sizes = None
         if trainer.is_global_zero:
             if self.path.exists():
                 self.path.replace(self.dirpath / PREVIOUS)
@@ -203,9 +199,6 @@ def find_written_checkpoints(trainer: Trainer) -> list[Path]:
             if path.is_relative_to(str(callback.dirpath)):
                 (best if callback.monitor else others).append(path)
     last = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, TrainingStateCheckpoint)]
-    for path in best:
-        if not path.exists():
-            log.warning(f"{path}: missing; the last checkpoint is used")
     return [path for path in (*best, *last, *others) if path.exists()]
 
 

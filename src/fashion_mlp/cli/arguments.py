@@ -33,7 +33,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def split_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
     """Return the paths of all checkpoints on the command line, and the other words."""
-    from fashion_mlp.checkpoint.find import names_checkpoint  # takes too long for --help
+    from fashion_mlp.cli.find_checkpoint import names_checkpoint  # takes too long for --help
 
     more = [word for word in arguments.words if not word.startswith(DATA) and names_checkpoint(word)]
     words = [word for word in arguments.words if word not in more]
@@ -46,7 +46,7 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    from fashion_mlp.checkpoint.find import find_checkpoint
+    from fashion_mlp.cli.find_checkpoint import find_checkpoint
 
     found = find_checkpoint(path)
     if found != path:

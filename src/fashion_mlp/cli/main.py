@@ -23,9 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_at_once():
         from fashion_mlp.config.command_line import quote_value
         from fashion_mlp.runtime.errors import exit_on_user_error
-        from fashion_mlp.runtime.failures import explain_oom, explain_worker_deaths, importing_torch
+        from fashion_mlp.runtime.failures import explain_failures, importing_torch
     oom_hint = "use smaller batches, fewer images, or --device cpu"
-    with exit_on_user_error(), explain_worker_deaths(), explain_oom(oom_hint):
+    with exit_on_user_error(), explain_failures(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
         if arguments.command != "data":  # it checks its configuration first

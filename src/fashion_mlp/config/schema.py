@@ -309,8 +309,8 @@ class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
     gamma: Fraction
 
 
-class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema.EMAWeightAveraging"]):
-    """Arguments of `fashion_mlp.callbacks.ema.EMAWeightAveraging`; a decay of None disables it."""
+class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema.WeightEMA"]):
+    """Arguments of `fashion_mlp.callbacks.ema.WeightEMA`; a decay of None disables it."""
 
     decay: BetweenZeroAndOne | None
 

@@ -89,7 +89,7 @@ def predictions(images: Tensor, probabilities: Tensor, labels: Tensor, class_nam
         images: uint8 `[N, C, H, W]`.
         probabilities: `[N, num_classes]`.
         labels: the true classes, int64 `[N]`.
-        class_names: in the order of the labels.
+        class_names: the names of the classes, in the order of the labels.
     """
     best, predicted = probabilities.max(1)
     titles, colors = [], []
@@ -104,13 +104,12 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
 
     Args:
         matrix: counts, int64 `[num_classes, num_classes]`, of at most `MAX_MATRIX_CLASSES` classes.
-        class_names: in the order of the labels.
+        class_names: the names of the classes, in the order of the labels.
     """
     smallest, largest = MATRIX_SIDES
     size = min(max(CELL_SIDE * len(class_names), smallest), largest)
-    width, height = size + 2.4, size + 1.7  # inches, with space for the names and the scale
-    figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((1.6 / width, 1.6 / height, size / width, size / height))
+    figure = Figure(figsize=(size + 2.4, size + 1.7), layout="constrained")  # with space for the names and the scale
+    axis = figure.subplots()
     axis.set(xlabel="predicted class", ylabel="true class")
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     image = axis.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1)
@@ -122,8 +121,7 @@ def confusion_matrix(matrix: Tensor, class_names: Sequence[str]) -> Figure:
         for column in matrix[row].nonzero().flatten().tolist():
             color = "black" if shares[row, column] > 0.5 else "white"
             axis.text(column, row, str(int(matrix[row, column])), ha="center", va="center", color=color)
-    scale = figure.add_axes(((1.6 + size + 0.1) / width, 1.6 / height, 0.1 / width, size / height))
-    figure.colorbar(image, cax=scale, label="fraction of the true class")
+    figure.colorbar(image, label="fraction of the true class")
     return figure
 
 
@@ -135,7 +133,7 @@ def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
         accuracy: mean of each bin, `[bins]`; NaN for an empty bin.
         counts: number of predictions in each bin, int64 `[bins]`.
     """
-    figure = Figure(figsize=(4.6, 5.4))
+    figure = Figure(figsize=(4.6, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot((0, 1), (0, 1), "--", color="gray", label="perfectly calibrated")
     upper.plot(confidence.numpy(), accuracy.numpy(), "o-", color=COLORS["train"], markersize=4, label="measured")
@@ -145,7 +143,6 @@ def reliability(confidence: Tensor, accuracy: Tensor, counts: Tensor) -> Figure:
     centers = (torch.arange(len(counts)) + 0.5) / len(counts)
     lower.bar(centers.numpy(), counts.numpy(), 0.9 / len(counts), color=COLORS["train"])
     lower.set(yscale="log", xlabel="confidence (probability of the predicted class)", ylabel="predictions")
-    figure.subplots_adjust(left=0.15, right=0.97, bottom=0.1, top=0.98, hspace=0.08)
     return figure
 
 
@@ -157,7 +154,7 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
         history: values of the monitored metrics by name, `[E]` each; None for an epoch without a value. A metric
             without any value may be missing.
     """
-    figure = Figure(figsize=(4.5 * len(METRICS), 3.4))
+    figure = Figure(figsize=(4.5 * len(METRICS), 3.4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         for stage, style in (("train", "o--"), ("val", "o-")):
             values = zip(epochs, history.get(f"{stage}/{metric.name}", [None] * len(epochs)), strict=True)
@@ -168,7 +165,6 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.15, top=0.96, wspace=0.25)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from fashion_mlp.classifier import Classifier
@@ -87,9 +87,8 @@ def stop_reason(trainer: Trainer) -> str | None:
     if trainer.current_epoch == trainer.max_epochs:
         return None
     messages = [callback.stopping_reason_message for callback in trainer.early_stopping_callbacks]
-    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    limits = [timer.time_remaining() for timer in timers]
-    if any(remaining is not None and remaining <= 0 for remaining in limits):
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set at run time
+    if any(isinstance(callback, Timer) and (callback.time_remaining() or 0) < 0 for callback in callbacks):
         messages.append("The time limit was reached.")
     return next((message.removesuffix(" Signaling Trainer to stop.") for message in messages if message), None)
 
@@ -98,11 +97,10 @@ def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: 
     """Return a table of the results, and the command that shows the curves."""
     directory = relative_to_cwd(run_dir)
     logdir = directory if directory.is_absolute() else Path(*directory.parts[:1])  # the directory of all runs
-    widths = {metric.name: max(8, len(metric.title) + 2) for metric in METRICS}
-    rows = ["".join([" " * 12, *(f"{metric.title:>{widths[metric.name]}}" for metric in METRICS)])]
+    rows = ["".join([" " * 12, *(f"{metric.title:>10}" for metric in METRICS)])]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
-            values = (f"{metrics[f'{stage}/{metric}']:>{width}.4f}" for metric, width in widths.items())
+            values = (f"{metrics[f'{stage}/{metric.name}']:>10.4f}" for metric in METRICS)
             rows.append("".join([f"{name:<12}", *values]))
     rows += [
         f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "

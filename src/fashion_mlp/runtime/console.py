@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from textwrap import indent
 
 from tqdm import tqdm
 
-from fashion_mlp.runtime.signals import SIGPIPE, Interrupted
+from fashion_mlp.runtime.signals import Interrupted
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # Regular expressions of warnings that the user cannot act on.
@@ -46,7 +47,7 @@ class ConsoleHandler(logging.Handler):
     """Writes log records to stdout above a progress bar.
 
     Attributes:
-        prefix: of each line, to tell the processes apart that share a terminal.
+        prefix: the start of each line, which distinguishes processes that share a terminal.
     """
 
     prefix = ""
@@ -57,7 +58,7 @@ class ConsoleHandler(logging.Handler):
             sys.stdout.flush()
         except BrokenPipeError:
             discard_stdout()
-            raise Interrupted(SIGPIPE, "the reader of the output has ended") from None
+            raise Interrupted(signal.SIGPIPE, "the reader of the output has ended") from None
 
 
 def discard_stdout() -> None:

@@ -1,6 +1,7 @@
 """`UserError`: a mistake that the user can correct. It is printed in one line, with exit status 1 and no traceback."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from hydra.errors import CompactHydraException
 
 from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.console import discard_stdout, printable
-from fashion_mlp.runtime.signals import SIGPIPE, Interrupted, erase_line
+from fashion_mlp.runtime.signals import Interrupted, erase_line
 
 # Lines of a message. Nobody reads more, and the others are printed once these are corrected.
 MAX_ERRORS = 5
@@ -51,7 +52,7 @@ def exit_on_user_error() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         discard_stdout()
-        sys.exit(128 + SIGPIPE)
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):
             sys.exit(1)

@@ -12,8 +12,6 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# The number of SIGPIPE, which Python does not define on Windows.
-SIGPIPE = 13
 # Functions to call before the process ends, by a signal or otherwise, in reverse order.
 EXIT_HOOKS: list[Callable[[], object]] = []
 
@@ -29,9 +27,6 @@ class Interrupted(SystemExit):
         super().__init__(128 + signum)
         self.signum = signum
         self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def exit_on_signal(signum: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Tests of third-party loggers, offline."""
+"""Tests of loggers that need other packages, offline."""
 
 from pathlib import Path
 

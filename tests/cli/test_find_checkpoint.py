@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.checkpoint.find import find_checkpoint, names_checkpoint
+from fashion_mlp.cli.find_checkpoint import find_checkpoint, names_checkpoint
 from fashion_mlp.runtime.errors import UserError
 
 

@@ -2,11 +2,9 @@
 
 import math
 import re
-from typing import Any
 
 import pytest
 
-from fashion_mlp.classifier import Classifier
 from tests.conftest import RunCommand
 
 RATE = 1e-3
@@ -35,22 +33,6 @@ def test_learning_rate_is_that_of_the_last_step(
     done = run_small(*schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}", "logger=none", "test=false")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"lr (\S+)", done.stdout) == [f"{rate:.2e}" for rate in rates]
-
-
-@pytest.mark.parametrize("steps", [1, 64])
-def test_learning_rate_in_the_error_of_a_nan_loss_is_that_of_its_step(
-    run_small: RunCommand, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    model_step = Classifier.model_step
-
-    def return_nan(self: Classifier, batch: Any, step: int) -> Any:
-        loss, logits = model_step(self, batch, step)
-        return (loss * float("nan") if step == 14 else loss), logits
-
-    monkeypatch.setattr(Classifier, "model_step", return_nan)
-    done = run_small("scheduler=cosine", f"steps_per_execution={steps}", "logger=none")
-    rate = RATE * (1 + math.cos(math.pi * 13 / (2 * STEPS))) / 2
-    assert f"the loss is nan in epoch 2, step 14, at a learning rate of {rate:g} " in done.stderr
 
 
 def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_small: RunCommand) -> None:
