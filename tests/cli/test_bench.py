@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from fashion_mlp.cli import bench, bench_runs
+from fashion_mlp.cli import bench_runs
+from fashion_mlp.cli.commands import bench
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.data.download import download_and_verify

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fashion_mlp import load_classifier
 from fashion_mlp.cli.main import main
-from fashion_mlp.inference.ensemble import load_ensemble
+from fashion_mlp.inference.load import load_ensemble
 from fashion_mlp.training import train
 from tests.cli.conftest import RunCLI, read_test_images
 from tests.conftest import CONF, Run

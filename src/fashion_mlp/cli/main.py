@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands = {}
     for name in COMMANDS:
-        module = import_module(f"fashion_mlp.cli.{name}")
+        module = import_module(f"fashion_mlp.cli.commands.{name}")
         commands[name] = module, subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
         sys.exit(printable(f"error: {argv[0]}: no such command{did_you_mean(argv[0], COMMANDS)}"))

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp predict`; return its exit status, which is 1 if an image got no answer."""
-    from fashion_mlp.inference.ensemble import load_ensemble
+    from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.runtime.errors import UserError
 
     paths, words = split_words(arguments)

@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp evaluate`; return its exit status."""
-    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
     from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.reporting.summary import to_json
 
     paths, overrides = split_words(arguments)

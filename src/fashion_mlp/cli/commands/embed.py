@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp embed`; return its exit status."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from fashion_mlp.inference.ensemble import load_ensemble
     from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.load import load_ensemble
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import METADATA_KEY
-from fashion_mlp.inference.ensemble import load_ensemble
+from fashion_mlp.inference.load import load_ensemble
 from fashion_mlp.models import MLP, TTA
 from fashion_mlp.runtime.errors import UserError
 
