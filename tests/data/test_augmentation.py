@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fashion_mlp.build import build
 from fashion_mlp.data import Augmentation, ImageDataModule, SyntheticDataModule
-from fashion_mlp.data.registry import build_untrusted_datamodule
+from fashion_mlp.inference.load import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
 

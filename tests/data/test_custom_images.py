@@ -12,7 +12,7 @@ from PIL import Image
 
 from fashion_mlp.data import ImageCSVDataModule, ImageFolderDataModule
 from fashion_mlp.data.custom_images import LabelledImages
-from fashion_mlp.data.garments import draw_garments
+from fashion_mlp.data.synthetic import draw_garments
 from fashion_mlp.inference.image_files import find_images
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import RunCommand
@@ -57,8 +57,8 @@ def test_images_and_labels_keep_the_order_of_the_file(images: Path, write_csv: W
 
 @pytest.mark.parametrize("first", ["file name,label", "image,class", "filename,label,comment"])
 def test_a_header_is_not_an_image(images: Path, write_csv: WriteCSV, first: str) -> None:
-    assert len(read_csv(write_csv(first, "3.png,sock", "1.png,hat"), images).paths) == 2
-    assert len(read_csv(write_csv("3.png,sock", "1.png,hat"), images).paths) == 2
+    assert len(read_csv(write_csv(first, "3.png,sock", "1.png,hat"), images).labels) == 2
+    assert len(read_csv(write_csv("3.png,sock", "1.png,hat"), images).labels) == 2
 
 
 @pytest.mark.parametrize("name", ["gone.png", "gone.heic"])
@@ -110,7 +110,7 @@ def test_another_separator_is_named(images: Path, write_csv: WriteCSV, separator
         read_csv(csv, images)
     name = {";": "semicolons", "\t": "tabs"}[separator]
     assert str(caught.value) == f"{csv}: separated by {name}. Expected commas: file name,label"
-    assert len(read_csv(write_csv("0.png,a;b", "1.png,a\tb"), images).paths) == 2
+    assert len(read_csv(write_csv("0.png,a;b", "1.png,a\tb"), images).labels) == 2
 
 
 @pytest.mark.parametrize("header", [(), ("label,file name",)])
@@ -126,8 +126,8 @@ def test_an_unknown_label_is_reported_once(images: Path, write_csv: WriteCSV) ->
     with pytest.raises(UserError) as caught:
         read_csv(csv, images, class_names=NAMES)
     assert str(caught.value).splitlines() == [
-        f"{csv} line 10: the label 'socks' (images: 1) is not a class; did you mean sock? (available: hat, sock)",
-        f"error: {csv} line 2: the label 'glove' (images: 8) is not a class (available: hat, sock)",
+        f"{csv} line 2: the label 'glove' is not a class (available: hat, sock)",
+        f"error: {csv} line 10: the label 'socks' is not a class; did you mean sock? (available: hat, sock)",
     ]
 
 
@@ -139,7 +139,7 @@ def test_a_wrong_class_directory_is_reported_once_before_training(folders: Path,
     with pytest.raises(UserError) as caught:
         data.num_test_images()
     assert str(caught.value) == (
-        f"{tmp_path}/test: the label 'socks' (images: 4) is not a class; did you mean sock? (available: hat, sock)"
+        f"{tmp_path}/test: the label 'socks' is not a class; did you mean sock? (available: hat, sock)"
     )
 
 
@@ -162,10 +162,9 @@ def test_a_wrong_directory_does_not_flood_the_terminal(tmp_path: Path, write_csv
     csv = write_csv(*(f"{number}.png,hat" for number in range(60)))
     with pytest.raises(UserError) as caught:
         read_csv(csv, tmp_path / "nowhere")
-    assert str(caught.value) == (
-        f"{csv}: none of its 60 images exists, such as {tmp_path}/nowhere/0.png. "
-        f"Expected file names relative to data.img_dir={tmp_path}/nowhere"
-    )
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{csv} line 1: {tmp_path}/nowhere/0.png is missing"
+    assert len(lines) == 5
 
 
 def test_images_outside_of_the_directory_are_not_read(images: Path, write_csv: WriteCSV) -> None:
@@ -181,7 +180,7 @@ def test_images_outside_of_the_directory_are_not_read(images: Path, write_csv: W
 def test_two_names_of_an_image_are_refused(images: Path, write_csv: WriteCSV) -> None:
     with pytest.raises(UserError, match=r"line 2: .*0.png is already listed as .*0.png"):
         read_csv(write_csv("0.png,hat", "./././0.png,hat"), images)
-    assert len(read_csv(write_csv("..0.png,hat", "0.png,sock"), _with(images, "..0.png")).paths) == 2
+    assert len(read_csv(write_csv("..0.png,hat", "0.png,sock"), _with(images, "..0.png")).labels) == 2
 
 
 def _with(images: Path, name: str) -> Path:
@@ -308,7 +307,7 @@ def test_invalid_directories_are_reported(tmp_path: Path) -> None:
     (tmp_path / "hat" / "x.png").write_text("not an image")
     with pytest.raises(UserError, match=r"x.png is not an image"):
         ImageFolderDataModule(str(tmp_path)).setup("fit")
-    with pytest.raises(UserError, match=r"the label 'hat' \(images: 1\) is not a class \(available: sock\)"):
+    with pytest.raises(UserError, match=r"the label 'hat' is not a class \(available: sock\)"):
         ImageFolderDataModule(str(tmp_path), class_names=["sock"]).setup("fit")
 
 
@@ -419,7 +418,7 @@ def test_the_fingerprint_does_not_depend_on_the_directory(folders: Path, tmp_pat
 )
 def test_an_image_is_in_one_class_and_once(folders: Path, link: str, target: str) -> None:
     (folders / link).symlink_to(target)
-    with pytest.raises(UserError, match=r"png is already listed as .*hat/[0z].png"):
+    with pytest.raises(UserError, match=r"png is already listed as .*hat/(0|old/6).png"):
         levels(folders)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from importlib import import_module
 from io import BytesIO
@@ -20,6 +20,8 @@ from fashion_mlp.runtime.errors import UserError
 
 # The batch size is not fixed.
 DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
+# Number of images that are compared at once.
+BATCH_SIZE = 100
 
 
 def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", input_max: float = 255.0) -> None:
@@ -145,20 +147,16 @@ logits = model(torch.zeros({shape}).flatten(1))  # pixels from 0 to {input_max:g
 
 
 @torch.inference_mode()
-def compare(
-    classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
-) -> tuple[float, int]:
-    """Compare the logits of a classifier on the CPU with those of its exported network, on the same images.
+def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], images: Tensor) -> tuple[float, int]:
+    """Compare the logits of a classifier on the CPU with those of its exported network, on raw pixels.
 
     Returns:
         The largest difference between logits, and the number of images whose predictions differ.
     """
-    largest, differing = 0.0, 0
-    for images in batches:
-        expected, actual = classifier(images), exported(images)
-        largest = max(largest, float((expected - actual).abs().max()))
-        differing += int((expected.argmax(1) != actual.argmax(1)).sum())
-    return largest, differing
+    batches = torch.split(images, BATCH_SIZE)
+    expected = torch.cat([classifier(batch) for batch in batches])
+    actual = torch.cat([exported(batch) for batch in batches])
+    return float((expected - actual).abs().max()), int((expected.argmax(1) != actual.argmax(1)).sum())
 
 
 def _onnxruntime() -> Any:

@@ -71,7 +71,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
 
 
 def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.load import load_test_data
     from fashion_mlp.reporting import figures
 
     dataset = load_test_data(classifier, overrides).splits["test"]
