@@ -200,9 +200,9 @@ def test_different_split_of_the_training_images_is_refused(run_cli: RunCLI, cust
 
 def test_images_of_different_classes_are_refused(run_cli: RunCLI, checkpoint: Path, tmp_path: Path) -> None:
     for name in "abcd":
-        (tmp_path / "folders" / name).mkdir(parents=True)
-        Image.new("L", (28, 28)).save(tmp_path / "folders" / name / "1.png")
-    overrides = "data=image_folder", f"data.img_dir={tmp_path / 'folders'}", "data.class_names=[a,b,c,d]"
+        (tmp_path / "classes_dir" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "classes_dir" / name / "1.png")
+    overrides = "data=image_folder", f"data.img_dir={tmp_path / 'classes_dir'}", "data.class_names=[a,b,c,d]"
     result = run_cli("evaluate", checkpoint, *overrides)
     assert result.status == 1
     assert result.err.startswith("error: data=image_folder: its classes differ from those of the checkpoint")

@@ -1,4 +1,4 @@
-"""The real Fashion-MNIST: where it lies, what it is, and the way it gets there."""
+"""The real Fashion-MNIST: its directory, its content, and its download."""
 
 import shutil
 from pathlib import Path

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
-                import_module("fashion_mlp.inference.load")  # what all other commands need
+                import_module("fashion_mlp.inference.load")  # all other commands need it
         if "words" in arguments:
             arguments.words = [quote_value(word) if word.startswith(DATA) else word for word in arguments.words]
         return int(command.run(arguments))

@@ -58,7 +58,7 @@ class CustomImagesDataModule(ImageDataModule):
             if it has no source.
         class_names: the classes, in the order of the labels; by default those of the training images.
         val_size: number or fraction of the remaining images to hold out for validation.
-        **loading: arguments of `ImageDataModule`.
+        **loading: further arguments of `ImageDataModule`.
 
     Attributes:
         layout: description of a valid source, for error messages.

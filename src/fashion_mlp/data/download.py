@@ -22,7 +22,7 @@ from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# More than the largest archive, 26 MB of Fashion-MNIST; what a mirror sends beyond it is not read.
+# Largest download, which no mirror can exceed. The largest archive, of Fashion-MNIST, has 26 MB.
 MAX_ARCHIVE_BYTES = 64 << 20
 
 
@@ -149,7 +149,7 @@ def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: 
     """Return the archive of a file from the first mirror that has it.
 
     Raises:
-        UserError: none has it; the message says what to type.
+        UserError: no mirror has it.
     """
     failures: list[str] = []
     for mirror in mirrors:

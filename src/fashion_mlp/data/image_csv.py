@@ -22,7 +22,7 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
         img_dir: directory to which the file names are relative.
         val_annotations_file: CSV file of the validation images; None to hold out some of the training images.
         test_annotations_file: CSV file of the test images; None to hold out some of those in `annotations_file`.
-        **arguments: those of `CustomImagesDataModule`.
+        **arguments: further arguments of `CustomImagesDataModule`.
     """
 
     source_key = "annotations_file"

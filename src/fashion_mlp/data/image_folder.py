@@ -15,7 +15,7 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
         img_dir: directory of the training images.
         val_img_dir: directory of the validation images; None to hold out some of the training images.
         test_img_dir: directory of the test images; None to hold out some of the images in `img_dir`.
-        **arguments: those of `CustomImagesDataModule`.
+        **arguments: further arguments of `CustomImagesDataModule`.
     """
 
     source_key = "img_dir"

@@ -30,7 +30,7 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
         mirrors: URLs of directories with the four `.gz` files, each with a trailing slash, in order of preference.
             Defaults to torchvision's and `more_mirrors`.
         timeout: seconds to wait for data from a mirror.
-        **loading: arguments of `ImageDataModule`.
+        **loading: further arguments of `ImageDataModule`.
     """
 
     name = "MNIST"

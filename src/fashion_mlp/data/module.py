@@ -30,7 +30,7 @@ class ImageDataModule(LightningDataModule):
     Args:
         batch_size: number of images per training batch, in each process.
         eval_batch_size: number of images per batch in validation and test, where a larger one only saves time.
-        shuffle: whether to shuffle the training images in each epoch.
+        shuffle: True to shuffle the training images in each epoch.
         shuffle_seed: seed of the shuffling.
         num_workers: number of processes that fetch batches; 0 to fetch them in the main process.
         val_size: number of training images, or their fraction if less than 1, to hold out for validation, stratified
@@ -45,7 +45,7 @@ class ImageDataModule(LightningDataModule):
         class_names: names of the classes, in the order of the labels.
         image_shape: channels, height and width.
         source_key: name of the argument that locates custom images; empty for a fixed data set.
-        is_light_on_black: whether all images are objects, light on black, so that `fashion-mlp predict` has to convert
+        is_light_on_black: True if all images are objects, light on black, so that `fashion-mlp predict` converts
             photographs.
         left_facing: names of the classes whose objects point left in all images.
     """

@@ -62,7 +62,7 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
         test_size: number of test images, which have a separate seed.
         seed: seed of the drawings.
         val_size: number of training images to hold out for validation.
-        **loading: arguments of `ImageDataModule`.
+        **loading: further arguments of `ImageDataModule`.
     """
 
     name = "synthetic garments"

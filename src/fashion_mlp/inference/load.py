@@ -24,7 +24,7 @@ from fashion_mlp.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 EXPECTED = "Expected data=OPTION or data.KEY=VALUE, with one value"
-# Arguments that decide what is written, downloaded and started on this machine. A checkpoint must not set them.
+# Arguments with effects on this machine: files, downloads, processes. A checkpoint must not set them.
 COMMAND_LINE_ONLY = ("root", "mirrors", "timeout", "num_workers")
 
 
@@ -45,7 +45,7 @@ def load_ensemble(paths: Sequence[Path], device: str = "cpu", *, tta: bool = Fal
 
     Args:
         paths: `.ckpt` files written by `train.py`, at least one.
-        device: for `resolve_device`.
+        device: name of a device, or "auto".
         tta: apply `fashion_mlp.models.TTA` to each, with the kinds of augmentation that it was trained on.
 
     Raises:
@@ -101,7 +101,7 @@ def load_test_data(classifier: Classifier, overrides: Sequence[str], *, download
     If the classifier was trained on them, the test images are those that were held out then.
 
     Args:
-        classifier: its metadata describe the data that it was trained on.
+        classifier: classifier to test, with the description of its training data in its metadata.
         overrides: `data=OPTION` and `data.KEY=VALUE`.
         download: download or generate missing data.
 
@@ -129,8 +129,8 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
     """Return the option and the arguments of the data: those of the training, changed by the overrides.
 
     Raises:
-        UserError: an override would put training images among the test images, or the checkpoint sets what only the
-            command line may set.
+        UserError: an override would put training images among the test images, or the checkpoint sets an argument
+            of `COMMAND_LINE_ONLY`.
     """
     value, arguments = _parse_overrides(overrides)
     option: str = trained_on["option"] if value is None else format_value(value)
@@ -176,7 +176,7 @@ def build_untrusted_datamodule(option: str, arguments: Mapping[str, Any]) -> Ima
 
     Args:
         option: name of the data module.
-        arguments: of its constructor; the others keep their defaults.
+        arguments: arguments of the constructor; the others keep their defaults.
 
     Raises:
         UserError: there is no such option or argument, or a value has the wrong type or is out of range.

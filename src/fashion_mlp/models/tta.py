@@ -20,8 +20,8 @@ class TTA(nn.Module):
 
     Args:
         model: network from raw pixels to logits.
-        hflip: whether to include mirror images.
-        translate: whether to include translated images.
+        hflip: True to include mirror images.
+        translate: True to include translated images.
     """
 
     def __init__(self, model: nn.Module, *, hflip: bool = True, translate: bool = True) -> None:

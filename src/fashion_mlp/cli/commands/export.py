@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
     from fashion_mlp.inference.load import load_test_data
+    from fashion_mlp.runtime.atomic import atomic_write
     from fashion_mlp.runtime.errors import UserError
 
     suffix = FORMATS[arguments.format]
@@ -47,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         images = torch.randint(256, (RANDOM_IMAGES, *classifier.metadata["model"]["image_shape"]), dtype=torch.uint8)
         kind = f"images of random pixels, since the test images are not here ({str(error).splitlines()[0]})"
-    with writing(path):
+    with writing(path), atomic_write(path) as file:
         if arguments.format == "onnx":
-            export.export_onnx(classifier, path)
+            export.export_onnx(classifier, file)
         elif arguments.format == "torch_export":
-            export.export_program(classifier, path)
+            export.export_program(classifier, file)
         else:
-            export.export_state_dict(classifier, path, prefix=arguments.prefix, input_max=arguments.input_max)
+            export.export_state_dict(classifier, file, prefix=arguments.prefix, input_max=arguments.input_max)
     exported = export.load_exported(path, classifier, input_max=arguments.input_max)
     largest, differing = export.compare(classifier, exported, images)
     echo(
