@@ -49,6 +49,6 @@ def check_batch_counts(cfg: DictConfig, datamodule: ImageDataModule, processes: 
     has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
     if has_norm and share % size == 1 and used == batches:
         raise UserError(
-            "model.norm=batch: the last batch of an epoch would have one image, which has no variance. "
-            "Change data.batch_size or data.val_size by one"
+            "model.norm=batch: the last batch of an epoch would have one image, which has no variance. Type "
+            f"data.batch_size={size + 1}, or change data.val_size by one"
         )
