@@ -164,7 +164,7 @@ class ImageDataModule(LightningDataModule):
         return self.loader("train", batch_size=batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return a loader of the validation images; if there are none, the Trainer needs `limit_val_batches=0`."""
+        """Return a loader of the validation images; without validation, the Trainer needs `limit_val_batches=0`."""
         return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
