@@ -66,7 +66,11 @@ def test_keys_omitted_from_a_custom_option_have_the_defaults_of_its_class(
     run_in_process: RunCommand, config_dir_flag: str, override: str
 ) -> None:
     small = "trainer=cpu", "trainer.max_epochs=1", "model.hidden_sizes=[32]", "callbacks=lean"
-    data = () if override == "data=bare" else ("data=synthetic", "data.train_size=600", "data.val_size=100")
+    data = (
+        ()
+        if override == "data=bare"
+        else ("data=synthetic", "data.root=drawn", "data.train_size=600", "data.val_size=100")
+    )
     done = run_in_process(config_dir_flag, *small, *data, override)
     assert (done.returncode, done.stderr) == (0, "")
 

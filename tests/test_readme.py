@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fashion_mlp.cli.main import main
-from fashion_mlp.data.garments import draw_garments
+from fashion_mlp.data.synthetic import draw_garments
 from tests.conftest import ROOT, SMALL, RunCommand
 
 README = (ROOT / "README.md").read_text()
@@ -91,7 +91,13 @@ def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> 
     for command in TOOLS:
         arguments = shlex.split(command)[1:]
         if arguments[0] == "data":  # Fashion-MNIST may not be available
-            arguments += ["data=synthetic", "data.train_size=100", "data.test_size=20", "data.val_size=10"]
+            arguments += [
+                "data=synthetic",
+                "data.root=data",
+                "data.train_size=100",
+                "data.test_size=20",
+                "data.val_size=10",
+            ]
         assert main(arguments) == 0, command
     for name in ("plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
         assert (tmp_path / name).is_file()

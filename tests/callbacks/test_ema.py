@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.registry import build_untrusted_datamodule
 from fashion_mlp.inference import evaluate
+from fashion_mlp.inference.load import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from fashion_mlp.cli import bench, bench_runs
+from fashion_mlp.cli import bench_runs
+from fashion_mlp.cli.commands import bench
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import FashionMNISTDataModule
 from fashion_mlp.data.download import download_and_verify
-from fashion_mlp.data.garments import draw_garments
-from tests.idx_files import write_split
+from fashion_mlp.data.mnist import write_split
+from fashion_mlp.data.synthetic import draw_garments
 
 TRAIN_SIZE = 5200
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fashion_mlp import load_classifier
-from fashion_mlp.inference.ensemble import load_ensemble
+from fashion_mlp.inference.load import load_ensemble
 from tests.cli.conftest import RunCLI, read_test_images
 
 

@@ -1,4 +1,4 @@
-"""Each augmentation against what it says it does, on drawn images."""
+"""Each augmentation does what its documentation says, on drawn images."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fashion_mlp.build import build_datamodule
 from fashion_mlp.data import Augmentation, SyntheticDataModule
-from fashion_mlp.data.registry import build_untrusted_datamodule
+from fashion_mlp.inference.load import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
 
@@ -16,13 +16,13 @@ CLASSES = 10
 
 
 def drawn(shape: tuple[int, int, int], count: int = 500) -> tuple[Tensor, Tensor]:
-    """Return images without a black pixel, so that what is black was made so, and labels."""
+    """Return images without a black pixel, so that black pixels come from the augmentation, and labels."""
     torch.manual_seed(0)
     return torch.randint(1, 256, (count, *shape), dtype=torch.uint8), torch.randint(CLASSES, (count,))
 
 
 def shifted(images: Tensor, down: int, right: int) -> Tensor:
-    """Shift all images alike; what moves in is black."""
+    """Shift all images alike; black pixels move in."""
     height, width = images.shape[2:]
     moved = torch.zeros_like(images)
     moved[:, :, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = images[

@@ -2,7 +2,7 @@
 
 import gzip
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,17 +146,14 @@ def test_a_mirror_cannot_redirect_to_local_files(tmp_path: Path, site: Site, fil
     ("mirrors", "reason"),
     [
         ((), "data.mirrors is empty"),
-        (("{site}page/",), "a web page instead of the file"),
-        (("{site}wrong/",), "wrong content, by its MD5"),
-        (("{site}gone/",), "HTTP status 404 File not found"),
-        ((CLOSED,), "Connection refused"),
-        (("http:///",), "no host given"),
-        (("http://gone.invalid/",), "host not found; is there a network?"),
-        (("ftp://127.0.0.1:9/",), "Connection refused"),
-        (("unknown://a/",), "unknown url type: unknown"),
-        (("nothing",), "unknown url type: 'nothingone.gz'"),
-        (("{site}gone/", "{site}other/"), "HTTP status 404 File not found"),
-        (("{site}page/", CLOSED), "{host}: a web page instead of the file; 127.0.0.1:9: Connection refused"),
+        (("{site}page/",), "{host}: a web page instead of the file"),
+        (("{site}wrong/",), "{host}: wrong content, by its MD5"),
+        (("{site}gone/",), "{host}: File not found"),
+        (("http:///",), "http:///: no host given"),
+        (("http://gone.invalid/",), r"gone.invalid: \[Errno -\d\] .*"),
+        (("unknown://a/",), "a: unknown url type: unknown"),
+        (("nothing",), "nothing: unknown url type: 'nothingone.gz'"),
+        (("{site}page/", CLOSED), r"{host}: a web page .*; 127.0.0.1:9: \[Errno 111\] Connection refused"),
     ],
 )
 def test_a_failure_is_explained_and_leaves_nothing(
@@ -170,19 +167,19 @@ def test_a_failure_is_explained_and_leaves_nothing(
         download_and_verify(root / "NAME" / "raw", files, tuple(url.format(site=site.url) for url in mirrors), 5.0)
     first, second, third = str(caught.value).splitlines()
     reason = reason.format(host=site.url.split("/")[2])
-    assert first == f"data.root={root}: NAME is missing, and could not be downloaded ({reason})"
+    assert re.fullmatch(rf"data.root={root}: NAME is missing, and could not be downloaded \({reason}\)", first)
     assert second.startswith(f"error: place its .gz files in {root}/NAME/raw, or type data.root=DIRECTORY or ")
     assert "data=synthetic" in third
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("error", [OSError(None, None), TimeoutError(), URLError(OSError()), URLError("")])
+@pytest.mark.parametrize("error", [TimeoutError(), URLError(OSError()), URLError("")])
 def test_a_reason_is_never_empty(tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("fashion_mlp.data.download.urlopen", fail)
-    with pytest.raises(UserError, match=r"could not be downloaded \([A-Za-z]+Error\)"):
+    with pytest.raises(UserError, match=r"could not be downloaded \(a: [A-Za-z]+Error\)"):
         download_and_verify(tmp_path / "NAME" / "raw", files, ("http://a/",), 5.0)
 
 
@@ -215,16 +212,6 @@ def test_a_root_within_the_data_set_is_refused_without_network(
     assert str(caught.value) == f"data.root={tmp_path / root}: {remedy.format(top=tmp_path)}"
     assert site.requests == []
     assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize("place", ["", "NAME"])
-def test_files_in_another_layout_are_to_be_moved(tmp_path: Path, site: Site, files: Files, place: str) -> None:
-    (tmp_path / place).mkdir(exist_ok=True)
-    shutil.copy(site.directory / "one.gz", tmp_path / place)
-    with pytest.raises(UserError) as caught:
-        download_and_verify(tmp_path / "NAME" / "raw", files, (site.url,), 5.0)
-    assert str(caught.value).endswith(f"are in {tmp_path / place}. Move them to {tmp_path}/NAME/raw")
-    assert site.requests == []
 
 
 def test_other_files_of_the_same_names_do_not_matter(tmp_path: Path, site: Site, files: Files) -> None:

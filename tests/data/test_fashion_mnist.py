@@ -1,4 +1,4 @@
-"""The real Fashion-MNIST: where it lies, what it is, and the way it gets there."""
+"""The real Fashion-MNIST: its directory, its content, and its download."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +15,8 @@ from tests.data.conftest import Site, serve
 def test_the_files_are_those_of_torchvision() -> None:
     data = FashionMNISTDataModule(root="somewhere")
     assert [(f"{file.name}.gz", file.md5) for file in data.files] == FashionMNIST.resources
-    assert {file.name: file.sha256 for file in data.files} == data.identity["sha256"]
-    assert all(data.identity["sha256"].values())
+    assert {file.name: file.sha256 for file in data.files} == data.sha256
+    assert all(data.sha256.values())
     assert data.directory == Path("somewhere/FashionMNIST/raw")
     assert data.class_names == tuple(FashionMNIST.classes)
 

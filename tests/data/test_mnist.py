@@ -11,16 +11,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from fashion_mlp.data import MNISTDataModule
+from fashion_mlp.data import MNISTDataModule, find_data_module
 from fashion_mlp.data.download import download_and_verify
-from fashion_mlp.data.garments import draw_garments
 from fashion_mlp.data.kmnist import KMNISTDataModule
-from fashion_mlp.data.mnist import read_split, split_paths
-from fashion_mlp.data.registry import build_untrusted_datamodule, find_data_module
+from fashion_mlp.data.mnist import read_split, split_paths, write_split
+from fashion_mlp.data.synthetic import draw_garments
+from fashion_mlp.inference.load import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF
 from tests.data.conftest import Site
-from tests.idx_files import write_split
 
 MODULES = {"mnist": MNISTDataModule, "kmnist": KMNISTDataModule}
 

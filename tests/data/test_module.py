@@ -37,6 +37,9 @@ def test_a_fetch_of_several_batches_is_limited(data: SyntheticDataModule) -> Non
     data.batch_size = 20
     data.set_batches_per_fetch(5)
     assert data.batches_per_fetch == 2
+    data.num_workers = 1
+    data.set_batches_per_fetch(5)
+    assert data.batches_per_fetch == 1
 
 
 def test_splits_are_complete_and_disjoint(data: SyntheticDataModule) -> None:

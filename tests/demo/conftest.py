@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from fashion_mlp import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.inference.evaluation_data import load_test_data
+from fashion_mlp.inference.load import load_test_data
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
 

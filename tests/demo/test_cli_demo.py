@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.cli import demo
+from fashion_mlp.cli.commands import demo
 from fashion_mlp.cli.main import main
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra [demo]")

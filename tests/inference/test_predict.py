@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.garments import draw_garments
+from fashion_mlp.data.synthetic import draw_garments
 from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError

@@ -1,4 +1,4 @@
-"""FastDropout: what is dropped, what is kept, and when."""
+"""FastDropout drops and scales units, in training only."""
 
 import pytest
 import torch

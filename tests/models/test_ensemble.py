@@ -1,74 +1,25 @@
-"""The mean of probabilities over networks, and over the views of an image."""
+"""The mean of probabilities over networks."""
 
 import torch
-from torch import Tensor, nn
 
-from fashion_mlp.models import MLP, TTA, Ensemble
+from fashion_mlp.models import MLP, Ensemble
 from fashion_mlp.models.ensemble import log_mean_probabilities
 
-IMAGE = torch.tensor([[[[1, 2, 3], [4, 5, 6]]]], dtype=torch.uint8)
 
-
-def test_probabilities_are_averaged_whatever_constant_the_logits_carry() -> None:
+def test_a_constant_added_to_logits_does_not_change_the_average() -> None:
     first, second = torch.tensor([[0.8, 0.1, 0.1]]), torch.tensor([[0.2, 0.5, 0.3]])
     mean = log_mean_probabilities(torch.stack([first.log() + 3, second.log() - 40]))
     assert torch.allclose(mean.exp(), torch.tensor([[0.5, 0.3, 0.2]]))
     assert torch.allclose(mean.softmax(1), torch.tensor([[0.5, 0.3, 0.2]]))
 
 
-def test_certain_answers_stay_finite() -> None:
+def test_extreme_logits_remain_finite() -> None:
     mean = log_mean_probabilities(torch.tensor([[[1000.0, 0.0]], [[0.0, 1000.0]]]))
     assert torch.allclose(mean.exp(), torch.tensor([[0.5, 0.5]]))
 
 
-def test_each_member_has_its_say() -> None:
+def test_an_ensemble_averages_all_members() -> None:
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     members = [MLP([8]), MLP([]), MLP([6], norm="layer")]
     expected = torch.stack([member(images).softmax(1) for member in members]).mean(0)
     assert torch.allclose(Ensemble(members)(images).softmax(1), expected, atol=1e-6)
-
-
-def test_the_views_are_shifted_and_mirrored() -> None:
-    shifted = [
-        [[1, 2, 3], [4, 5, 6]],
-        [[0, 1, 2], [0, 4, 5]],
-        [[2, 3, 0], [5, 6, 0]],
-        [[0, 0, 0], [1, 2, 3]],
-        [[4, 5, 6], [0, 0, 0]],
-    ]
-    mirrored = [
-        [[3, 2, 1], [6, 5, 4]],
-        [[0, 3, 2], [0, 6, 5]],
-        [[2, 1, 0], [5, 4, 0]],
-        [[0, 0, 0], [3, 2, 1]],
-        [[6, 5, 4], [0, 0, 0]],
-    ]
-    expected = {(False, True): shifted, (True, True): shifted + mirrored, (True, False): [shifted[0], mirrored[0]]}
-    for (flip, shift), pixels in expected.items():
-        seen = list(TTA(nn.Identity(), hflip=flip, translate=shift).views(IMAGE))
-        assert [view[0, 0].tolist() for view in seen] == pixels
-        assert all(view.dtype == torch.uint8 for view in seen)
-
-
-def test_colours_keep_their_shape() -> None:
-    assert {view.shape for view in TTA(nn.Identity()).views(torch.zeros(5, 3, 20, 10))} == {(5, 3, 20, 10)}
-
-
-def test_the_mean_is_the_same_for_an_image_and_its_mirror_image() -> None:
-    images = torch.randint(0, 256, (6, 1, 28, 28), dtype=torch.uint8)
-    model = TTA(MLP([16]))
-    assert torch.allclose(model(images), model(images.flip(-1)), atol=1e-5)
-    assert not torch.allclose(model.model(images), model.model(images.flip(-1)), atol=1e-2)
-
-
-def test_the_probabilities_of_views_are_averaged() -> None:
-    class BrightCorner(nn.Module):
-        """Sure of class 1 if the upper left pixel is bright, else of class 0."""
-
-        def forward(self, images: Tensor) -> Tensor:
-            bright = images[:, 0, 0, 0] > 100
-            return torch.stack([~bright, bright], 1) * 100.0
-
-    images = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
-    images[0, 0, 0, 0] = 255  # seen there in the image itself, and in the mirror image not at all
-    assert torch.allclose(TTA(BrightCorner())(images).exp(), torch.tensor([[0.9, 0.1]]))

@@ -4,17 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, NoReturn
 
 from fashion_mlp import __version__
+from fashion_mlp.cli import commands
 from fashion_mlp.cli.arguments import DATA, resolve_checkpoint
 from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import exit_at_once
 
-# Each is a module of this package with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
+# Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
 # torch in functions only, so that --help and a typo are answered at once.
-COMMANDS = ("data", "evaluate", "predict", "embed", "export", "demo", "bench")
+COMMANDS = [module.name for module in iter_modules(commands.__path__)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
         if arguments.command != "data":  # it checks its configuration first
             with importing_torch():
-                import_module("fashion_mlp.inference.evaluation_data")  # what all other commands need
+                import_module("fashion_mlp.inference.load")  # all other commands need it
         if "words" in arguments:
             arguments.words = [quote_value(word) if word.startswith(DATA) else word for word in arguments.words]
         return int(command.run(arguments))
@@ -51,13 +53,12 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     parser = _Parser(prog="fashion-mlp", description="Look at data, use checkpoints, measure speed.")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands = {}
-    for name in COMMANDS:
-        module = import_module(f"fashion_mlp.cli.{name}")
-        commands[name] = module, subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
+    modules = {name: import_module(f"{commands.__name__}.{name}") for name in COMMANDS}
+    for name, module in modules.items():
+        subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
         sys.exit(printable(f"error: {argv[0]}: no such command{did_you_mean(argv[0], COMMANDS)}"))
     namespace = parser.parse_args(argv[:1])
-    command, subparser = commands[namespace.command]
+    command, subparser = modules[namespace.command], subparsers.choices[namespace.command]
     command.add_arguments(subparser)
     return command, subparser.parse_intermixed_args(argv[1:], namespace)

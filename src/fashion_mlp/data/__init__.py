@@ -1,5 +1,10 @@
 """Data modules: images as uint8 tensors in memory, fetched in whole batches."""
 
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.image_csv import ImageCSVDataModule
 from fashion_mlp.data.image_folder import ImageFolderDataModule
@@ -16,3 +21,16 @@ __all__ = [
     "MNISTDataModule",
     "SyntheticDataModule",
 ]
+
+
+@cache
+def data_modules() -> Mapping[str, type[ImageDataModule]]:
+    """Import all modules of this package, whose data modules register themselves, and return these by option."""
+    for module in iter_modules(__path__, f"{__name__}."):
+        import_module(module.name)
+    return ImageDataModule.registry
+
+
+def find_data_module(option: str) -> type[ImageDataModule]:
+    """Return the class of an option, for its attributes; the base class if there is no such option."""
+    return data_modules().get(option, ImageDataModule)

@@ -1,6 +1,5 @@
 """Checks of the number and size of an epoch's batches, which are known once the data are read."""
 
-from itertools import count as count_from
 from math import ceil
 
 from omegaconf import DictConfig
@@ -49,8 +48,7 @@ def check_batch_counts(cfg: DictConfig, datamodule: ImageDataModule, processes: 
         )
     has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
     if has_norm and share % size == 1 and used == batches:
-        other = next(other for other in count_from(size + 1) if share % other != 1)
         raise UserError(
-            f"model.norm=batch: the last batch of an epoch would have one image, which has no variance. Type "
-            f"data.batch_size={other}, or change data.val_size by one"
+            "model.norm=batch: the last batch of an epoch would have one image, which has no variance. Type "
+            f"data.batch_size={size + 1}, or change data.val_size by one"
         )

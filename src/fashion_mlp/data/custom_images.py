@@ -2,7 +2,6 @@
 
 import hashlib
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -34,18 +33,15 @@ class Sample(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, the names of the classes, and the paths of the images."""
+    """Images, uint8 `[N, C, H, W]`, labels, int64 `[N]`, and the names of the classes.
+
+    The fingerprint is a checksum of the names, classes and sizes of the files, independent of their directory.
+    """
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    paths: Sequence[Path]
-
-    def fingerprint(self) -> str:
-        """Return a checksum of the names, classes and sizes of the files, which does not depend on their directory."""
-        files = zip(self.paths, self.labels.tolist(), strict=True)
-        lines = sorted(f"{self.class_names[label]}/{path.name} {path.stat().st_size}" for path, label in files)
-        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+    fingerprint: str
 
 
 class CustomImagesDataModule(ImageDataModule):
@@ -62,7 +58,7 @@ class CustomImagesDataModule(ImageDataModule):
             if it has no source.
         class_names: the classes, in the order of the labels; by default those of the training images.
         val_size: number or fraction of the remaining images to hold out for validation.
-        **loading: arguments of `ImageDataModule`.
+        **loading: further arguments of `ImageDataModule`.
 
     Attributes:
         layout: description of a valid source, for error messages.
@@ -92,6 +88,8 @@ class CustomImagesDataModule(ImageDataModule):
         self.given_class_names = tuple(class_names) if class_names else None
         self.name = f"custom images ({Path(self.sources['train']).name})"
         self._loaded: dict[str, LabelledImages] = {}
+        # The path of each image that was read, by the path without symbolic links.
+        self._paths: dict[Path, Path] = {}
 
     @abstractmethod
     def list_samples(self, source: str) -> list[Sample]:
@@ -104,7 +102,7 @@ class CustomImagesDataModule(ImageDataModule):
     @property
     def identity(self) -> dict[str, Any]:
         splits = [split for split in self.sources if split != "test"]
-        return super().identity | {f"{PREFIXES[split]}files": self.load_source(split).fingerprint() for split in splits}
+        return super().identity | {f"{PREFIXES[split]}files": self.load_source(split).fingerprint for split in splits}
 
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known after the images are read
@@ -113,7 +111,7 @@ class CustomImagesDataModule(ImageDataModule):
     def read_split(self, split: str) -> Batch:
         if split in self.sources and (split != "train" or "test" in self.sources):
             return self.load_source(split)[:2]
-        images, labels, _, _ = self.load_source("train")
+        images, labels = self.load_source("train")[:2]
         count = count_held_out("test_size", self.test_size, len(labels))
         kept, held_out = stratified_split(labels, count, self.split_seed)
         indices = held_out if split == "test" else kept
@@ -125,29 +123,30 @@ class CustomImagesDataModule(ImageDataModule):
         Raises:
             UserError: something in it cannot be used, or is also in the source of another split.
         """
-        if split not in self._loaded:
-            source = self.sources[split]
-            samples = self.list_samples(source)
-            if not samples:
-                raise UserError(f"{source}: no images. Expected {self.layout}")
-            class_names = self.given_class_names if split == "train" else self.class_names
-            names = class_names or _find_class_names(samples)
-            loaded = self._read(samples, _find_classes(source, samples, names), names)
-            if not 2 <= len(names) <= MAX_CLASSES:
-                raise UserError(f"{source}: number of classes is {len(names):,}. Expected 2 to {MAX_CLASSES:,}")
-            self._loaded[split] = loaded
+        if split in self._loaded:
+            return self._loaded[split]
+        source = self.sources[split]
+        samples = self.list_samples(source)
+        if not samples:
+            raise UserError(f"{source}: no images. Expected {self.layout}")
+        names = (self.given_class_names if split == "train" else self.class_names) or _find_class_names(samples)
+        classes = _find_classes(source, samples, names)
+        images = torch.stack(self._read_images(samples))
+        if not 2 <= len(names) <= MAX_CLASSES:
+            raise UserError(f"{source}: number of classes is {len(names):,}. Expected 2 to {MAX_CLASSES:,}")
+        labels = [classes[label] for _, label, _ in samples]
+        files = sorted(f"{names[classes[label]]}/{path.name} {path.stat().st_size}" for path, label, _ in samples)
+        fingerprint = hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
+        self._loaded[split] = LabelledImages(images, torch.tensor(labels), names, fingerprint)
         return self._loaded[split]
 
-    def _read(
-        self, samples: Sequence[Sample], classes: Mapping[str, int], class_names: tuple[str, ...]
-    ) -> LabelledImages:
+    def _read_images(self, samples: Sequence[Sample]) -> list[Tensor]:
         images: list[Tensor] = []
         problems: list[str] = []
-        first_paths = {path.resolve(): path for loaded in self._loaded.values() for path in loaded.paths}
         for path, _, place in samples:
             try:
                 images.append(resize(read_image(path, self.mode), self.image_size))
-                if (first := first_paths.setdefault(path.resolve(), path)) is not path:
+                if (first := self._paths.setdefault(path.resolve(), path)) is not path:
                     raise UserError(f"is already listed as {first}. Expected each image once in all splits")
             except UserError as error:
                 problems.append(f"{place}{path} {error}")
@@ -155,8 +154,7 @@ class CustomImagesDataModule(ImageDataModule):
                     break
         if problems:
             raise UserError(*problems)
-        labels = torch.tensor([classes[label] for _, label, _ in samples])
-        return LabelledImages(torch.stack(images), labels, class_names, [path for path, *_ in samples])
+        return images
 
 
 def _find_class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -169,19 +167,18 @@ def _find_classes(source: str, samples: Sequence[Sample], class_names: Sequence[
     """Return the index of the class of each label.
 
     Raises:
-        UserError: a label is not a class; one message for all its images.
+        UserError: a label is not a class; one message for the first image of each such label.
     """
-    counts = Counter(label for _, label, _ in samples)
-    numbers = {label: int(label) for label in counts if _is_number(label) and int(label) < len(class_names)}
-    classes = numbers | {name: index for index, name in enumerate(class_names)}
-    places = {label: place for _, label, place in reversed(samples)}  # the first of each label
-    problems = [
-        f"{places[label] or f'{source}: '}the label {label!r} (images: {counts[label]:,}) is not a class"
-        f"{did_you_mean(label, class_names)}"
-        for label in counts.keys() - classes.keys()
-    ]
+    classes = {name: index for index, name in enumerate(class_names)}
+    problems: dict[str, str] = {}
+    for _, label, place in samples:
+        if _is_number(label) and int(label) < len(class_names):
+            classes.setdefault(label, int(label))
+        elif label not in classes and label not in problems:
+            suggestion = did_you_mean(label, class_names)
+            problems[label] = f"{place or f'{source}: '}the label {label!r} is not a class{suggestion}"
     if problems:
-        raise UserError(*sorted(problems))
+        raise UserError(*problems.values())
     return classes
 
 

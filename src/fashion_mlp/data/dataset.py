@@ -61,7 +61,7 @@ def count_held_out(key: str, size: float, total: int) -> int:
 
     Args:
         key: name of the key, for error messages.
-        size: its value: a number of images, or a fraction of `total` if less than 1.
+        size: number of images, or a fraction of `total` if less than 1.
         total: number of images to split.
 
     Raises:

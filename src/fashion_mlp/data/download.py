@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
-from socket import gaierror
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -23,7 +22,7 @@ from fashion_mlp.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# More than the largest archive, 26 MB of Fashion-MNIST; what a mirror sends beyond it is not read.
+# Largest download, which no mirror can exceed. The largest archive, of Fashion-MNIST, has 26 MB.
 MAX_ARCHIVE_BYTES = 64 << 20
 
 
@@ -43,24 +42,29 @@ class DataFile:
 
     def is_intact(self, directory: Path) -> bool:
         """Return True if `directory` holds the file with the right content."""
-        path, archive = directory / self.name, directory / f"{self.name}.gz"
-        if not path.is_file() or not (self.sha256 or archive.is_file()):
+        path = directory / self.name
+        if not path.is_file():
             return False
         content = path.read_bytes()
         if self.sha256:
             return hashlib.sha256(content).hexdigest() == self.sha256
-        compressed = archive.read_bytes()
         # A gzip file ends with the CRC-32 and the size of its content.
-        return self.is_archive(compressed) and compressed[-8:] == struct.pack("<II", zlib.crc32(content), len(content))
+        return self.read_archive(directory)[-8:] == struct.pack("<II", zlib.crc32(content), len(content))
 
-    def is_available(self, directory: Path) -> bool:
-        """Return True if `directory` holds the file or its archive with the right content."""
-        archive = directory / f"{self.name}.gz"
-        return self.is_intact(directory) or (archive.is_file() and self.is_archive(archive.read_bytes()))
+    def read_archive(self, directory: Path) -> bytes:
+        """Return the archive in `directory`; nothing if it is missing or damaged."""
+        path = directory / f"{self.name}.gz"
+        content = path.read_bytes() if path.is_file() else b""
+        return content if self.is_archive(content) else b""
 
     def is_archive(self, content: bytes) -> bool:
         """Return True if `content` is that of the archive."""
         return hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5
+
+
+def data_root(root: str | Path | None) -> Path:
+    """Return the directory of all data sets: `root`, or else that of `FASHION_MLP_DATA`, or else `data`."""
+    return Path(root or os.environ.get("FASHION_MLP_DATA", "data")).expanduser()
 
 
 @contextmanager
@@ -73,21 +77,21 @@ def lock_directory(directory: Path) -> Iterator[None]:
         UserError: the directory cannot be created or written.
     """
     created = [path for path in (directory, *directory.parents) if not path.exists()]
-    lock = FileLock(directory / ".lock")
+    lock = directory / ".lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.touch()
     except OSError as error:
         raise UserError(
             f"data.root: {directory} cannot be written ({error.strerror}). Set data.root to a writable directory"
         ) from error
     try:
-        yield
+        with FileLock(lock):
+            yield
     finally:
-        lock.release()
         with suppress(OSError):  # another process may have removed it, or written a file
-            if all(path.name == ".lock" for path in directory.iterdir()):
-                (directory / ".lock").unlink()
+            if list(directory.iterdir()) == [lock]:
+                lock.unlink()
                 for path in created:
                     path.rmdir()
 
@@ -96,8 +100,8 @@ def lock_directory(directory: Path) -> Iterator[None]:
 def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: tuple[str, ...], timeout: float) -> None:
     """Verify `files` and restore those that are missing or damaged, once per process.
 
-    A file is unpacked from its archive in `directory`, or else from that of the first mirror that has it. Files that
-    were placed there by the user or by torchvision therefore need no network.
+    A file is unpacked from its archive in `directory`. The archive is downloaded from the first mirror that has it,
+    unless the user or torchvision has placed it there.
 
     Args:
         directory: `ROOT/NAME/raw`, of the files and their archives; may be read-only if the files are intact.
@@ -106,7 +110,7 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
         timeout: seconds to wait for data from a mirror.
 
     Raises:
-        UserError: no source has a file, `directory` cannot be written, or the files are elsewhere in `ROOT`.
+        UserError: no source has a file, `directory` cannot be written, or `ROOT` is `NAME` or `NAME/raw`.
     """
     if all(file.is_intact(directory) for file in files):
         return
@@ -121,64 +125,52 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
 
 
 def _check_root(directory: Path, files: Sequence[DataFile]) -> None:
-    """Refuse a root that holds the files itself, in `ROOT`, `ROOT/raw` or `ROOT/NAME`."""
-    root, name = directory.parents[1], directory.parent.name
-    for actual in (root, root / directory.name, root / name):
-        if any(file.is_available(actual) for file in files):
-            parent, *layout = actual.absolute().parents[1], *actual.absolute().parts[-2:]
-            is_valid = layout == [name, directory.name]
-            remedy = f"Type data.root={parent}" if is_valid else f"Move them to {directory}"
-            raise UserError(f"data.root={root}: the files of {name} are in {actual}. {remedy}")
+    """Refuse a root that is `NAME` or `NAME/raw` with the files in it."""
+    root, name = directory.parents[1].absolute(), directory.parent.name
+    for parent in root.parents[:2]:
+        actual = parent / name / directory.name
+        holds_files = any(file.is_intact(actual) or file.read_archive(actual) for file in files)
+        if holds_files and root in (actual, actual.parent):
+            raise UserError(f"data.root={root}: the files of {name} are in {actual}. Type data.root={parent}")
 
 
 def _restore(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
-    archive = directory / f"{file.name}.gz"
-    sources = [archive.absolute().as_uri()] if archive.is_file() else []
-    sources += [mirror + archive.name for mirror in mirrors]
-    failures: dict[str, str] = {}
-    for source in sources:
+    archive = file.read_archive(directory)
+    if not archive:
+        archive = _download(directory, file, mirrors, timeout)
+        directory.mkdir(parents=True, exist_ok=True)  # a process that failed may have removed it
+        with atomic_write(directory / f"{file.name}.gz") as target:
+            target.write(archive)
+    with atomic_write(directory / file.name) as target:
+        target.write(gzip.decompress(archive))
+
+
+def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> bytes:
+    """Return the archive of a file from the first mirror that has it.
+
+    Raises:
+        UserError: no mirror has it.
+    """
+    failures: list[str] = []
+    for mirror in mirrors:
+        url = f"{mirror}{file.name}.gz"
+        log.info("reading %s", url)
         try:
-            log.info("reading %s", source)
-            with urlopen(source, timeout=timeout) as response:
-                compressed = response.read(MAX_ARCHIVE_BYTES)
-            if not file.is_archive(compressed):
-                is_page = compressed.lstrip()[:1] == b"<"
-                raise ValueError("a web page instead of the file" if is_page else "wrong content, by its MD5")
-            directory.mkdir(parents=True, exist_ok=True)  # a process that failed may have removed it
-            with atomic_write(directory / file.name) as target:
-                target.write(gzip.decompress(compressed))
-            if not source.startswith("file:"):
-                with atomic_write(archive) as target:
-                    target.write(compressed)
-        except (OSError, HTTPException, zlib.error, ValueError) as error:
-            failures[source] = _reason(error)
-        else:
-            for failure in failures.items():
-                log.warning("skipped %s: %s", *failure)
-            return
-    raise UserError(*_missing_data(directory, file, failures))
-
-
-def _reason(error: Exception) -> str:
-    """Return why a source could not be read, in a few words, which some errors do not have."""
-    if isinstance(error, HTTPError):
-        return f"HTTP status {error.code} {error.reason}".strip()
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, gaierror):
-        return "host not found; is there a network?"
-    text = getattr(cause, "strerror", None) or str(cause)
-    return type(error).__name__ if text in ("", "[Errno None] None") else text
-
-
-def _missing_data(directory: Path, file: DataFile, failures: dict[str, str]) -> Iterator[str]:
-    """Yield the lines of an error message: the problem, and what to type."""
-    reasons = [f"{urlsplit(source).netloc or Path(source).name}: {reason}" for source, reason in failures.items()]
-    if len(set(failures.values())) == 1:  # such as no network
-        reasons = list(failures.values())[:1]
+            with urlopen(url, timeout=timeout) as response:
+                content: bytes = response.read(MAX_ARCHIVE_BYTES)
+            if file.is_archive(content):
+                return content
+            is_page = content.lstrip()[:1] == b"<"
+            reason = "a web page instead of the file" if is_page else "wrong content, by its MD5"
+        except (OSError, HTTPException, ValueError) as error:
+            # The cause of a `URLError`, or the text of an `HTTPError`, is clearer than the error.
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        log.warning("skipped %s: %s", url, reason)
+        failures.append(f"{urlsplit(url).netloc or mirror}: {reason}")
     state, name = "damaged" if (directory / file.name).exists() else "missing", directory.parent.name
-    yield (
+    raise UserError(
         f"data.root={directory.parents[1]}: {name} is {state}, and could not be downloaded "
-        f"({'; '.join(reasons) or 'data.mirrors is empty'})"
+        f"({'; '.join(failures) or 'data.mirrors is empty'})",
+        f"place its .gz files in {directory.absolute()}, or type data.root=DIRECTORY or data.mirrors=[URL]",
+        "without a network: data=synthetic trains on drawn garments",
     )
-    yield f"place its .gz files in {directory.absolute()}, or type data.root=DIRECTORY or data.mirrors=[URL]"
-    yield "without a network: data=synthetic trains on drawn garments"

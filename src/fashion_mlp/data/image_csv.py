@@ -22,7 +22,7 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
         img_dir: directory to which the file names are relative.
         val_annotations_file: CSV file of the validation images; None to hold out some of the training images.
         test_annotations_file: CSV file of the test images; None to hold out some of those in `annotations_file`.
-        **arguments: those of `CustomImagesDataModule`.
+        **arguments: further arguments of `CustomImagesDataModule`.
     """
 
     source_key = "annotations_file"
@@ -44,42 +44,36 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     def list_samples(self, source: str) -> list[Sample]:
         samples: list[Sample] = []
         problems: list[str] = []
-        content = StringIO(_read_text(Path(source)))
-        header = content.readline()
+        text = _read_text(Path(source))
+        header = text.partition("\n")[0]
         for separator, name in (("\t", "tabs"), (";", "semicolons")):
             if separator in header and "," not in header:
                 raise UserError(f"{source}: separated by {name}. Expected commas: file name,label")
-        content.seek(0)
         # One line at a time, so that an open quotation mark does not swallow the lines below it.
-        for line, text in enumerate(content, start=1):
-            place = f"{source} line {line}: "
+        for number, line in enumerate(StringIO(text), start=1):
+            place = f"{source} line {number}: "
             try:
-                name, label = _parse_row(text)
+                name, label = _parse_row(line)
             except UserError as error:
                 problems.append(f"{place}{error}")
                 if len(problems) == MAX_ERRORS:  # a large file with an error in each line must not fill the memory
                     break
                 continue
             path = self.img_dir / name
-            if line > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
+            if number > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
                 samples.append(Sample(path, label, place))
         if samples and all(is_image_name(sample.label) for sample in samples):
             raise UserError(f"{source}: the label is in the first column. Expected file name,label")
         if problems:
             raise UserError(*problems)
-        if len(samples) > 1 and not any(isfile(sample.path) for sample in samples):  # noqa: PTH113
-            raise UserError(
-                f"{source}: none of its {len(samples):,} images exists, such as {samples[0].path}. Expected file names "
-                f"relative to data.img_dir={self.img_dir}"
-            )
         return samples
 
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path}: not a file")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size:,} bytes. Expected at most {MAX_BYTES:,}")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise UserError(f"{path}: {size:,} bytes. Expected at most {MAX_BYTES:,}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,5 @@
 """Custom images in a directory per class, as for torchvision's `ImageFolder`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
         img_dir: directory of the training images.
         val_img_dir: directory of the validation images; None to hold out some of the training images.
         test_img_dir: directory of the test images; None to hold out some of the images in `img_dir`.
-        **arguments: those of `CustomImagesDataModule`.
+        **arguments: further arguments of `CustomImagesDataModule`.
     """
 
     source_key = "img_dir"
@@ -48,7 +47,7 @@ class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
 
 
 def _list_files(directory: Path) -> list[Path]:
-    """Return the files in the directory of a class and below it, by directory and name.
+    """Return the files in a directory and below it, except in hidden directories, in order of their paths.
 
     A link to a directory below it is listed as a file and not followed, since it may lead back up.
 
@@ -56,12 +55,9 @@ def _list_files(directory: Path) -> list[Path]:
         OSError: a directory cannot be read.
     """
     files: list[Path] = []
-    for parent, directories, names in os.walk(directory, onerror=_raise):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        links = [name for name in directories if Path(parent, name).is_symlink()]
-        files += [Path(parent, name) for name in names + links]
-    return sorted(files, key=lambda path: (str(path.parent), path.name))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    for path in sorted(directory.iterdir()):
+        if not path.is_dir() or path.is_symlink():
+            files.append(path)
+        elif not path.name.startswith("."):
+            files += _list_files(path)
+    return files

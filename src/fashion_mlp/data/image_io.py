@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-# A small file can hold a huge image. This many pixels, as 10,000 x 10,000, take up to 1.9 GiB.
+# A small file can contain a huge image. 10,000 x 10,000 pixels take up to 1.9 GiB.
 MAX_PIXELS = 100_000_000
 # Bytes of EXIF data, as in a JPEG segment: its entries can share bytes, which Pillow copies for each entry.
 MAX_EXIF = 1 << 16

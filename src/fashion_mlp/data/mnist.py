@@ -1,6 +1,5 @@
 """MNIST (LeCun et al., 1998) and Fashion-MNIST; the base of the data sets that were published in their format."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -8,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchvision import datasets
 
-from fashion_mlp.data.download import DataFile, download_and_verify
+from fashion_mlp.data.download import DataFile, data_root, download_and_verify
 from fashion_mlp.data.module import Batch, ImageDataModule
+from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 # Bytes before the pixels and before the labels: the IDX format, https://yann.lecun.com/exdb/mnist/
@@ -24,12 +25,12 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
     A subclass sets `name` and `dataset`, and optionally `sha256` and `more_mirrors`.
 
     Args:
-        root: directory in torchvision's layout, `root/MNIST/raw/`; missing files are downloaded to it. Defaults to
-            the environment variable `FASHION_MLP_DATA`, or else `data`.
+        root: directory in torchvision's layout, `root/MNIST/raw/`; missing files are downloaded to it.
+            By default as in `data_root`.
         mirrors: URLs of directories with the four `.gz` files, each with a trailing slash, in order of preference.
             Defaults to torchvision's and `more_mirrors`.
         timeout: seconds to wait for data from a mirror.
-        **loading: arguments of `ImageDataModule`.
+        **loading: further arguments of `ImageDataModule`.
     """
 
     name = "MNIST"
@@ -50,8 +51,7 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
     ) -> None:
         super().__init__(**loading)
         self.class_names = tuple(self.dataset.classes)
-        root = Path(root or os.environ.get("FASHION_MLP_DATA", "data")).expanduser()
-        self.directory = root / self.dataset.__name__ / "raw"
+        self.directory = data_root(root) / self.dataset.__name__ / "raw"
         self.mirrors = (*self.dataset.mirrors, *self.more_mirrors) if mirrors is None else tuple(mirrors)
         self.timeout = timeout
 
@@ -90,10 +90,6 @@ class FashionMNISTDataModule(MNISTDataModule, option="fashion_mnist"):
     }
     more_mirrors = ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        return super().identity | {"sha256": self.sha256}
-
 
 def split_paths(directory: Path, split: str) -> tuple[Path, Path]:
     """Return the paths of the images and of the labels of a split, "train" or "test"."""
@@ -115,8 +111,22 @@ def read_split(directory: Path, split: str) -> Batch:
         UserError: the files were not verified, and are damaged.
     """
     image_path, label_path = split_paths(directory, split)
-    labels = torch.from_numpy(np.fromfile(label_path, np.uint8, offset=LABEL_HEADER)).long()
-    images = torch.from_numpy(np.fromfile(image_path, np.uint8, offset=IMAGE_HEADER))
+    labels = torch.from_numpy(np.fromfile(label_path, np.uint8)[LABEL_HEADER:]).long()
+    images = torch.from_numpy(np.fromfile(image_path, np.uint8)[IMAGE_HEADER:])
     if len(images) != len(labels) * 28 * 28:
         raise UserError(f"{directory}: {split} files damaged. Type fashion-mlp data, which restores them")
     return images.view(-1, 1, 28, 28), labels
+
+
+def write_split(directory: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+    """Write the files that `read_split` reads.
+
+    Args:
+        directory: directory of the files.
+        split: "train" or "test".
+        images: `[N, 28, 28]`.
+        labels: `[N]`.
+    """
+    for path, array in zip(split_paths(directory, split), (images, labels), strict=True):
+        with atomic_write(path) as file:
+            file.write(bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes())

@@ -1,11 +1,7 @@
 """The base of all data modules: splits, loaders, and the metadata that identify the data."""
 
-import logging
-import os
-import sys
 from abc import abstractmethod
 from math import ceil, prod
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,20 +13,11 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import ImageDataset, count_held_out, identity_collate, stratified_split, to_shared_memory
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
-from fashion_mlp.runtime.ranks import is_rank_zero
-
-log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 
 # Size of the images in one fetch of several batches: they fit in a CPU cache.
 FETCH_BYTES = 8 << 20
-# Workers send batches to the main process through shared memory. Containers often have 64 MB of it.
-SHARED_MEMORY = Path("/dev/shm")
-# Batches that each worker prefetches: the default of `DataLoader`.
-PREFETCHED = 2
-# Batches in the main process: the current one, and the next, which Lightning prefetches.
-IN_USE = 2
 
 
 class ImageDataModule(LightningDataModule):
@@ -43,7 +30,7 @@ class ImageDataModule(LightningDataModule):
     Args:
         batch_size: number of images per training batch, in each process.
         eval_batch_size: number of images per batch in validation and test, where a larger one only saves time.
-        shuffle: whether to shuffle the training images in each epoch.
+        shuffle: True to shuffle the training images in each epoch.
         shuffle_seed: seed of the shuffling.
         num_workers: number of processes that fetch batches; 0 to fetch them in the main process.
         val_size: number of training images, or their fraction if less than 1, to hold out for validation, stratified
@@ -58,7 +45,7 @@ class ImageDataModule(LightningDataModule):
         class_names: names of the classes, in the order of the labels.
         image_shape: channels, height and width.
         source_key: name of the argument that locates custom images; empty for a fixed data set.
-        is_light_on_black: whether all images are objects, light on black, so that `fashion-mlp predict` has to convert
+        is_light_on_black: True if all images are objects, light on black, so that `fashion-mlp predict` converts
             photographs.
         left_facing: names of the classes whose objects point left in all images.
     """
@@ -111,11 +98,10 @@ class ImageDataModule(LightningDataModule):
     def set_batches_per_fetch(self, batches: int) -> None:
         """Let the training loader fetch up to `batches` batches at once.
 
-        The images of a fetch fit in `FETCH_BYTES`, and in shared memory if workers fetch them.
+        The images of a fetch fit in `FETCH_BYTES`. Workers send batches through shared memory, of which containers
+        often have 64 MB. Each worker prefetches two, and the main process holds two: 16 MiB for any number of workers.
         """
-        limit = FETCH_BYTES
-        if self.num_workers:
-            limit = min(limit, max_batch_bytes(self.num_workers, self._num_processes()))
+        limit = FETCH_BYTES // (1 + self.num_workers)
         self.batches_per_fetch = max(1, min(batches, limit // (self.batch_size * prod(self.image_shape))))
 
     @property
@@ -178,7 +164,7 @@ class ImageDataModule(LightningDataModule):
         return self.loader("train", batch_size=batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return a loader of the validation images; if there are none, the Trainer needs `limit_val_batches=0`."""
+        """Return a loader of the validation images; without validation, the Trainer needs `limit_val_batches=0`."""
         return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -194,18 +180,16 @@ class ImageDataModule(LightningDataModule):
         dataset = self.splits[split]
         if sampler is None and (share := self._share()):
             sampler = ContiguousDistributedSampler(dataset, **share)
-        batch_size = min(batch_size or self.eval_batch_size, len(dataset))
-        workers = limit_num_workers(self.num_workers, batch_size * prod(self.image_shape), self._num_processes())
         return DataLoader(
             dataset,
-            batch_size=batch_size,
+            batch_size=min(batch_size or self.eval_batch_size, len(dataset)),
             sampler=sampler,
             # The loader draws a seed for its workers. A separate generator leaves the run's random state unchanged.
             generator=torch.Generator(),
             # `__getitems__` returns a batch, not a list.
-            collate_fn=to_shared_memory if workers else identity_collate,  # type: ignore[arg-type]
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            collate_fn=to_shared_memory if self.num_workers else identity_collate,  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
 
@@ -218,33 +202,6 @@ class ImageDataModule(LightningDataModule):
             self.splits["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
         )
 
-    def _num_processes(self) -> int:
-        return 1 if self.trainer is None else self.trainer.world_size
-
     def _share(self) -> dict[str, int]:
         """Return `num_replicas` and `rank` of this process; empty if each process takes all images."""
         return {} if self.trainer is None else self.trainer.distributed_sampler_kwargs or {}
-
-
-def max_batch_bytes(num_workers: int, processes: int = 1) -> int:
-    """Return the largest size of a batch, in bytes, for which the batches of all workers fit in shared memory.
-
-    Args:
-        num_workers: of each process.
-        processes: the number of processes.
-    """
-    if not SHARED_MEMORY.is_dir():  # macOS, which has no such limit
-        return sys.maxsize
-    free = os.statvfs(SHARED_MEMORY).f_bavail * os.statvfs(SHARED_MEMORY).f_frsize
-    return free // (2 * processes) // (PREFETCHED * num_workers + IN_USE)
-
-
-def limit_num_workers(num_workers: int, batch_bytes: int, processes: int = 1) -> int:
-    """Return how many of `num_workers` can fetch batches of this size; log a warning if not all can."""
-    fitting = next((n for n in range(num_workers, 0, -1) if max_batch_bytes(n, processes) >= batch_bytes), 0)
-    if fitting < num_workers and is_rank_zero():
-        log.warning(
-            f"data.num_workers={num_workers}: only {fitting} are used, since {SHARED_MEMORY} is too small for batches "
-            f"of {batch_bytes / 1e6:.1f} MB. Enlarge it (docker run --shm-size=1g) or lower the batch size"
-        )
-    return fitting

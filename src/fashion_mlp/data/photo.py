@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from fashion_mlp.data import find_data_module
 from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
 from fashion_mlp.data.photo_rendering import is_in_dataset_form, render, to_gray
-from fashion_mlp.data.registry import find_data_module
 from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 

@@ -18,7 +18,7 @@ class ResumableDistributedSampler(DistributedSampler[Any]):
     Args:
         dataset: all images.
         seed: seed of the orders of all epochs.
-        shuffle: whether to shuffle.
+        shuffle: True to shuffle in each epoch.
         num_replicas: number of processes.
         rank: rank of this process.
     """

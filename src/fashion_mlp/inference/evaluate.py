@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import (
     multiclass_calibration_error,
@@ -102,3 +102,18 @@ def most_confident_mistakes(output: EvalOutput, count: int) -> Tensor:
     confidences, predictions = output.logits.softmax(1).max(1)
     mistakes = (predictions != output.labels).nonzero().flatten()
     return mistakes[confidences[mistakes].argsort(descending=True, stable=True)][:count]
+
+
+def last_hidden_layer(classifier: Classifier, images: Tensor) -> Tensor:
+    """Return the input of the last linear layer, `[N, width]`, on the CPU; the pixels if there is no hidden layer.
+
+    Args:
+        classifier: in evaluation mode.
+        images: raw pixels, uint8 `[N, C, H, W]`.
+    """
+    inputs: list[Tensor] = []
+    last = [module for module in classifier.model.modules() if isinstance(module, nn.Linear)][-1]
+    hook = last.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    classifier.predict(images)
+    hook.remove()
+    return inputs[0].float().cpu()

@@ -2,12 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -15,46 +14,44 @@ from torch import Tensor
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
 from fashion_mlp.models.preprocessing import PixelNormalization
-from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 
 # The batch size is not fixed.
 DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
+# Number of images that are compared at once.
+BATCH_SIZE = 100
 
 
-def export_state_dict(classifier: Classifier, path: Path, *, prefix: str = "", input_max: float = 255.0) -> None:
+def export_state_dict(classifier: Classifier, file: IO[bytes], *, prefix: str = "", input_max: float = 255.0) -> None:
     """Write weights for a plain `nn.Sequential`, with the normalization of the pixels folded into its first layer.
 
     Args:
-        classifier: its network is an `MLP`.
-        path: the file, for `torch.load(weights_only=True)`.
-        prefix: what to put before the name of each weight, such as "linear_relu_stack.".
+        classifier: classifier whose network is an `MLP`.
+        file: file to write, for `torch.load(weights_only=True)`.
+        prefix: prefix of the name of each weight, such as "linear_relu_stack.".
         input_max: value of a white pixel: 255 for raw pixels, 1 after torchvision's `ToTensor`.
 
     Raises:
-        UserError: the network is not an MLP, or its preprocessing is not a normalization.
+        UserError: the network is not an MLP, or does not normalize its pixels.
     """
     model = classifier.model
-    if not isinstance(model, MLP):
-        raise UserError(f"--format state_dict: the model is a {type(model).__name__}. Expected MLP; use torch_export")
+    if not isinstance(model, MLP) or not isinstance(model.preprocessing, PixelNormalization):
+        raise UserError("--format state_dict: not possible. Expected an MLP without model.pixel_bins; use torch_export")
     pixels = model.preprocessing
-    if not isinstance(pixels, PixelNormalization):
-        raise UserError("--format state_dict: not possible with model.pixel_bins; use torch_export")
     weights = {name: value.detach().cpu().clone() for name, value in model.layers.state_dict().items()}
     weights["0.bias"] += weights["0.weight"].sum(1) * pixels.shift.cpu()
     weights["0.weight"] *= pixels.scale.cpu() * 255 / input_max
-    with atomic_write(path) as file:
-        torch.save({f"{prefix}{name}": value for name, value in weights.items()}, file)
+    torch.save({f"{prefix}{name}": value for name, value in weights.items()}, file)
 
 
-def export_onnx(classifier: Classifier, path: Path) -> None:
+def export_onnx(classifier: Classifier, file: IO[bytes]) -> None:
     """Write an ONNX file with the input `images`, uint8 `[N, C, H, W]`, and the output `logits`.
 
     Its metadata contain `class_names`, a list in JSON.
 
     Args:
-        classifier: in evaluation mode.
-        path: the file.
+        classifier: classifier in evaluation mode.
+        file: file to write.
 
     Raises:
         UserError: the extra `onnx` is not installed.
@@ -76,20 +73,16 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
     assert program is not None
     proto = program.model_proto
     proto.metadata_props.add(key="class_names", value=json.dumps(list(classifier.class_names)))
-    with atomic_write(path) as file:
-        file.write(proto.SerializeToString())
+    file.write(proto.SerializeToString())
 
 
-def export_program(classifier: Classifier, path: Path) -> None:
+def export_program(classifier: Classifier, file: IO[bytes]) -> None:
     """Write a classifier in evaluation mode as a `torch.export` program, which runs without this package.
 
     The file contains `class_names`, a list in JSON.
     """
     program = torch.export.export(classifier.model, _example_input(classifier), dynamic_shapes=DYNAMIC_SHAPES)
-    content = BytesIO()
-    torch.export.save(program, content, extra_files={"class_names": json.dumps(list(classifier.class_names))})
-    with atomic_write(path) as file:
-        file.write(content.getvalue())
+    torch.export.save(program, file, extra_files={"class_names": json.dumps(list(classifier.class_names))})
 
 
 def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.0) -> Callable[[Tensor], Tensor]:
@@ -145,20 +138,16 @@ logits = model(torch.zeros({shape}).flatten(1))  # pixels from 0 to {input_max:g
 
 
 @torch.inference_mode()
-def compare(
-    classifier: Classifier, exported: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
-) -> tuple[float, int]:
-    """Compare the logits of a classifier on the CPU with those of its exported network, on the same images.
+def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], images: Tensor) -> tuple[float, int]:
+    """Compare the logits of a classifier on the CPU with those of its exported network, on raw pixels.
 
     Returns:
         The largest difference between logits, and the number of images whose predictions differ.
     """
-    largest, differing = 0.0, 0
-    for images in batches:
-        expected, actual = classifier(images), exported(images)
-        largest = max(largest, float((expected - actual).abs().max()))
-        differing += int((expected.argmax(1) != actual.argmax(1)).sum())
-    return largest, differing
+    batches = torch.split(images, BATCH_SIZE)
+    expected = torch.cat([classifier(batch) for batch in batches])
+    actual = torch.cat([exported(batch) for batch in batches])
+    return float((expected - actual).abs().max()), int((expected.argmax(1) != actual.argmax(1)).sum())
 
 
 def _onnxruntime() -> Any:

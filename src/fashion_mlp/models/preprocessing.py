@@ -16,15 +16,11 @@ class PixelNormalization(nn.Module):
         std: standard deviation of the training pixels on the 0..1 scale, greater than 0.
     """
 
-    # Declared for the type checker; registered below.
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
         # Buffers move with the module to its device and precision; the values come from the configuration.
-        self.register_buffer("scale", torch.tensor(1 / (255 * std)), persistent=False)
-        self.register_buffer("shift", torch.tensor(-mean / std), persistent=False)
+        self.scale = nn.Buffer(torch.tensor(1 / (255 * std)), persistent=False)
+        self.shift = nn.Buffer(torch.tensor(-mean / std), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Take uint8, or floating-point 0..255, of any shape; return floating point of the same shape."""
@@ -42,16 +38,12 @@ class PiecewiseLinearEncoding(nn.Module):
         edges: edges of the bins, ascending, on the 0..255 scale; at least two.
     """
 
-    # Declared for the type checker; registered below.
-    lower: Tensor
-    width: Tensor
-
     def __init__(self, edges: Sequence[float]) -> None:
         super().__init__()
         ends = torch.tensor(edges, dtype=torch.get_default_dtype())
         # Buffers move with the module to its device and precision; the values come from the configuration.
-        self.register_buffer("lower", ends[:-1].unsqueeze(1), persistent=False)
-        self.register_buffer("width", ends.diff().unsqueeze(1), persistent=False)
+        self.lower = nn.Buffer(ends[:-1].unsqueeze(1), persistent=False)
+        self.width = nn.Buffer(ends.diff().unsqueeze(1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Take uint8, or floating-point 0..255, `[N, P]`; return floating point `[N, bins * P]`, bin after bin."""

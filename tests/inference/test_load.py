@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import METADATA_KEY
-from fashion_mlp.inference.ensemble import load_ensemble
+from fashion_mlp.inference.load import load_ensemble
 from fashion_mlp.models import MLP, TTA
 from fashion_mlp.runtime.errors import UserError
 
@@ -66,7 +66,7 @@ def test_tta_uses_the_augmentation_of_training(save: Save) -> None:
         ({"class_names": ["sock", "hat"]}, "list of classes"),
         ({"model": METADATA["model"] | {"image_shape": [1, 6, 4]}}, "image shape"),  # type: ignore[operator]
         ({"data": METADATA["data"] | {"arguments": {"seed": 1, "val_size": 100}}}, "data.seed"),  # type: ignore[operator]
-        ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data set"),  # type: ignore[operator]
+        ({"data": METADATA["data"] | {"option": "fashion_mnist"}}, "data.option"),  # type: ignore[operator]
     ],
 )
 def test_checkpoints_of_different_data_are_refused(save: Save, changes: dict[str, Any], difference: str) -> None:

@@ -3,13 +3,13 @@
 import argparse
 
 from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, output_file, positive
-from fashion_mlp.cli.output import echo, progress, writing
+from fashion_mlp.cli.output import echo, writing
 
 # Each format with the suffix of its files.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
 RAW_INPUT_MAX = 255
 # Images of random pixels on which a file is checked without test images.
-RANDOM_IMAGES = 100
+RANDOM_IMAGES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
-    from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.load import load_test_data
+    from fashion_mlp.runtime.atomic import atomic_write
     from fashion_mlp.runtime.errors import UserError
 
     suffix = FORMATS[arguments.format]
@@ -40,25 +41,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
     try:
-        datamodule = load_test_data(classifier, arguments.words, download=False)
-        count, kind = len(datamodule.splits["test"]), "test images"
-        batches = (images for images, _ in progress(datamodule.loader("test"), "comparing"))
+        images = load_test_data(classifier, arguments.words, download=False).splits["test"].images
+        kind = "test images"
     except (UserError, OSError) as error:
         if arguments.words and isinstance(error, UserError):
             raise
-        reason = str(error).splitlines()[0]
-        count, kind = RANDOM_IMAGES, f"images of random pixels, since the test images are not here ({reason})"
-        shape = classifier.metadata["model"]["image_shape"]
-        batches = (torch.randint(256, (1, *shape), dtype=torch.uint8) for _ in range(count))
-    with writing(path):
+        images = torch.randint(256, (RANDOM_IMAGES, *classifier.metadata["model"]["image_shape"]), dtype=torch.uint8)
+        kind = f"images of random pixels, since the test images are not here ({str(error).splitlines()[0]})"
+    with writing(path), atomic_write(path) as file:
         if arguments.format == "onnx":
-            export.export_onnx(classifier, path)
+            export.export_onnx(classifier, file)
         elif arguments.format == "torch_export":
-            export.export_program(classifier, path)
+            export.export_program(classifier, file)
         else:
-            export.export_state_dict(classifier, path, prefix=arguments.prefix, input_max=arguments.input_max)
+            export.export_state_dict(classifier, file, prefix=arguments.prefix, input_max=arguments.input_max)
     exported = export.load_exported(path, classifier, input_max=arguments.input_max)
-    largest, differing = export.compare(classifier, exported, batches)
-    echo(f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {count:,} {kind}")
+    largest, differing = export.compare(classifier, exported, images)
+    echo(
+        f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {len(images):,} {kind}"
+    )
     echo(f"\n{export.usage(path, classifier, prefix=arguments.prefix, input_max=arguments.input_max)}")
     return 1 if differing else 0

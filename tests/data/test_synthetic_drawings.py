@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fashion_mlp.data.garments import Bytes, draw_garments
+from fashion_mlp.data.synthetic import Bytes, draw_garments
 
 T_SHIRT, TROUSER, PULLOVER, DRESS, COAT, SANDAL, SHIRT, SNEAKER, BAG, ANKLE_BOOT = range(10)
 

@@ -1,15 +1,10 @@
 """Measure a checkpoint, or an ensemble of several, on test images."""
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, WORDS, add_shared, output_directory, split_words
 from fashion_mlp.cli.output import echo, progress, save_figure
-
-if TYPE_CHECKING:
-    from fashion_mlp.data import ImageDataModule
-    from fashion_mlp.inference.evaluate import EvalOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,22 +17,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp evaluate`; return its exit status."""
-    from fashion_mlp.inference.ensemble import load_ensemble
-    from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
-    from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference import evaluate
+    from fashion_mlp.inference.load import load_ensemble, load_test_data
     from fashion_mlp.reporting.summary import to_json
 
     paths, overrides = split_words(arguments)
     classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)
     datamodule = load_test_data(classifier, overrides)
-    output = collect_outputs(classifier, progress(datamodule.loader("test"), "evaluating"))
-    metrics = {"data": datamodule.name, **compute_metrics(output, datamodule.class_names)}
+    class_names = datamodule.class_names
+    output = evaluate.collect_outputs(classifier, progress(datamodule.loader("test"), "evaluating"))
+    metrics = {"data": datamodule.name, **evaluate.compute_metrics(output, class_names)}
     if arguments.json:
         echo(to_json(metrics))
     else:
         _print_metrics(metrics)
     if arguments.plots:
-        _save_plots(output, datamodule, arguments.plots)
+        from fashion_mlp.reporting import figures
+
+        plots = {"reliability": figures.reliability(*evaluate.reliability(output))}
+        if len(class_names) <= figures.MAX_MATRIX_CLASSES:
+            matrix = evaluate.confusion_matrix(output, len(class_names))
+            plots["confusion_matrix"] = figures.confusion_matrix(matrix, class_names)
+        worst = evaluate.most_confident_mistakes(output, 32)
+        if len(worst):
+            images, labels = datamodule.splits["test"].__getitems__(worst.tolist())
+            plots["mistakes"] = figures.predictions(images, output.logits[worst].softmax(1), labels, class_names)
+        for name, figure in plots.items():
+            save_figure(figure, arguments.plots / f"{name}.png")
     return 0
 
 
@@ -54,20 +60,3 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     echo("\nmost frequent confusions")
     for pair in metrics["confusions"][:5]:
         echo(f"{pair['count']:>6,}  {pair['true']} classified as {pair['predicted']}")
-
-
-def _save_plots(output: "EvalOutput", datamodule: "ImageDataModule", directory: Path) -> None:
-    from fashion_mlp.inference import evaluate
-    from fashion_mlp.reporting import figures
-
-    class_names = datamodule.class_names
-    plots = {"reliability": figures.reliability(*evaluate.reliability(output))}
-    if len(class_names) <= figures.MAX_MATRIX_CLASSES:
-        matrix = evaluate.confusion_matrix(output, len(class_names))
-        plots["confusion_matrix"] = figures.confusion_matrix(matrix, class_names)
-    worst = evaluate.most_confident_mistakes(output, 32)
-    if len(worst):
-        images, labels = datamodule.splits["test"].__getitems__(worst.tolist())
-        plots["mistakes"] = figures.predictions(images, output.logits[worst].softmax(1), labels, class_names)
-    for name, figure in plots.items():
-        save_figure(figure, directory / f"{name}.png")

@@ -2,15 +2,9 @@
 
 import argparse
 from itertools import count
-from typing import TYPE_CHECKING
 
 from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, output_directory, positive
 from fashion_mlp.cli.output import echo, writing
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fashion_mlp.classifier import Classifier
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp embed`; return its exit status."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from fashion_mlp.inference.ensemble import load_ensemble
-    from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.evaluate import last_hidden_layer
+    from fashion_mlp.inference.load import load_ensemble, load_test_data
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]
@@ -44,20 +38,3 @@ def run(arguments: argparse.Namespace) -> int:
         )
     echo(f"{len(images):,} test images in {hidden.shape[1]} dimensions: tensorboard --logdir {run_dir}, PROJECTOR")
     return 0
-
-
-def last_hidden_layer(classifier: "Classifier", images: "Tensor") -> "Tensor":
-    """Return the input of the last linear layer, `[N, width]`, on the CPU; without hidden layers these are the pixels.
-
-    Args:
-        classifier: in evaluation mode.
-        images: raw pixels, uint8 `[N, C, H, W]`.
-    """
-    from torch.nn import Linear
-
-    inputs: list[Tensor] = []
-    last = [module for module in classifier.model.modules() if isinstance(module, Linear)][-1]
-    hook = last.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
-    classifier.predict(images)
-    hook.remove()
-    return inputs[0].float().cpu()

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fashion_mlp.cli.bench_runs import METHODS
     from fashion_mlp.data import FashionMNISTDataModule
-    from fashion_mlp.inference.ensemble import resolve_device
+    from fashion_mlp.inference.load import resolve_device
 
     FashionMNISTDataModule().prepare_data()
     device = resolve_device(arguments.device).type

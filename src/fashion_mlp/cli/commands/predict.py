@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp predict`; return its exit status, which is 1 if an image got no answer."""
-    from fashion_mlp.inference.ensemble import load_ensemble
+    from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.runtime.errors import UserError
 
     paths, words = split_words(arguments)
@@ -71,7 +71,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
 
 
 def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    from fashion_mlp.inference.evaluation_data import load_test_data
+    from fashion_mlp.inference.load import load_test_data
     from fashion_mlp.reporting import figures
 
     dataset = load_test_data(classifier, overrides).splits["test"]

@@ -1,0 +1,1 @@
+"""The commands of `fashion-mlp`, one module each."""
