@@ -70,7 +70,7 @@ def _signature(classifier: Classifier) -> dict[str, Any]:
     """Return the properties that the members of an ensemble share, by the names in error messages."""
     data = classifier.metadata["data"]
     # The split into training and validation images does not matter, unless the test images are split off too.
-    ignored = ["val_size", "val_files"]
+    ignored = ["val_size", "val_files", "folds", "fold"]
     source_key = find_data_module(data["option"]).source_key
     if not source_key:
         ignored += ["split_seed"]
