@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from fashion_mlp.build import build_classifier, build_datamodule
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError
@@ -253,6 +254,7 @@ def test_failure_before_training_leaves_no_run_directory(
         ["optimizer=rmsprop", "scheduler=plateau", "model.norm=layer", "model.dropout=0.5"],
         ["scheduler=step", "scheduler.step_size=1", "trainer.accumulate_grad_batches=2"],
         ["trainer.gradient_clip_val=0.1", "logger=csv", "data.num_workers=1", "trainer.precision=bf16-true"],
+        ["class_weights=balanced", "data.balanced_sampling=true", "data.folds=4", "data.fold=3"],
         ["trainer=debug"],
         ["trainer.fast_dev_run=true"],
         ["~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "trainer.enable_checkpointing=false"],
@@ -272,3 +274,19 @@ def test_compiled_model_is_saved_as_a_plain_checkpoint(compose_small: Compose, m
     train(cfg)
     assert len(compiled) == 1
     assert "compile" not in Run(cfg.run_dir).checkpoint("last")["fashion_mlp"]["model"]
+
+
+def test_balanced_class_weights_are_inverse_frequencies_and_not_saved(compose_small: Compose) -> None:
+    cfg = compose_small("run", "logger=none", "class_weights=balanced")
+    datamodule = build_datamodule(cfg)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    datamodule.splits["train"].labels = torch.zeros(600, dtype=torch.int64)
+    datamodule.splits["train"].labels[:3] = torch.arange(1, 4)
+    counts = torch.bincount(datamodule.splits["train"].labels[datamodule.splits["train"].indices], minlength=10)
+    classifier = build_classifier(cfg, datamodule)
+    weights = classifier.train_loss.weight
+    assert weights is not None
+    assert torch.equal(weights, 500 / (10 * counts.clamp(min=1)))
+    assert not any("loss" in name for name in classifier.state_dict())
+    assert classifier.eval_loss.weight is None

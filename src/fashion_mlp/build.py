@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from torch import Tensor, nn
 
 from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
@@ -25,6 +25,7 @@ from fashion_mlp.callbacks.run_records import RunRecords
 from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import monitor_arguments
 from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
@@ -102,6 +103,7 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         optimizer=build("optimizer", cfg, partial, _partial_=True),
         scheduler=build("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
+        class_weights=_class_weights(cfg.class_weights, datamodule),
         augment=datamodule.augment,
         compile=compile_model,
         metadata={
@@ -115,6 +117,19 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
             "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
         },
     )
+
+
+def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:
+    """Return the weights of the classes in the loss, float `[num_classes]`; None for equal weights."""
+    if config is None:
+        return None
+    train, names = datamodule.splits["train"], datamodule.class_names
+    if config == "balanced":
+        counts = torch.bincount(train.labels[train.indices], minlength=len(names))
+        return len(train) / (len(names) * counts.clamp(min=1))
+    if len(config) != len(names):
+        raise UserError(f"class_weights={format_value(list(config))}: {len(config)} weights for {len(names)} classes")
+    return torch.tensor(list(config), dtype=torch.float32)
 
 
 def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoint, *, has_validation: bool) -> Trainer:

@@ -35,6 +35,7 @@ class Classifier(LightningModule):
         scheduler: returns a learning-rate schedule for an optimizer and a number of steps.
         label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
             use the plain cross-entropy.
+        class_weights: weights of the training loss, float `[num_classes]`; None for equal weights.
         augment: augmentation of the training batches; None for no augmentation.
         compile: if True, compile the network with `torch.compile` before training.
         metadata: plain values that each checkpoint contains; `fashion_mlp.load_classifier` rebuilds the classifier
@@ -52,6 +53,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         scheduler: SchedulerFactory | None = None,
         label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
         augment: Augmentation | None = None,
         compile: bool = False,  # noqa: A002, the name in torch
         metadata: Mapping[str, Any] | None = None,
@@ -66,6 +68,8 @@ class Classifier(LightningModule):
         self.augmented_steps = 0.0  # known once training starts
         self.compile_model = compile
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        # Not persistent: a checkpoint has only the network's tensors.
+        self.train_loss.register_buffer("weight", class_weights, persistent=False)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names)
         self.val_metrics = EpochMetrics("val", class_names)

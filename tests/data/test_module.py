@@ -112,3 +112,46 @@ def test_a_fraction_without_an_image_is_refused(data: SyntheticDataModule) -> No
     data.train_fraction = 0.0009
     with pytest.raises(UserError, match=r"data.train_fraction=0.0009: 0 of 500 images. Expected at least 1"):
         data.setup("fit")
+
+
+def test_folds_validate_each_training_image_once(data: SyntheticDataModule) -> None:
+    data.folds, held_out = 7, []
+    for data.fold in range(7):
+        data.splits.clear()
+        data.setup("fit")
+        train, val = data.splits["train"], data.splits["val"]
+        assert sorted([*train.indices.tolist(), *val.indices.tolist()]) == list(range(600))
+        counts = torch.bincount(val.labels[val.indices], minlength=10)
+        assert counts.max() - counts.min() <= 1
+        held_out.append(val.indices)
+    assert sorted(torch.cat(held_out).tolist()) == list(range(600))
+    assert {len(indices) for indices in held_out} == {85, 86}
+
+
+def test_folds_depend_on_the_seed_of_the_split_only(data: SyntheticDataModule) -> None:
+    data.folds, data.fold = 5, 2
+    held_out = []
+    for data.split_seed, seed in ((0, 0), (0, 1), (1, 0)):
+        torch.manual_seed(seed)
+        data.splits.clear()
+        data.setup("fit")
+        held_out.append(data.splits["val"].indices)
+    assert torch.equal(held_out[0], held_out[1])
+    assert not torch.equal(held_out[0], held_out[2])
+
+
+def test_more_folds_than_images_are_refused(data: SyntheticDataModule) -> None:
+    data.folds = 5000
+    with pytest.raises(UserError, match=r"data.folds=5000: 600 images. Expected at most that"):
+        data.setup("fit")
+
+
+def test_balanced_sampling_draws_each_class_equally_often(data: SyntheticDataModule) -> None:
+    data.setup("fit")
+    labels = data.splits["train"].labels
+    labels[labels > 1] = 0
+    data.balanced_sampling = True
+    loader = data.train_dataloader()
+    epochs = [labels_of(loader) for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    assert all(len(drawn) == 500 and 200 < sum(drawn) < 300 for drawn in epochs)

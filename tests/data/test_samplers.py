@@ -1,6 +1,7 @@
 """Several processes together take the images that one process takes."""
 
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,23 @@ def test_an_interrupted_epoch_is_resumed_once() -> None:
     rest.resume(epoch=1, done=20)
     assert list(rest) == epochs[1][20:]
     assert list(rest) == epochs[2]
+
+
+def test_weights_are_probabilities_and_an_interrupted_epoch_is_resumed() -> None:
+    weights = torch.arange(60) % 2 * 1.0
+    whole, rest = (ResumableDistributedSampler(numbered(60), seed=7, shuffle=True, weights=weights) for _ in range(2))
+    epochs = [list(whole) for _ in range(2)]
+    assert all(index % 2 for epoch in epochs for index in epoch)
+    rest.resume(epoch=1, done=20)
+    assert list(rest) == epochs[1][20:]
+
+
+def test_processes_draw_the_images_of_one_process() -> None:
+    weights = torch.rand(60, generator=torch.Generator().manual_seed(0))
+    arguments: dict[str, Any] = {"seed": 7, "shuffle": True, "weights": weights}
+    shares = [ResumableDistributedSampler(numbered(60), **arguments, num_replicas=2, rank=rank) for rank in (0, 1)]
+    drawn = list(chain.from_iterable(zip(*shares, strict=True)))
+    assert drawn == list(ResumableDistributedSampler(numbered(60), **arguments))
 
 
 def test_unshuffled_images_keep_their_order() -> None:

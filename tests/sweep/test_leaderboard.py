@@ -37,9 +37,9 @@ def test_jobs_are_ranked_by_validation_and_not_by_test_accuracy() -> None:
     jobs = [job(0, "data.batch_size=64 optimizer.lr=0.1", 0.5), job(1, "data.batch_size=64 optimizer.lr=0.2", 0.75)]
     assert format_table(jobs).splitlines() == [
         "2 jobs, ranked by val/acc",
-        "rank  optimizer.lr  val/acc  test/acc  seconds  seeds  best job",
-        "   1           0.2   0.7500    0.2500      2.0      1         1",
-        "   2           0.1   0.5000    0.5000      2.0      1         0",
+        "rank  optimizer.lr  val/acc  test/acc  seconds  runs  best job",
+        "   1           0.2   0.7500    0.2500      2.0     1         1",
+        "   2           0.1   0.5000    0.5000      2.0     1         0",
     ]
 
 
@@ -47,9 +47,17 @@ def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
     seeds = [job(seed, f"optimizer=adam seed={seed}", 0.7 + 0.1 * seed) for seed in range(3)]
     other = job(3, "optimizer=sgd seed=0", 0.79)
     assert format_table([other, *seeds]).splitlines()[1:] == [
-        "rank  optimizer          val/acc         test/acc  seconds  seeds  best job",
-        "   1       adam  0.8000 ± 0.1000  0.2000 ± 0.1000      2.0      3         2",
-        "   2        sgd           0.7900           0.2100      2.0      1         3",
+        "rank  optimizer          val/acc         test/acc  seconds  runs  best job",
+        "   1       adam  0.8000 ± 0.1000  0.2000 ± 0.1000      2.0     3         2",
+        "   2        sgd           0.7900           0.2100      2.0     1         3",
+    ]
+
+
+def test_folds_are_one_row() -> None:
+    folds = [job(fold, f"optimizer=adam data.folds=3 data.fold={fold}", 0.7 + 0.1 * fold) for fold in range(3)]
+    assert format_table(folds).splitlines()[1:] == [
+        "rank          val/acc         test/acc  seconds  runs  best job",
+        "   1  0.8000 ± 0.1000  0.2000 ± 0.1000      2.0     3         2",
     ]
 
 

@@ -36,7 +36,7 @@ def test_the_table_is_printed_after_the_last_job(run_small: RunCommand, tmp_path
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     title, header, first, second, best, every = done.stdout.splitlines()[-6:]
     assert title == "4 jobs, ranked by val/acc"
-    assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "seeds", "best", "job"]
+    assert header.split() == ["rank", "optimizer", "val/acc", "test/acc", "seconds", "runs", "best", "job"]
     score = r"0\.\d{4} ± 0\.\d{4}"
     for rank, row in enumerate((first, second), start=1):
         assert re.fullmatch(rf" +{rank} +( sgd|adam) +{score}  {score} +\d+\.\d +2 +\d", row)

@@ -24,19 +24,32 @@ UNSUPPORTED = {
 
 def has_validation(data: Mapping[str, Any]) -> bool:
     """Return True if the arguments of a data module give it images for validation."""
-    return data.get("val_size") != 0 or any(data.get(name) for name in ("val_annotations_file", "val_img_dir"))
+    sources = ("folds", "val_annotations_file", "val_img_dir")
+    return data.get("val_size") != 0 or any(map(data.get, sources))
 
 
 def find_conflicts(run: RunConfig) -> Iterator[str]:
     """Yield a line for each value that does not work with a value of another section."""
     if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
         yield f"ckpt_path={run.ckpt_path}: {problem}"
+    yield from _fold_conflicts(run.data)
     yield from _training_conflicts(run)
     yield from _schedule_conflicts(run)
     if run.resume is None:  # a resumed run finds its own files
         for name, callback in (run.callbacks or {}).items():
             if callback:
                 yield from _callback_conflicts(f"callbacks.{name}", callback, run)
+
+
+def _fold_conflicts(data: Mapping[str, Any]) -> Iterator[str]:
+    folds, fold = data.get("folds"), data.get("fold") or 0
+    if folds is None and fold:
+        yield f"data.fold={fold}: no folds. Set data.folds too"
+    elif folds is not None and fold >= folds:
+        yield f"data.fold={fold}: no such fold. Expected 0 to {folds - 1}, less than data.folds={folds}"
+    for name in ("val_annotations_file", "val_img_dir"):
+        if folds is not None and data.get(name):
+            yield f"data.folds={folds}: the validation images have a source. Type data.{name}=null"
 
 
 def _training_conflicts(run: RunConfig) -> Iterator[str]:

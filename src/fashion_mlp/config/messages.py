@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # A longer list of names is not shown.
-MAX_NAMES = 13
+MAX_NAMES = 16
 
 
 def format_value(value: Any) -> str:

@@ -140,6 +140,9 @@ class DataConfig(Section):
     shuffle_seed: Seed
     num_workers: Annotated[int, Ge(0), Le(1024)]
     split_seed: Seed
+    folds: Annotated[int, Ge(2)] | None
+    fold: Count
+    balanced_sampling: bool
     train_fraction: Fraction
     augment: TargetConfig = Field(default_factory=dict)
 
@@ -167,7 +170,7 @@ class SyntheticConfig(DataConfig, targets=["fashion_mlp.data.SyntheticDataModule
     seed: Seed
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
-        if self.val_size >= self.train_size:
+        if not self.folds and self.val_size >= self.train_size:
             yield f"val_size={self.val_size}: too many. Expected less than data.train_size={self.train_size}"
 
 
@@ -531,6 +534,7 @@ class RunConfig(Section):
     trainer: TargetConfig
     seed: Seed
     label_smoothing: BelowOne
+    class_weights: Literal["balanced"] | list[AboveZero] | None
     steps_per_execution: Positive
     test: bool
     checkpoint: dict[str, Any]

@@ -73,6 +73,22 @@ def count_held_out(key: str, size: float, total: int) -> int:
     return count
 
 
+def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
+    """Assign samples to folds with the same proportions of classes, whose sizes differ by at most one.
+
+    Args:
+        labels: int64 `[N]`.
+        folds: number of folds, 2 to N.
+        seed: seed of the assignment, which does not depend on the random state.
+
+    Returns:
+        The fold of each sample, int64 `[N]`, from 0.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[labels[order].argsort(stable=True)]
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(labels)) % folds)
+
+
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     """Split the indices of `labels` in two with the same proportions of classes, independent of the random state.
 

@@ -11,8 +11,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.dataset import ImageDataset, count_held_out, identity_collate, stratified_split, to_shared_memory
+from fashion_mlp.data.dataset import (
+    ImageDataset,
+    count_held_out,
+    identity_collate,
+    stratified_folds,
+    stratified_split,
+    to_shared_memory,
+)
 from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
+from fashion_mlp.runtime.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -35,8 +43,12 @@ class ImageDataModule(LightningDataModule):
         num_workers: number of processes that fetch batches; 0 to fetch them in the main process.
         val_size: number of training images, or their fraction if less than 1, to hold out for validation, stratified
             by class; 0 for none.
-        split_seed: seed of that split.
+        split_seed: seed of that split, or of the folds.
+        folds: number of folds of a cross-validation, of which one is held out in place of `val_size` images; None for
+            a single split.
+        fold: the fold to hold out, from 0.
         train_fraction: fraction of the remaining training images to train on, in (0, 1], stratified by class.
+        balanced_sampling: if True, draw the images of an epoch with replacement, each class with the same probability.
         augment: augmentation for `training_samples`; none by default. `Classifier` augments the training batches.
 
     Attributes:
@@ -75,6 +87,9 @@ class ImageDataModule(LightningDataModule):
         num_workers: int = 0,
         val_size: float = 5000,
         split_seed: int = 0,
+        folds: int | None = None,
+        fold: int = 0,
+        balanced_sampling: bool = False,
         train_fraction: float = 1.0,
         augment: Augmentation | None = None,
     ) -> None:
@@ -86,6 +101,9 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.val_size = val_size
         self.split_seed = split_seed
+        self.folds = folds
+        self.fold = fold
+        self.balanced_sampling = balanced_sampling
         self.train_fraction = train_fraction
         self.augment = augment or Augmentation()
         # The arguments of a subclass that determine its images.
@@ -107,7 +125,8 @@ class ImageDataModule(LightningDataModule):
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values that identify the data; checkpoints contain them."""
-        split = {"split_seed": self.split_seed, "val_size": self.val_size}
+        held_out = {"folds": self.folds, "fold": self.fold} if self.folds else {"val_size": self.val_size}
+        split = {"split_seed": self.split_seed, **held_out}
         return {"name": self.name, "option": self.option, "arguments": self.arguments | split}
 
     @abstractmethod
@@ -127,15 +146,13 @@ class ImageDataModule(LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """True if there are validation images."""
-        return self.has_own_val or self.val_size > 0
+        return self.has_own_val or self.val_size > 0 or self.folds is not None
 
     def setup(self, stage: str) -> None:
         """Read the splits of a stage into memory; the test images only for the stage "test"."""
         if stage == "fit" and "train" not in self.splits:
             images, labels = self.read_split("train")
-            is_split = self.val_size > 0 and not self.has_own_val
-            val_count = count_held_out("val_size", self.val_size, len(labels)) if is_split else 0
-            train, val = stratified_split(labels, val_count, self.split_seed)
+            train, val = self._split(labels)
             if self.train_fraction < 1:
                 count = count_held_out("train_fraction", self.train_fraction, len(train))
                 train = train[stratified_split(labels[train], count, self.split_seed)[1]]
@@ -144,6 +161,17 @@ class ImageDataModule(LightningDataModule):
             self.splits["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.splits:
             self.splits["test"] = ImageDataset(*self.read_split("test"))
+
+    def _split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of the training and of the validation images, each in ascending order."""
+        if self.folds is not None and not self.has_own_val:
+            if self.folds > len(labels):
+                raise UserError(f"data.folds={self.folds}: {len(labels)} images. Expected at most that")
+            is_held_out = stratified_folds(labels, self.folds, self.split_seed) == self.fold
+            return (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)
+        is_split = self.val_size > 0 and not self.has_own_val
+        count = count_held_out("val_size", self.val_size, len(labels)) if is_split else 0
+        return stratified_split(labels, count, self.split_seed)
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images, augmented, without a change of the random state."""
@@ -198,8 +226,11 @@ class ImageDataModule(LightningDataModule):
         return ceil(len(self._train_sampler()) / self.batch_size)
 
     def _train_sampler(self) -> ResumableDistributedSampler:
+        train = self.splits["train"]
+        labels = train.labels[train.indices]
+        weights = 1 / torch.bincount(labels)[labels] if self.balanced_sampling else None
         return ResumableDistributedSampler(
-            self.splits["train"], seed=self.shuffle_seed, shuffle=self.shuffle, **self._share()
+            train, seed=self.shuffle_seed, shuffle=self.shuffle, weights=weights, **self._share()
         )
 
     def _share(self) -> dict[str, int]:

@@ -13,9 +13,8 @@ from PIL import Image, ImageDraw
 from torchvision.datasets import FashionMNIST
 
 from fashion_mlp.data.download import data_root, lock_directory
-from fashion_mlp.data.mnist import read_split, write_split
+from fashion_mlp.data.mnist import IMAGE_HEADER, LABEL_HEADER, read_split, split_paths, write_split
 from fashion_mlp.data.module import Batch, ImageDataModule
-from fashion_mlp.runtime.errors import UserError
 
 SIZE = 28
 # Images are drawn this many times larger and averaged, for smooth edges.
@@ -107,10 +106,9 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
         return read_split(self.directory, split)
 
     def _is_intact(self, split: str) -> bool:
-        try:
-            return len(self.read_split(split)[1]) == self.sizes[split]
-        except (OSError, UserError):
-            return False
+        sizes = IMAGE_HEADER + self.sizes[split] * SIZE**2, LABEL_HEADER + self.sizes[split]
+        paths = split_paths(self.directory, split)
+        return all(path.is_file() and path.stat().st_size == size for path, size in zip(paths, sizes, strict=True))
 
 
 def draw_garments(count: int, seed: int) -> tuple[Bytes, Bytes]:

@@ -84,7 +84,7 @@ def _signature(classifier: Classifier) -> dict[str, Any]:
     data = classifier.metadata["data"]
     arguments, source_key = data["arguments"], find_data_module(data["option"]).source_key
     # The split into training and validation images does not matter, unless the test images are split off too.
-    ignored = {"arguments", "val_size", "val_files"}
+    ignored = {"arguments", "val_size", "val_files", "folds", "fold"}
     if not source_key or arguments.get(f"test_{source_key}"):
         ignored |= {"split_seed", "test_size", "files"}
     return {

@@ -31,12 +31,13 @@ WIDTH = 100
 VALUE_WIDTH = 24
 # Ranks on the terminal; the file has all.
 MAX_ROWS = 20
-SEED = "seed"
+# Keys that repeat a configuration: the table shows the mean and standard deviation over their values.
+REPEATS = ("seed", "data.fold")
 # Metric of the test in the table; the file has all.
 TEST_METRIC = OBJECTIVES[0].replace("val/", "test/")
 RESULTS = (*EVALUATED, "seconds", "epochs")
 
-# Completed jobs that differ only in their seed, the best first.
+# Completed jobs that differ only in `REPEATS`, the best first.
 Group = Sequence[JobResult]
 
 
@@ -123,14 +124,14 @@ def _job_pattern(config: DictConfig) -> str:
 
 
 def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
-    """Group completed jobs by all overrides except their seed, and sort the groups by their mean score, best first.
+    """Group completed jobs by all overrides except `REPEATS`, and sort the groups by their mean score, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
     groups: dict[tuple[object, ...], list[JobResult]] = {}
     for job in jobs:
         if not job.error:
-            others = {key: value for key, value in job.overrides.items() if key != SEED}
+            others = {key: value for key, value in job.overrides.items() if key not in REPEATS}
             groups.setdefault((job.objective, *sorted(others.items())), []).append(job)
     best_first = [sorted(group, key=lambda job: job.score, reverse=True) for group in groups.values()]
     return sorted(best_first, key=_mean_score, reverse=True)
@@ -141,7 +142,7 @@ def _mean_score(group: Group) -> tuple[bool, float]:
 
 
 def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
-    """Return the mean and sample standard deviation of a metric over the seeds; None if there are too few."""
+    """Return the mean and sample standard deviation of a metric over a group; None if there are too few."""
     values = [job.metrics[metric] for job in group if metric in job.metrics]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
@@ -155,10 +156,10 @@ def varying_keys(jobs: Sequence[JobResult]) -> list[str]:
 def format_table(jobs: Sequence[JobResult]) -> str:
     """Return the leaderboard for the terminal: a row for each group, then a line for each failed job."""
     keys = varying_keys(jobs)
-    columns = [key for key in keys if key != SEED]
+    columns = [key for key in keys if key not in REPEATS]
     groups = rank_jobs(jobs)
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *columns, " or ".join(objectives), TEST_METRIC, "seconds", "seeds", "best job"]]
+    rows = [["rank", *columns, " or ".join(objectives), TEST_METRIC, "seconds", "runs", "best job"]]
     for rank, group in enumerate(groups[:MAX_ROWS], start=1):
         best = group[0]
         values = [_truncate(best.overrides.get(key, ""), VALUE_WIDTH) for key in columns]
