@@ -11,10 +11,9 @@ from pathlib import Path
 
 import omegaconf
 import pytest
-from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra._internal.defaults_list import DefaultsList
+from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
@@ -78,12 +77,11 @@ def _cache_files(patch: pytest.MonkeyPatch) -> None:
 
 
 def _cache_options(patch: pytest.MonkeyPatch) -> None:
-    list_defaults = config_loader_impl.create_defaults_list
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
     lists: dict[tuple[object, ...], DefaultsList] = {}
     configs: dict[tuple[str, ...], bytes] = {}
 
-    def create_defaults_list(
+    def list_defaults(
         repo: CachingConfigRepository,
         config_name: str | None,
         overrides_list: list[Override],
@@ -95,9 +93,9 @@ def _cache_options(patch: pytest.MonkeyPatch) -> None:
         choices = [override for override in overrides_list if "." not in override.key_or_group]
         key = *arguments, *(override.input_line for override in choices)
         if not all(map(_is_unchanged, repo.get_sources())):
-            return list_defaults(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+            return create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
         if key not in lists:
-            lists[key] = list_defaults(repo, config_name, choices, prepend_hydra, skip_missing)
+            lists[key] = create_defaults_list(repo, config_name, choices, prepend_hydra, skip_missing)
         known = lists[key]
         single_keys = {override.input_line for override in known.config_overrides}
         return DefaultsList(
@@ -123,7 +121,7 @@ def _cache_options(patch: pytest.MonkeyPatch) -> None:
         cfg: DictConfig = pickle.loads(configs[key])
         return cfg
 
-    patch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
+    patch.setattr("hydra._internal.config_loader_impl.create_defaults_list", list_defaults)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_options)
 
 

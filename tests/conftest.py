@@ -12,22 +12,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp.config.check import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.runtime.signals import SIGNALS
 from tests import composition_cache
+
+if TYPE_CHECKING:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+# torch and TensorBoard are imported where they are used, since the process that starts pytest's workers needs neither.
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
 settings.register_profile(
@@ -75,12 +78,16 @@ class Run:
 
     def checkpoint(self, name: str) -> dict[str, Any]:
         """Return the content of `checkpoints/NAME.ckpt`."""
+        import torch
+
         content: dict[str, Any] = torch.load(self.checkpoint_path(name), weights_only=True)
         return content
 
     @cached_property
-    def events(self) -> EventAccumulator:
+    def events(self) -> "EventAccumulator":
         """Return the events that TensorBoard reads, with all images; they are read once."""
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
         return EventAccumulator(str(self.dir), {"images": 0}).Reload()
 
     def scalars(self, tag: str) -> list[tuple[int, float]]:
@@ -91,8 +98,18 @@ class Run:
 @pytest.fixture(scope="session", autouse=True)
 def _single_thread() -> None:
     """Use one thread: with several on a busy machine, small steps wait for each other."""
+    import torch
+
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Check the file in `os.fsync`, without waiting for the disk; no test of this process cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
