@@ -6,6 +6,7 @@ of the time of a test that only checks a command line. Hydra and OmegaConf have 
 
 import copy
 import pickle
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -89,26 +90,20 @@ def _cache_options(patch: pytest.MonkeyPatch) -> None:
         skip_missing: bool,
     ) -> DefaultsList:
         arguments = config_name, prepend_hydra, skip_missing
-        # No group has a dot in its name, so that other overrides do not choose options.
-        choices = [override for override in overrides_list if "." not in override.key_or_group]
-        key = *arguments, *(override.input_line for override in choices)
         if not all(map(_is_unchanged, repo.get_sources())):
             return create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        keys = {override.key_or_group for override in overrides_list}
+        groups = {key for key in keys if repo.group_exists(key)}
+        choices = [override for override in overrides_list if override.key_or_group in groups]
+        key = *arguments, *(override.input_line for override in choices)
         if key not in lists:
             lists[key] = create_defaults_list(repo, config_name, choices, prepend_hydra, skip_missing)
-        known = lists[key]
-        single_keys = {override.input_line for override in known.config_overrides}
-        return DefaultsList(
-            defaults=known.defaults,
-            defaults_tree=known.defaults_tree,
-            overrides=known.overrides,
-            config_overrides=[
-                override
-                for override in overrides_list
-                if not override.is_sweep_override()
-                and ("." in override.key_or_group or override.input_line in single_keys)
-            ],
-        )
+        values = [
+            override
+            for override in overrides_list
+            if override.key_or_group not in groups or isinstance(override.value(), dict)
+        ]
+        return replace(lists[key], config_overrides=[value for value in values if not value.is_sweep_override()])
 
     def merge_options(
         loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: CachingConfigRepository
