@@ -12,26 +12,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.runtime.signals import SIGNALS
+from tests import composition_cache
+
+if TYPE_CHECKING:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+# torch and TensorBoard are imported where they are used, since the process that starts pytest's workers needs neither.
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
 settings.register_profile(
@@ -79,12 +78,16 @@ class Run:
 
     def checkpoint(self, name: str) -> dict[str, Any]:
         """Return the content of `checkpoints/NAME.ckpt`."""
+        import torch
+
         content: dict[str, Any] = torch.load(self.checkpoint_path(name), weights_only=True)
         return content
 
     @cached_property
-    def events(self) -> EventAccumulator:
+    def events(self) -> "EventAccumulator":
         """Return the events that TensorBoard reads, with all images; they are read once."""
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
         return EventAccumulator(str(self.dir), {"images": 0}).Reload()
 
     def scalars(self, tag: str) -> list[tuple[int, float]]:
@@ -95,48 +98,25 @@ class Run:
 @pytest.fixture(scope="session", autouse=True)
 def _single_thread() -> None:
     """Use one thread: with several on a busy machine, small steps wait for each other."""
+    import torch
+
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compose_from_cache() -> Iterator[None]:
-    """Let Hydra read the files in `conf/` once, and merge each choice of options once, for all tests of a process.
-
-    Hydra's own cache lasts for one composition, of which a command line needs two or three, of 0.1 s each. The values
-    of single keys are set in a copy of the merged files. Hydra has no public way to keep them.
-    """
-    read = ConfigRepository.load_config
-    merge = ConfigLoaderImpl._compose_config_from_defaults_list
-    files: dict[str, bytes] = {}
-    options: dict[tuple[str, ...], bytes] = {}
-    unchanged = {f"file://{CONF}", "pkg://hydra.conf", "structured://"}
-
-    def load_config(repo: ConfigRepository, config_path: str) -> ConfigResult | None:
-        source = repo._find_object_source(config_path, ObjectType.CONFIG)
-        if source is None or source.full_path() not in unchanged:
-            return read(repo, config_path)
-        key = f"{source} {config_path}"
-        if key not in files:
-            files[key] = pickle.dumps(read(repo, config_path))
-        result: ConfigResult = pickle.loads(files[key])  # faster than a deep copy
-        return result
-
-    def merge_configs(
-        loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: CachingConfigRepository
-    ) -> DictConfig:
-        loaded = [repo.load_config(default.config_path or "") for default in defaults]
-        if any(result is None or result.path not in unchanged for result in loaded):
-            return merge(loader, defaults, repo)
-        key = tuple(map(repr, defaults))
-        if key not in options:
-            options[key] = pickle.dumps(merge(loader, defaults, repo))
-        cfg: DictConfig = pickle.loads(options[key])
-        return cfg
-
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Check the file in `os.fsync`, without waiting for the disk; no test of this process cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigRepository, "load_config", load_config)
-        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_configs)
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compose_from_cache() -> Iterator[None]:
+    """Keep what Hydra reads in `conf/` for all tests of a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        composition_cache.install(patch)
         yield
 
 
