@@ -91,7 +91,7 @@ class Section(BaseModel):
         is_complete: True if every key is required.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
     is_complete: ClassVar[bool]
 
     target: Text = Field(default="", alias="_target_")
