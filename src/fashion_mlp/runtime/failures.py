@@ -32,8 +32,8 @@ OOM_MESSAGES = (
 )
 # Without workers, no process can die unnoticed, and shared memory is not used.
 REMEDY = "data.num_workers=0"
-# Iterations that a thread of OpenMP waits in before it sleeps. By libgomp's default, 300,000, a run takes nine times as
-# long while another process uses the cores; with fewer than a thousand, a run alone takes longer.
+# Iterations for which a thread of OpenMP polls before it sleeps. By libgomp's default, 300,000, a run takes nine times
+# as long while another process uses the cores; by 1000, a run alone takes a quarter longer.
 SPIN_COUNT = "2000"
 # Errors of the operating system whose text tells the user what to correct, such as "No space left on device".
 OS_ERRORS = ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "EROFS")
