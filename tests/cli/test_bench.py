@@ -4,7 +4,9 @@ import hashlib
 import json
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -60,6 +62,51 @@ def test_table_has_a_row_for_each_method(monkeypatch: pytest.MonkeyPatch, capsys
     rows = [line.split("  ") for line in lines[-len(bench_runs.METHODS) :]]
     assert [row[0] for row in rows] == list(bench_runs.METHODS)
     assert lines[-2].split() == ["this", "project", "6.00", "2.00", "1.5", "s", "3", "MiB"]
+
+
+@pytest.mark.usefixtures("_small_fashion_mnist")
+def test_busy_compares_one_run_with_two_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds, both, variables = cycle([2.0, 5.0, 6.0]), Barrier(2), list[dict[str, str]]()
+
+    def measure(name: str, task: object, **environment: str) -> tuple[float, float, float]:
+        assert name == "this project"
+        variables.append(environment)
+        run = next(seconds)
+        if run > 2:
+            both.wait(timeout=60)
+        return run, 1.5, 3 * 2**20
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    assert main(["bench", "--busy", "--rounds", "1", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split() == ["this", "project", "2.00", "5.50", "2.75"]
+    assert lines[-1].split() == ["libgomp's", "default", "2.00", "5.50", "2.75"]
+    assert variables == [{}] * 3 + [{"GOMP_SPINCOUNT": "300000"}] * 3
+
+
+@pytest.mark.usefixtures("_small_fashion_mnist")
+def test_peers_have_a_row_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [*bench_runs.METHODS, *bench_runs.PEERS]
+    monkeypatch.setattr(bench, "find_spec", lambda name: name != "jax")
+    with pytest.raises(SystemExit, match=r"Type python -m pip install -e '.\[peers\]'$"):
+        main(["bench", "--peers", "--device", "cpu"])
+    monkeypatch.setattr(bench, "find_spec", lambda name: True)
+    monkeypatch.setattr(bench, "_measure", lambda *_: (3.0, 1.5, 3 * 2**20))
+    assert main(["bench", "--peers", "--device", "cpu"]) == 0
+    rows = [line[:16].strip() for line in capsys.readouterr().out.splitlines()]
+    assert rows[-len(names) :] == names
+
+
+@pytest.mark.parametrize("name", bench_runs.PEERS)
+@pytest.mark.usefixtures("_small_fashion_mnist")
+def test_a_peer_reports_its_training_images(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip({"scikit-learn": "sklearn", "JAX scan": "optax"}[name], reason="needs the extra [peers]")
+    bench_runs.main(name, json.dumps({"hidden_sizes": [8], "batch_size": 50, "device": "cpu"}))
+    timing = json.loads(capsys.readouterr().out)
+    assert timing["samples"] == 2 * TRAIN_SIZE
+    assert timing["seconds"] > 0
 
 
 @pytest.mark.slow

@@ -128,7 +128,8 @@ def _add_graph(writer: SummaryWriter, model: nn.Module, images: Tensor) -> None:
     # torch prints why it cannot trace a model and warns of what a trace does not record.
     with torch.no_grad(), redirect_stdout(None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        writer.add_graph(model, images)
+        trace: Any = torch.jit.trace(model, images, check_trace=False)  # type: ignore[no-untyped-call]
+        writer.add_graph(trace, images)
 
 
 def _add_summary(board: TensorBoardLogger, summary: Summary) -> None:

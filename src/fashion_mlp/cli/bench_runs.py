@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
@@ -146,6 +146,56 @@ def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> di
         return this_project(hidden_sizes, batch_size, device)
 
 
+def scikit_learn(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train scikit-learn's MLPClassifier, which supports the CPU only."""
+    from sklearn.neural_network import MLPClassifier
+
+    data = load_images()
+    images, labels = (data.data.float() / 255).flatten(1).numpy(), data.targets.numpy()
+    classifier = MLPClassifier(hidden_sizes, batch_size=batch_size, alpha=0)  # without weight decay
+    start = time.time()
+    for _ in range(2):
+        classifier.partial_fit(images, labels, classes=range(10))  # an epoch
+    return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
+
+
+def jax_scan(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+    """Train over arrays on the device, with JAX and Optax; a whole epoch is one compiled scan over its full batches."""
+    import jax
+    import optax
+
+    jax.config.update("jax_default_device", jax.devices(device)[0])
+    data = load_images()
+    images = jax.numpy.asarray((data.data.float() / 255).flatten(1).numpy())
+    labels = jax.numpy.asarray(data.targets.numpy())
+    tensors = [parameter.detach().numpy() for parameter in make_network(hidden_sizes, "cpu").parameters()]
+    optimizer = optax.adam(1e-3)
+
+    def loss_fn(parameters: Any, indices: Any) -> Any:
+        features = images[indices]
+        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+            features = jax.nn.relu(features @ weight.T + bias)
+        logits = features @ parameters[-2].T + parameters[-1]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[indices]).mean()
+
+    def step(state: Any, indices: Any) -> Any:
+        parameters, moments = state
+        updates, moments = optimizer.update(jax.grad(loss_fn)(parameters, indices), moments)
+        return (optax.apply_updates(parameters, updates), moments), None
+
+    def epoch(state: Any, seed: int) -> Any:
+        order = jax.random.permutation(jax.random.key(seed), len(labels))
+        batches = order[: len(labels) // batch_size * batch_size].reshape(-1, batch_size)
+        return jax.lax.scan(step, state, batches)[0]
+
+    state = (tensors, optimizer.init(tensors))
+    compiled = jax.jit(epoch).lower(state, 0).compile()
+    start = time.time()
+    for seed in range(2):
+        state = jax.block_until_ready(compiled(state, seed))
+    return {"start": start, "seconds": time.time() - start, "samples": 2 * (len(labels) // batch_size * batch_size)}
+
+
 METHODS: dict[str, Callable[..., dict[str, float]]] = {
     "tutorial loop": tutorial_loop,
     "bare loop": bare_loop,
@@ -153,6 +203,8 @@ METHODS: dict[str, Callable[..., dict[str, float]]] = {
     "this project": this_project,
     "public step()": public_step,
 }
+# Other libraries, of the extra [peers].
+PEERS: dict[str, Callable[..., dict[str, float]]] = {"scikit-learn": scikit_learn, "JAX scan": jax_scan}
 
 
 def main(name: str, task: str) -> None:
@@ -162,7 +214,7 @@ def main(name: str, task: str) -> None:
         name: of the method.
         task: the arguments of the method, as JSON.
     """
-    timing = METHODS[name](**json.loads(task))
+    timing = (METHODS | PEERS)[name](**json.loads(task))
     # In bytes on macOS, in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(json.dumps({**timing, "peak_memory_bytes": peak_memory}))  # noqa: T201

@@ -95,7 +95,7 @@ class Section(BaseModel):
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
     target: Text = Field(default="", alias="_target_")
 

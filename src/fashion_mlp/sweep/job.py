@@ -17,6 +17,7 @@ from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.resume import task_overrides
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
 from fashion_mlp.runtime.run_result import read_result
 from fashion_mlp.sweep.results import ERROR, save_error
@@ -71,7 +72,8 @@ def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[obje
     """
     if parent_process() is None or cfg.trainer.devices != 1 or cfg.trainer.accelerator not in ("auto", "cuda", "gpu"):
         return nullcontext()
-    import torch  # slow, so only when a job runs
+    with importing_torch():  # only when a job runs
+        import torch
 
     num_gpus = torch.cuda.device_count()
     while num_gpus > 1:

@@ -2,15 +2,21 @@
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from itertools import product
+from statistics import mean, median
 from typing import Any
 
 from fashion_mlp.cli.arguments import add_shared, positive
 from fashion_mlp.cli.output import echo, progress
+from fashion_mlp.runtime.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--device")
     parser.add_argument("--hidden-sizes", type=positive, nargs="*", default=[256, 128], metavar="N", help="(256 128)")
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(default: 64)")
+    parser.add_argument("--busy", action="store_true", help="compare one run with two at once")
+    parser.add_argument("--peers", action="store_true", help="add scikit-learn and JAX; extra [peers]")
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="(default: 3)")
 
 
@@ -25,37 +33,65 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp bench`; return its exit status."""
     import torch
 
-    from fashion_mlp.cli.bench_runs import METHODS
+    from fashion_mlp.cli.bench_runs import METHODS, PEERS
     from fashion_mlp.data import FashionMNISTDataModule
     from fashion_mlp.inference.load import resolve_device
 
-    FashionMNISTDataModule().prepare_data()
+    if arguments.peers and not all(map(find_spec, ("sklearn", "jax", "optax"))):
+        raise UserError("--peers: needs scikit-learn, JAX and Optax. Type python -m pip install -e '.[peers]'")
     device = resolve_device(arguments.device).type
     task = {"hidden_sizes": arguments.hidden_sizes, "batch_size": arguments.batch_size, "device": device}
-    timings = [{name: _measure(name, task) for name in METHODS} for _ in progress(range(arguments.rounds), "rounds")]
+    FashionMNISTDataModule().prepare_data()
     sizes = "-".join(map(str, (784, *arguments.hidden_sizes, 10)))
     echo(f"{sizes}, batch {arguments.batch_size}, {device}, {torch.get_num_threads()} threads")
     echo(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}")
     echo(f"an epoch of 60,000 images, median of {arguments.rounds} rounds\n")
-    echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
-    for name in METHODS:
-        seconds, start_up, memory = (median(values) for values in zip(*(row[name] for row in timings), strict=True))
-        ratio = median(row[name][0] / row["bare loop"][0] for row in timings)
-        echo(f"{name:<16}{seconds:>9.2f}{ratio:>8.2f}{start_up:>8.1f} s{memory / 2**20:>6.0f} MiB")
+    rounds = progress(range(arguments.rounds), "rounds")
+    if arguments.busy:
+        _compare_busy(task, rounds)
+    else:
+        _compare_methods([*METHODS, *(PEERS if arguments.peers else ())], task, rounds)
     return 0
 
 
-def _measure(name: str, task: dict[str, Any]) -> tuple[float, float, float]:
+def _compare_methods(names: Sequence[str], task: Mapping[str, Any], rounds: Iterable[int]) -> None:
+    """Print the seconds, start-up and memory of each method; they take turns in each round."""
+    timings = [{name: _measure(name, task) for name in names} for _ in rounds]
+    echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
+    for name in names:
+        seconds, start_up, memory = (median(values) for values in zip(*(row[name] for row in timings), strict=True))
+        ratio = median(row[name][0] / row["bare loop"][0] for row in timings)
+        echo(f"{name:<16}{seconds:>9.2f}{ratio:>8.2f}{start_up:>8.1f} s{memory / 2**20:>6.0f} MiB")
+
+
+def _compare_busy(task: Mapping[str, Any], rounds: Iterable[int]) -> None:
+    """Print the seconds of one run and of two at once, with the setting of `importing_torch` and without."""
+    settings = {"this project": {}, "libgomp's default": {"GOMP_SPINCOUNT": "300000"}}
+    seconds: dict[tuple[str, int], list[float]] = {}
+    with ThreadPoolExecutor() as executor:
+        for _, (name, variables), count in product(rounds, settings.items(), (1, 2)):
+            runs = [executor.submit(_measure, "this project", task, **variables) for _ in range(count)]
+            seconds.setdefault((name, count), []).append(mean(run.result()[0] for run in runs))
+    echo(f"{'':<18}{'alone':>8}{'two at once, each':>20}{'ratio':>8}")
+    for name in settings:
+        alone, busy = (median(seconds[name, count]) for count in (1, 2))
+        echo(f"{name:<18}{alone:>8.2f}{busy:>20.2f}{busy / alone:>8.2f}")
+
+
+def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[float, float, float]:
     """Train in a new process; return its seconds for 60,000 images, its start-up seconds and its peak memory in bytes.
+
+    Args:
+        name: of the method.
+        task: its arguments.
+        **variables: environment variables of the process, in addition to those of this one.
 
     Raises:
         UserError: the process failed.
     """
-    from fashion_mlp.runtime.errors import UserError
-
     command = [sys.executable, "-m", "fashion_mlp.cli.bench_runs", name, json.dumps(task)]
     start = time.time()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
     if done.returncode:
         raise UserError(f"bench: {name} failed: {done.stderr.strip().splitlines()[-1]}")
     timing = json.loads(done.stdout.splitlines()[-1])
