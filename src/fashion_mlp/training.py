@@ -21,6 +21,7 @@ from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.config.results import METRICS_FILE
+from fashion_mlp.config.run_names import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.dry_run import dry_run
@@ -154,6 +155,7 @@ def _describe_run(
     progress = get_progress(trainer)
     seconds = progress.seconds
     return {
+        "name": run_name(_root_=cfg),
         "data": datamodule.name,
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,

@@ -162,6 +162,8 @@ def _sweep_problem(override: Override, found: Sequence[Any], *, is_search: bool)
     """Return why a sweep has no values, too many, or some from which only a search can draw; else an empty string."""
     if isinstance(override.value(), IntervalSweep) and not is_search:
         return "an interval is for sweep=optuna. Expected values, such as a,b"
+    if override.key_or_group == "name" and override.is_sweep_override():
+        return "several names. Expected one for the whole sweep; its jobs are named by what varies"
     if not found:
         return "no value; a range ends before its stop"
     return f"more than {MAX_VALUES:,} values" if len(found) > MAX_VALUES else ""

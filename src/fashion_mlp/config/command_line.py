@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from fashion_mlp import __version__
+from fashion_mlp.config.run_names import job_name, name_suffix, run_name
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import expand_home
 
@@ -139,3 +140,6 @@ def list_options() -> str:
 
 
 OmegaConf.register_new_resolver("list_options", list_options)
+OmegaConf.register_new_resolver("name_suffix", name_suffix)
+OmegaConf.register_new_resolver("job_name", job_name)
+OmegaConf.register_new_resolver("run_name", run_name)

@@ -56,6 +56,13 @@ PartConfig = Annotated[
     Field(description="an object with a _target_"),
 ]
 Parts = Annotated[dict[str, PartConfig | None], Field(description="an object with a _target_")]
+Name = Annotated[
+    str,
+    Field(
+        pattern="^[A-Za-z][A-Za-z0-9_.-]{0,49}$",
+        description="a name such as baseline-2 (a letter, then letters, digits or -_., at most 50)",
+    ),
+]
 FigurePath = Annotated[
     Text,
     Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
@@ -538,6 +545,7 @@ class RunConfig(Section, is_complete=True):
     callbacks: Parts | None
     logger: Parts
     trainer: PartConfig
+    name: Name | None
     seed: Seed
     label_smoothing: BelowOne
     steps_per_execution: Positive
