@@ -9,9 +9,6 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.saved_config import SWEEP_CONFIG, load_hydra_config
 
-# Length of the name of a job, which is also that of a directory.
-MAX_LENGTH = 100
-
 
 def name_suffix(name: str | None) -> str:
     """Return what the key `name` adds to the name of a directory."""
@@ -34,7 +31,7 @@ def job_name(*, _root_: DictConfig) -> str:
     overrides = {text.partition("=")[0].lstrip("+"): text for text in HydraConfig.get().overrides.task}
     varying = [text for key, text in overrides.items() if varies.get(key, True)]  # a search adds keys
     name = ",".join(filter(None, [_root_.get("name"), *varying]))
-    return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:MAX_LENGTH]
+    return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:100]
 
 
 def run_name(*, _root_: DictConfig) -> str | None:

@@ -57,11 +57,7 @@ PartConfig = Annotated[
 ]
 Parts = Annotated[dict[str, PartConfig | None], Field(description="an object with a _target_")]
 Name = Annotated[
-    str,
-    Field(
-        pattern="^[A-Za-z][A-Za-z0-9_.-]{0,49}$",
-        description="a name such as baseline-2 (a letter, then letters, digits or -_., at most 50)",
-    ),
+    str, Field(pattern=r"^[A-Za-z][\w.-]{0,49}$", description="a name such as baseline-2 (letters, digits, -_.)")
 ]
 FigurePath = Annotated[
     Text,
