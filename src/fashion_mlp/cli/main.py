@@ -14,7 +14,7 @@ from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of this package with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
 # torch in functions only, so that --help and a typo are answered at once.
-COMMANDS = ("data", "evaluate", "predict", "embed", "export", "demo", "bench")
+COMMANDS = ("data", "evaluate", "predict", "embed", "export", "demo", "bench", "schema")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_worker_deaths(), explain_oom(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
-        if arguments.command != "data":  # it checks its configuration first
+        if arguments.command not in ("data", "schema"):  # they need torch later, or not at all
             with importing_torch():
                 import_module("fashion_mlp.inference.evaluation_data")  # what all other commands need
         if "words" in arguments:
