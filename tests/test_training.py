@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fashion_mlp.build import build_classifier, build_datamodule
+from fashion_mlp.build.parts import build_classifier, build_datamodule
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError

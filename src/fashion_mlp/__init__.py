@@ -20,6 +20,11 @@ Use a checkpoint of `train.py`. It takes raw pixels, and loading it executes not
 >>> probabilities.shape
 torch.Size([3, 10])
 
+Run a configuration as `python train.py` does, in a notebook or script:
+
+>>> run = train(compose("experiment=fast", "optimizer.lr=1e-3"))    # doctest: +SKIP
+>>> run.metrics["test/acc"], run.directory                          # doctest: +SKIP
+
 Importing the package does not import torch; each name below is imported when it is used.
 """
 
@@ -27,6 +32,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fashion_mlp.api import compose, train
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.classifier import Classifier
     from fashion_mlp.data import (
@@ -46,10 +52,18 @@ __all__ = [
     "ImageDataModule",
     "ImageFolderDataModule",
     "SyntheticDataModule",
+    "compose",
     "load_classifier",
+    "train",
 ]
 __version__ = "0.1.0"
-_MODULES = {"MLP": "models", "Classifier": "classifier", "load_classifier": "checkpoint.load"}
+_MODULES = {
+    "MLP": "models",
+    "Classifier": "classifier",
+    "compose": "api",
+    "load_classifier": "checkpoint.load",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> Any:

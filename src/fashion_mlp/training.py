@@ -12,7 +12,8 @@ from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from fashion_mlp.build import build_classifier, build_datamodule, build_trainer, with_absolute_paths
+from fashion_mlp.build.dry_run import dry_run
+from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer, with_absolute_paths
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
@@ -21,9 +22,9 @@ from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.run_names import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
-from fashion_mlp.dry_run import dry_run
 from fashion_mlp.multi_step import supports_multi_step
 from fashion_mlp.reporting import summary
 from fashion_mlp.runtime import ranks, run_directory
@@ -157,6 +158,7 @@ def _describe_run(
     """Return facts about a run for `metrics.json`. Call it before the test, which restores older callback states."""
     progress = get_progress(trainer)
     return {
+        "name": run_name(_root_=cfg),
         "data": datamodule.name,
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,

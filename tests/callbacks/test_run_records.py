@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from torch import Tensor
 from torch.testing import assert_close
 
-from fashion_mlp.build import to_container
+from fashion_mlp.build.parts import to_container
 from fashion_mlp.callbacks.run_records import log_run
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP

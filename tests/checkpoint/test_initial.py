@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from fashion_mlp.build import build_classifier, build_datamodule
+from fashion_mlp.build.parts import build_classifier, build_datamodule
 from fashion_mlp.checkpoint.initial import load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from fashion_mlp.build import build_datamodule
+from fashion_mlp.build.parts import build_datamodule
 from tests.cli.conftest import RunCLI
 from tests.conftest import CONF
 

@@ -20,8 +20,9 @@ OPTIONS = {
     "export": ["--format", "onnx"],
     "demo": ["--port", "8000"],
     "bench": ["--hidden-sizes", "20", "30", "--rounds", "1"],
+    "schema": [],
 }
-WORDS = {"data": ["data=synthetic", "data.seed=1"], "bench": []}
+WORDS: dict[str, list[str]] = {"data": ["data=synthetic", "data.seed=1"], "bench": [], "schema": []}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fashion_mlp import __version__
-from fashion_mlp.build import to_container
+from fashion_mlp.build.parts import to_container
 from fashion_mlp.cli.main import main
 from fashion_mlp.config.command_line import initialize_hydra, normalize
 from fashion_mlp.config.overrides import search_space

@@ -19,7 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from fashion_mlp.build import build_classifier
+from fashion_mlp.build.parts import build_classifier
 from fashion_mlp.classifier import METADATA_KEY
 from fashion_mlp.cli import main
 from fashion_mlp.data import SyntheticDataModule

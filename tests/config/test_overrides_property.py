@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import event, given, strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.build import build, build_datamodule, build_trainer
+from fashion_mlp.build.parts import build, build_datamodule, build_trainer
 from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError

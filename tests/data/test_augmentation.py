@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fashion_mlp.build import build_datamodule
+from fashion_mlp.build.parts import build_datamodule
 from fashion_mlp.data import Augmentation, SyntheticDataModule
 from fashion_mlp.inference.load import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError

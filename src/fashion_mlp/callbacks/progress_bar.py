@@ -16,7 +16,8 @@ class ProgressBar(TQDMProgressBar):
     """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
 
     It is redrawn at intervals of time and shows no counts, since Lightning counts calls of `training_step`, which run
-    up to 64 optimizer steps each. It is disabled if the output is redirected or shared by parallel jobs of a sweep.
+    up to 64 optimizer steps each. It is disabled if the output is redirected, except in a notebook, or shared by
+    parallel jobs of a sweep.
 
     Args:
         refresh_rate: largest number of redraws per second.
@@ -25,7 +26,8 @@ class ProgressBar(TQDMProgressBar):
     BAR_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 
     def __init__(self, refresh_rate: int = 10) -> None:
-        super().__init__(refresh_rate=int(sys.stdout.isatty() and parent_process() is None))
+        is_shown = sys.stdout.isatty() or "ipykernel" in sys.modules  # a terminal or a notebook
+        super().__init__(refresh_rate=int(is_shown and parent_process() is None))
         self._interval = 1 / refresh_rate
         self._drawn = 0.0
         self._current: Tqdm | None = None

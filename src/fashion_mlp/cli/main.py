@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_failures(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
-        if arguments.command != "data":  # it checks its configuration first
+        if arguments.command not in ("data", "schema"):  # they need torch later, or not at all
             with importing_torch():
                 import_module("fashion_mlp.inference.load")  # all other commands need it
         if "words" in arguments:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion_mlp.config import run_names  # noqa: F401, its resolvers are used in `conf/`
 from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
@@ -104,6 +105,8 @@ def _check_combination(
             continue
         elif isinstance(override.value(), IntervalSweep) and not is_search:
             yield f"{text}: an interval is for sweep=optuna. Expected values, such as a,b"
+        elif key == "name" and override.is_sweep_override():
+            yield f"{text}: several names. Expected one for the whole sweep; its jobs are named by what varies"
         elif not 0 < len(values) <= MAX_VALUES:
             yield f"{text}: invalid number of values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
         elif is_search and key in LAYER_KEYS and "hidden_sizes" in cfg.model:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -116,6 +117,7 @@ def initialize_hydra(config_path: str | None = None, config_dir: str | None = No
         if not Path(config_dir).is_dir():
             raise UserError(f"--config-dir {config_dir}: no such directory")
         search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}")
+    version.setbase("1.3")  # as in `train.py`; an older one would change the working directory
     Hydra.create_main_hydra2("train", search_path)
     try:
         yield

@@ -55,6 +55,9 @@ TargetConfig = Annotated[
     Field(description="an object with a _target_"),
 ]
 TargetConfigs = Annotated[dict[str, TargetConfig | None], Field(description="an object with a _target_")]
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z][\w.-]{0,49}$", description="a name such as baseline-2 (letters, digits, -_.)")
+]
 FigurePath = Annotated[
     Text,
     Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
@@ -532,6 +535,7 @@ class RunConfig(Section):
     callbacks: TargetConfigs | None
     logger: TargetConfigs
     trainer: TargetConfig
+    name: Name | None
     seed: Seed
     label_smoothing: BelowOne
     class_weights: Literal["balanced"] | list[AboveZero] | None

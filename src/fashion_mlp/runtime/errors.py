@@ -33,6 +33,10 @@ class UserError(CompactHydraException):
             lines = [*lines[: MAX_ERRORS - 1], f"and {len(lines) - MAX_ERRORS + 1} more"]
         super().__init__("\nerror: ".join(lines))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook displays instead of a traceback."""
+        return [f"error: {self}"]
+
 
 def _in_one_line(text: str) -> str:
     """Join the lines of a message, which may quote a library or the user's input."""

@@ -36,7 +36,7 @@ MAX_ROWS = 20
 REPEATS = ("seed", "data.fold")
 # Metric of the test in the table; the file has all.
 TEST_METRIC = OBJECTIVES[0].replace("val/", "test/")
-RESULTS = (*EVALUATED, "seconds", "epochs")
+RESULTS = ("name", *EVALUATED, "seconds", "epochs")
 
 # Completed jobs that differ only in `REPEATS`, the best first.
 Group = Sequence[JobResult]
@@ -208,4 +208,5 @@ def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
 
 def _row(job: JobResult) -> dict[str, Any]:
     status = {"status": "failed" if job.error else "done", "error": job.error}
-    return {**job.metrics, **job.overrides, **status, "job": job.name, "directory": job.directory}
+    about = {"job": job.name, "name": job.metrics.get("name"), "directory": job.directory}
+    return {**job.metrics, **job.overrides, **status, **about}

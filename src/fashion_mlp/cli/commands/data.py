@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_overrides(overrides)
         cfg = compose("train", overrides=overrides)
     with importing_torch():
-        from fashion_mlp.build import build_datamodule
+        from fashion_mlp.build.parts import build_datamodule
         from fashion_mlp.reporting import figures, summary
 
     datamodule = build_datamodule(cfg)

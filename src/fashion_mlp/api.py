@@ -1,0 +1,106 @@
+"""Runs from a notebook or script: `train(compose("experiment=fast"))` does what `python train.py` does."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp.config.check_command_line import check_overrides
+from fashion_mlp.config.command_line import initialize_hydra, normalize, parse_flags
+from fashion_mlp.config.resume import expand_resume, resume, save_config, task_overrides
+from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_directory import remove_unless_started
+from fashion_mlp.runtime.run_result import read_result
+from fashion_mlp.runtime.signals import Interrupted
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A run that has ended.
+
+    Args:
+        directory: its run directory.
+        metrics: the content of its `metrics.json`.
+        checkpoint: the checkpoint that was tested; None if none was saved.
+    """
+
+    directory: Path
+    metrics: dict[str, Any]
+    checkpoint: Path | None
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Compose the configuration of a run from overrides as `train.py` takes them, such as "optimizer.lr=1e-3".
+
+    Returns:
+        The configuration, read-only, with Hydra's own keys below `hydra`.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
+    args = parse_flags(expand_resume(normalize(overrides)))
+    with initialize_hydra():
+        check_overrides(args.overrides, multirun=args.multirun)
+        cfg = None if args.multirun else hydra.compose("train", overrides=args.overrides, return_hydra_config=True)
+    if cfg is None or cfg.hydra.mode == RunMode.MULTIRUN:
+        raise UserError(f"{' '.join(overrides)}: a sweep. Run it on the command line: python train.py -m ...")
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+def train(cfg: DictConfig) -> CompletedRun:
+    """Run a configuration of `compose` in a new directory below `runs/`, or resume the run that it names.
+
+    Raises:
+        UserError: a problem that the user can solve.
+        KeyboardInterrupt: by Ctrl-C or the interruption of a notebook, after saving the state.
+    """
+    overrides = [*cfg.hydra.overrides.hydra, *cfg.hydra.overrides.task]
+    with initialize_hydra(), _restore_logging(), remove_unless_started():
+        app: Any = GlobalHydra.instance().hydra
+        try:
+            result: CompletedRun = app.run("train", _run, overrides).return_value
+        except Interrupted as interrupted:
+            if interrupted.signum != signal.SIGINT:
+                raise
+            raise KeyboardInterrupt(str(interrupted)) from None
+        except SystemExit as error:  # from a Hydra callback
+            raise UserError(str(error.code).removeprefix("error: ")) from None
+    return result
+
+
+def _run(cfg: DictConfig) -> CompletedRun:
+    from fashion_mlp import training  # imports torch
+
+    hydra_cfg = HydraConfig.get()
+    directory, overrides = Path(hydra_cfg.runtime.output_dir), task_overrides(hydra_cfg)
+    if cfg.resume is not None:
+        resume(cfg, overrides, training.train)
+    else:
+        training.train(cfg, overrides, before_first_write=partial(save_config, directory, cfg, overrides))
+    metrics = read_result(directory) or {}
+    checkpoint = metrics.get("checkpoint")
+    return CompletedRun(directory, metrics, directory / checkpoint if checkpoint else None)
+
+
+@contextmanager
+def _restore_logging() -> Iterator[None]:
+    """Restore the root logger after the block, since Hydra replaces its handlers."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        yield
+    finally:
+        for handler in set(logging.root.handlers) - set(handlers):
+            handler.close()
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
