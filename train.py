@@ -37,7 +37,7 @@ from fashion_mlp.config.resume import expand_resume, resume
 from fashion_mlp.config.saved_config import save_config, task_overrides
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
-from fashion_mlp.runtime.ranks import end_with_rank_zero, is_rank_zero
+from fashion_mlp.runtime.ranks import end_with_parent, is_rank_zero
 from fashion_mlp.runtime.run_directory import remove_unless_started
 from fashion_mlp.runtime.signals import SIGNALS, exit_on_signal
 from fashion_mlp.sweep.job import run_job
@@ -68,7 +68,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 
 if __name__ == "__main__":
-    end_with_rank_zero()
+    end_with_parent()
     with exit_on_user_error(), remove_unless_started():
         for signum in SIGNALS:
             signal.signal(signum, exit_on_signal)

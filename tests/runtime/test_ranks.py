@@ -247,11 +247,11 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") 
 
 def test_a_process_ends_with_its_launcher() -> None:
     """Both processes hold the pipe, so it is closed when both have ended."""
-    second = "from fashion_mlp.runtime.ranks import end_with_rank_zero as e; e(); print('ready', flush=True); input()"
+    second = "from fashion_mlp.runtime.ranks import end_with_parent as e; e(); print('ready', flush=True); input()"
     first = (
         "import os, subprocess, sys\n"
-        "from fashion_mlp.runtime.ranks import end_with_rank_zero\n"
-        "end_with_rank_zero()\n"
+        "from fashion_mlp.runtime.ranks import end_with_parent\n"
+        "end_with_parent()\n"
         "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': '1'})\n"
     )
     environment = {name: value for name, value in os.environ.items() if name not in RANKS}

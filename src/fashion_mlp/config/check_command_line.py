@@ -113,7 +113,8 @@ def _composed_problems(
         if cfg.model.get("hidden_sizes") == [] and "model.hidden_sizes" not in typed:
             yield "sweep=optuna: would add hidden layers to this model. Type model.hidden_sizes=[] to have none"
     named = {*typed, *cfg.hydra.runtime.choices}
-    added = [text for text in search_space(cfg)[0] if text.partition("=")[0] not in named]
+    space = search_space(cfg)[0] if multirun else []  # a single run may be a trial of a search
+    added = [text for text in space if text.partition("=")[0] not in named]
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(added)]:
         key, found = override.key_or_group, sweep_values(override)

@@ -94,7 +94,7 @@ class Leaderboard(Callback):
 def explain_launcher_errors(config: DictConfig) -> None:
     """Make Hydra's launcher, which has no hook, exit with one line if it fails, such as by the death of a worker."""
     name = config.hydra.runtime.choices["hydra/launcher"]
-    if name == "basic":  # runs the jobs in this process
+    if name in ("basic", "process"):  # runs in this process, in which the jobs handle signals
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher ends its processes on KeyboardInterrupt
     launcher: Any = get_class(config.hydra.launcher._target_)
