@@ -7,6 +7,7 @@ Commands to copy:
     python train.py optimizer=sgd                     # another option of a group
     python train.py 'model.hidden_sizes=[256,128]' optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
     python train.py resume=runs/2026-01-31/12-00-00.000000     # resume an interrupted run
+    python train.py hydra.run.dir=runs/a resume=auto  # start a run or resume it, for a scheduler that repeats commands
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep of four runs
     python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # resume an interrupted sweep
     python train.py sweep=optuna                      # a search with Optuna; extra [sweep]

@@ -53,7 +53,7 @@ class Leaderboard(Callback):
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
         with exit_on_user_error():
-            jobs = read_jobs(self.directory, _job_pattern(config))
+            jobs = read_jobs(self.directory)
             check_same_sweep(self.directory, config, jobs)
             if not _is_search(config):
                 self.lock.enter_context(lock(resolve(self.directory)))
@@ -69,7 +69,7 @@ class Leaderboard(Callback):
         EXIT_HOOKS.remove(self.print_resume_hint)
         if _is_search(config):
             return
-        jobs = read_jobs(self.directory, _job_pattern(config))
+        jobs = read_jobs(self.directory)
         write_csv(self.directory / FILE, jobs)
         log.info(f"\n{format_table(jobs)}")
         groups = rank_jobs(jobs)
@@ -114,12 +114,6 @@ def explain_launcher_errors(config: DictConfig) -> None:
 def _is_search(config: DictConfig) -> bool:
     """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
     return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
-
-
-def _job_pattern(config: DictConfig) -> str:
-    """Return a glob pattern of job directories, which are one level down unless the user has named them."""
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-    return "*" if subdir == "${hydra.job.num}" else "**"
 
 
 def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
