@@ -144,7 +144,7 @@ def test_jobs_with_two_devices_are_interrupted_and_resumed(
     done = run_in_new_process(f"resume_sweep={sweep}")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"after step {step}\n" in done.stdout
-    assert [(row["job"], row["status"]) for row in leaderboard(sweep)] == [("0", "done"), ("1", "done")]
+    assert {row["job"]: row["status"] for row in leaderboard(sweep)} == {"0": "done", "1": "done"}
     assert {Run(sweep / name).metrics["device"] for name in "01"} == {"2 x cpu (1 threads)"}
 
 
