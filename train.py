@@ -7,6 +7,7 @@ Commands to copy:
     python train.py optimizer=sgd                     # another option of a group
     python train.py 'model.hidden_sizes=[256,128]' optimizer.lr=3e-4 data.batch_size=128 trainer.max_epochs=20
     python train.py resume=runs/2026-01-31/12-00-00.000000     # resume an interrupted run
+    python train.py hydra.run.dir=runs/a resume=auto  # start a run or resume it, for a scheduler that repeats commands
     python train.py -m optimizer=sgd,adam optimizer.lr=1e-2,1e-3     # a sweep of four runs
     python train.py resume_sweep=runs/2026-01-31/12-00-00.000000-sweep      # resume an interrupted sweep
     python train.py sweep=optuna                      # a search with Optuna; extra [sweep]
@@ -36,7 +37,7 @@ from fashion_mlp.config.command_line import normalize, without_outputs
 from fashion_mlp.config.resume import expand_resume, resume, save_config, task_overrides
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
-from fashion_mlp.runtime.ranks import end_with_rank_zero, is_rank_zero
+from fashion_mlp.runtime.ranks import end_with_parent, is_rank_zero
 from fashion_mlp.runtime.run_directory import remove_unless_started
 from fashion_mlp.runtime.signals import SIGNALS, exit_on_signal
 from fashion_mlp.sweep.job import run_job
@@ -65,7 +66,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:
 
 
 if __name__ == "__main__":
-    end_with_rank_zero()
+    end_with_parent()
     with exit_on_user_error(), remove_unless_started():
         for signum in SIGNALS:
             signal.signal(signum, exit_on_signal)

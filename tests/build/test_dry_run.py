@@ -9,10 +9,10 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from fashion_mlp.build.dry_run import dry_run
 from fashion_mlp.build.parts import build_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
-from fashion_mlp.build.dry_run import dry_run
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose, RunCommand
 

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_result import read_result
 from fashion_mlp.runtime.signals import Interrupted
@@ -26,21 +27,21 @@ from fashion_mlp.training import train
 from tests.conftest import ROOT, Compose, Run, RunCommand
 from tests.kill_and_resume import differences, outcome
 
-Ask = Callable[[int], None]
+Ask = Callable[..., None]
 OFF_FRACTION = ("data.augment.hflip=0.5", "data.augment.off_fraction=0.4")
 ACCUMULATION = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
 @pytest.fixture
 def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Return a function that sends this process a SIGTERM in a given optimizer step."""
+    """Return a function that sends this process a SIGTERM, or another signal, in a given optimizer step."""
 
-    def ask(step: int) -> None:
+    def ask(step: int, signum: int = signal.SIGTERM) -> None:
         learn = Classifier.compute_training_loss
 
         def interrupted(self: Classifier, batch: Any, number: int) -> Any:
             if number == step:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signum)
                 monkeypatch.setattr(Classifier, "compute_training_loss", learn)
             return learn(self, batch, number)
 
@@ -244,6 +245,49 @@ def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_in_process
     assert again.returncode == 0
     assert again.stdout.startswith(f"a: complete, with val/acc {metrics['val/acc']:.4f} after 2 epochs")
     assert len(again.stdout.splitlines()) == 1
+
+
+def test_resume_auto_starts_a_run_then_resumes_it(
+    whole: Path, run_small: RunCommand, tmp_path: Path, sigterm_at: Ask
+) -> None:
+    command = ("hydra.run.dir=a", "steps_per_execution=2", "resume=auto")
+    sigterm_at(15, signal.SIGUSR1)
+    done = run_small(*command)
+    assert (done.returncode, done.stderr) == (138, "interrupted after step 16; resume with: python train.py resume=a\n")
+    done = run_small(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "from      a/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
+    assert differences(outcome(whole), outcome(tmp_path / "a")) == []
+    done = run_small(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"a: complete, with val/acc 0\.\d{4} after 2 epochs\n", done.stdout)
+    done = run_small(*command, "seed=3")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: seed=3: would change the weights of the run.")
+
+
+@pytest.mark.parametrize("written", [[], ["config.yaml"], ["config.yaml", "hydra.yaml", "overrides.yaml"]], ids=str)
+def test_resume_auto_starts_a_run_that_was_killed_while_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a/checkpoints").mkdir(parents=True)
+    Path("a/.hydra").mkdir()
+    Path("a/mine.txt").touch()
+    for name in written:
+        Path("a/.hydra", name).touch()  # Hydra has not written its content
+    command = ["hydra.run.dir=a", "resume=auto", "seed=1"]
+    assert expand_resume(command) == ["hydra.run.dir=a", "seed=1"]
+    assert sorted(map(str, Path("a").rglob("*"))) == ["a/.hydra", "a/.lock", "a/mine.txt"]
+
+
+def test_resume_auto_deletes_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a/checkpoints").mkdir(parents=True)
+    Path("a/checkpoints/last.ckpt").touch()
+    with pytest.raises(UserError, match="resume=a: no record of a run"):
+        expand_resume(["hydra.run.dir=a", "resume=auto"])
+    assert Path("a/checkpoints/last.ckpt").exists()
 
 
 def test_complete_run_is_resumed_for_more_epochs(run_small: RunCommand, run_in_process: RunCommand) -> None:

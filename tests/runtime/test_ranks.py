@@ -245,19 +245,20 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") 
         time.sleep(0.02)
 
 
-def test_a_process_ends_with_its_launcher() -> None:
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_process_ends_with_its_launcher(rank: str) -> None:
     """Both processes hold the pipe, so it is closed when both have ended."""
-    second = "from fashion_mlp.runtime.ranks import end_with_rank_zero as e; e(); print('ready', flush=True); input()"
+    second = "from fashion_mlp.runtime.ranks import end_with_parent as e; e(); print('ready', flush=True); input()"
     first = (
         "import os, subprocess, sys\n"
-        "from fashion_mlp.runtime.ranks import end_with_rank_zero\n"
-        "end_with_rank_zero()\n"
-        "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': '1'})\n"
+        "from fashion_mlp.runtime.ranks import end_with_parent\n"
+        "end_with_parent()\n"
+        "subprocess.run([sys.executable, '-c', sys.argv[1]], env={**os.environ, 'LOCAL_RANK': sys.argv[2]})\n"
     )
     environment = {name: value for name, value in os.environ.items() if name not in RANKS}
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", first, second], env=environment, stdin=pipe, stdout=pipe, text=True
+        [sys.executable, "-c", first, second, rank], env=environment, stdin=pipe, stdout=pipe, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

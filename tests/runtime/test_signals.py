@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fashion_mlp.runtime.signals import GracefulStop
 from tests.conftest import ROOT, SMALL
 
 TRAIN = [sys.executable, str(ROOT / "train.py")]
@@ -87,6 +88,20 @@ def test_ctrl_c_prints_the_command_to_resume_on_one_line(
     assert not text[found.end() :].strip(), "the bar is drawn again"
     assert "Traceback" not in text
     assert text[text.index("^C") :].count("python train.py") == 1
+
+
+def test_a_signal_that_is_forwarded_at_once_is_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    stop = GracefulStop()
+    stop.is_deferred = True
+    with stop.install():
+        for signum in (signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), signum)
+        assert (stop.signum, statuses) == (signal.SIGUSR1, [])
+        monkeypatch.setattr("fashion_mlp.runtime.signals.SAME_REQUEST", 0.0)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert statuses == [130]
 
 
 def test_the_sigint_handler_calls_exit_hooks_and_raises_nothing() -> None:

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from tests.config.test_resume import Ask, sigterm_at
 from tests.conftest import ROOT, SMALL, Run, RunCommand
+from tests.kill_and_resume import differences, outcome
 from tests.sweep.test_resume import record_sweep
 
+__all__ = ["sigterm_at"]
 QUICK = ("trainer.max_epochs=1", "logger=none")
 
 
@@ -95,6 +98,21 @@ def test_only_missing_jobs_run_again(run_small: RunCommand, run_in_process: RunC
     assert other.stderr.startswith(f"error: hydra.sweep.dir={sweep}: holds another sweep (")
     assert len(other.stderr.splitlines()) == 1
     assert finished(sweep) == after
+
+
+def test_an_interrupted_job_is_resumed(
+    run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path, sigterm_at: Ask
+) -> None:
+    arguments = ("seed=0,1", "logger=csv", "steps_per_execution=2", "model.dropout=0.2")
+    assert run_small("-m", *arguments, "hydra.sweep.dir=whole").returncode == 0
+    sigterm_at(15, signal.SIGUSR1)
+    done = run_small("-m", *arguments, "hydra.sweep.dir=sweep")
+    assert (done.returncode, done.stderr) == (138, "interrupted after step 16\n")
+    done = run_in_process("resume_sweep=sweep")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "from      sweep/0/checkpoints/last.ckpt, with optimizer and schedule, after step 16" in done.stdout
+    for job in ("0", "1"):
+        assert differences(outcome(tmp_path / "whole" / job), outcome(tmp_path / "sweep" / job)) == []
 
 
 def test_two_sweeps_in_a_directory_are_refused(run_small: RunCommand, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def find_checkpoint(path: Path) -> Path:
         return find_checkpoint(max(directories, key=lambda directory: directory.stat().st_mtime).parent)
     if not path.is_dir():
         return path
-    groups = rank_jobs(read_jobs(path, "**"))
+    groups = rank_jobs(read_jobs(path))
     run_dir = groups[0][0].directory if groups else path
     found = [run_dir / CHECKPOINTS / name for name in (BEST, LAST) if (run_dir / CHECKPOINTS / name).is_file()]
     if not found:

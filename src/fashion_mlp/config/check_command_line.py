@@ -95,7 +95,8 @@ def _check_combination(
     if is_search:
         yield from _check_search(cfg, typed)
     typed |= cfg.hydra.runtime.choices.keys()
-    searched = [text for text in search_space(cfg)[0] if text.partition("=")[0] not in typed]
+    space = search_space(cfg)[0] if multirun else []  # a single run may be a trial of a search
+    searched = [text for text in space if text.partition("=")[0] not in typed]
     swept: list[tuple[Override, list[Any]]] = []
     for override in [*choices, *settings, *OverridesParser.create().parse_overrides(searched)]:
         key, text, values = override.key_or_group, override.input_line, sweep_values(override)

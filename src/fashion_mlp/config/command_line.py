@@ -93,9 +93,10 @@ def hydra_quote(value: object) -> str:
 def without_outputs(argv: Sequence[str]) -> list[str]:
     """Return a command line whose run writes no directory and no log, for all ranks of a run except the first.
 
-    Hydra would create a directory for each process, named by the time.
+    Hydra would create a directory for each process, named by the time. That of a resumed run exists; all ranks read it.
     """
-    return [*argv, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    place = [] if any(text.startswith("resume=") for text in argv) else ["hydra.run.dir=."]
+    return [*argv, *place, "hydra.output_subdir=null", "hydra/job_logging=none"]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Resume an interrupted run or sweep: `python train.py resume=DIR` or `resume_sweep=DIR`.
 
+`python train.py hydra.run.dir=DIR resume=auto` starts a run, or resumes it if the directory holds it.
+
 The overrides that were recorded in the directory are replayed. A run may change a few of its keys; the rest of its
 configuration must equal the recorded one.
 """
@@ -22,7 +24,8 @@ from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_directory import relative_to_cwd
+from fashion_mlp.runtime.ranks import is_rank_zero
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
 from fashion_mlp.runtime.run_result import METRICS_FILE, read_result
 
 log = logging.getLogger(__name__)
@@ -62,10 +65,14 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     key, _, path = named[0].partition("=")
     override = parse_override(named[0])
     path = str(override.value()) if override else path
-    directory = Path(path)
-    if not directory.is_dir() or directory == Path():
-        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     added = [text for text in args.overrides if text not in named]
+    directory = Path(path)
+    if named[0] == "resume=auto":
+        directory = _named_run_dir(added)
+        if not _holds_run(directory):
+            return [text for text in argv if text not in named]
+    elif not directory.is_dir() or directory == Path():
+        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     if key == "resume":
         if args.multirun:
             raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
@@ -75,17 +82,58 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     return _replay_sweep(directory, added)
 
 
-def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
+def _named_run_dir(overrides: Sequence[str]) -> Path:
+    """Return the directory that `hydra.run.dir` names.
+
+    Raises:
+        UserError: there is no such override, or its value may change from one call to the next.
+    """
+    named = [text for text in overrides if text.startswith("hydra.run.dir=")]
+    override = parse_override(named[-1]) if named else None
+    path = str(override.value()) if override else ""
+    if not path or "${" in path:
+        raise UserError("resume=auto: finds the run by its directory. Type hydra.run.dir=DIR")
+    return Path(path)
+
+
+def _holds_run(directory: Path) -> bool:
+    """Return whether a directory holds a run; remove the files of one that was ended before it saved its configuration.
+
+    Raises:
+        UserError: a run in the directory is starting.
+    """
+    if _load_record(directory) or any((directory / CHECKPOINTS).glob("*")):
+        return True
+    if (directory / CHECKPOINTS).is_dir() and is_rank_zero():
+        with lock(directory):
+            remove_written([*(directory / HYDRA_DIR).glob("*.yaml"), directory / CHECKPOINTS])
+    return (directory / SWEEP_CONFIG).exists()
+
+
+def _load_record(directory: Path) -> tuple[Any, list[str], dict[str, Any]] | None:
+    """Return Hydra's part of a run's configuration, its overrides and its configuration; None if one is missing."""
     hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
     overrides, config = (_load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
-    if not (hydra and isinstance(config, dict) and _are_strings(overrides)):
+    is_valid = hydra and isinstance(config, dict) and _are_strings(overrides)
+    return (hydra, overrides, config) if is_valid else None
+
+
+def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
+    record = _load_record(directory)
+    if record is None:
         if (directory / SWEEP_CONFIG).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
         raise UserError(f"resume={directory}: no record of a run ({HYDRA_DIR} is missing or damaged). Start a new run")
+    hydra, overrides, _ = record
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
-    latest = {text.partition("=")[0]: text for text in overrides}.values()
-    changed = [text for text in added if text not in latest]
-    return [*_hydra_arguments(hydra, REPLACED), *latest, *place, *changed, f"resume={hydra_quote(directory)}"]
+    replayed = [*_hydra_arguments(hydra, REPLACED), *_latest(overrides), *place]
+    changed = [text for text in _latest(added) if text not in replayed]
+    return [*replayed, *changed, f"resume={hydra_quote(directory)}"]
+
+
+def _latest(overrides: Sequence[str]) -> list[str]:
+    """Return the last override of each key."""
+    return list({text.partition("=")[0]: text for text in overrides}.values())
 
 
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:

@@ -488,9 +488,11 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
         if self.accelerator == "cpu" and devices and devices > MAX_PROCESSES_PER_CORE * cores:
             yield f"devices={devices}: too many processes for {cores} cores"
         settings = f"devices={format_value(self.devices)} trainer.num_nodes={self.num_nodes}"
-        if multirun and (devices or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes > 1:
-            yield f"{settings}: each process would start the whole sweep. Use one device per job, or single runs"
         cluster = ranks.detect_cluster()
+        if multirun:  # a job starts its processes itself
+            if (cluster is not None and cluster.devices * cluster.nodes > 1) or "NODE_RANK" in os.environ:
+                yield f"{settings}: each process would start the whole sweep. Start one, with hydra/launcher=process"
+            return
         if cluster is None and self.num_nodes > 1 and "NODE_RANK" not in os.environ:
             yield f"num_nodes={self.num_nodes}: started on one only. Use torchrun or srun; see conf/trainer/ddp.yaml"
         if cluster is not None and (devices or cluster.devices, self.num_nodes) != (cluster.devices, cluster.nodes):
@@ -498,6 +500,10 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
                 f"{settings}: {cluster.program} has started {cluster.devices} x {cluster.nodes} processes. "
                 f"Type trainer=ddp trainer.devices={cluster.devices} trainer.num_nodes={cluster.nodes}"
             )
+
+    def num_processes(self) -> int:
+        """Return how many processes a run uses, one per device."""
+        return (self._num_devices() or len(list(Path("/dev").glob("nvidia[0-9]*")))) * self.num_nodes
 
     def _num_devices(self) -> int | None:
         """Return how many devices of a machine a run uses; None for all of its GPUs."""

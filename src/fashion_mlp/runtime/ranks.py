@@ -5,13 +5,14 @@ All processes have the same command line. Only rank zero writes to the run direc
 """
 
 import os
+import signal
 import threading
 import time
 from typing import NamedTuple
 
 PARENT = os.getppid()
-# Environment variable with the process ID of rank zero, from which Lightning starts the others.
-RANK_ZERO_PID = "FASHION_MLP_RANK_ZERO_PID"
+# Environment variable that a run sets for the other ranks, which Lightning starts, and a sweep for its jobs.
+END_WITH_PARENT = "FASHION_MLP_END_WITH_PARENT"
 # Seconds in which torchrun or srun ends the other ranks after rank zero has failed.
 GRACE = 15.0
 
@@ -55,21 +56,23 @@ def _is_in_slurm_step() -> bool:
     return not is_shell and ("SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ)
 
 
-def end_with_rank_zero() -> None:
-    """End this process when the rank zero that started it has ended in any way.
+def end_with_parent() -> None:
+    """End this process when the rank zero or the sweep that started it has ended in any way.
 
-    Until the processes have connected, it would wait for rank zero for half an hour.
+    Until the processes of a run have connected, the others would wait for rank zero for half an hour.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        os.environ[RANK_ZERO_PID] = str(os.getpid())
-    elif RANK_ZERO_PID in os.environ and detect_cluster() is None:  # torchrun and srun end their processes themselves
-        threading.Thread(target=_end_with, args=(int(os.environ[RANK_ZERO_PID]),), daemon=True).start()
+    if END_WITH_PARENT in os.environ:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ[END_WITH_PARENT] = "1"
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
+def _end_with_parent() -> None:
+    while os.getppid() == PARENT:
         time.sleep(0.2)
-    os._exit(1)
+    if is_rank_zero():
+        os.kill(os.getpid(), signal.SIGTERM)  # a job, which saves its state
+    else:
+        os._exit(1)
 
 
 def survives_grace_period() -> bool:

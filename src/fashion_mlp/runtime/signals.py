@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run saves its state, prints how to resume it, and exits with the status that shells expect."""
+"""Signals: a run saves its state, prints how to resume it, and exits with the status that shells expect."""
 
 import atexit
 import os
@@ -6,12 +6,17 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SLURM sends SIGUSR1 before it ends a job (`--signal=USR1@60`).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Seconds in which a second signal is the same request: a terminal or scheduler signals all processes, and torchrun, or
+# the sweep of a job, forwards the signal to its own.
+SAME_REQUEST = 1.0
 # Functions to call before the process ends, by a signal or otherwise, in reverse order.
 EXIT_HOOKS: list[Callable[[], object]] = []
 
@@ -57,11 +62,11 @@ def erase_line() -> None:
 
 def exit_at_once() -> AbstractContextManager[bool]:
     """Return a context in which Ctrl-C ends the process at once, without a traceback."""
-    return _handle(signal.SIGINT, handler=exit_on_signal)
+    return handle(signal.SIGINT, handler=exit_on_signal)
 
 
 @contextmanager
-def _handle(*signums: int, handler: Callable[[int, FrameType | None], Any]) -> Iterator[bool]:
+def handle(*signums: int, handler: Callable[[int, FrameType | None], Any]) -> Iterator[bool]:
     """Handle signals within the block; yield False in a thread, where Python does not allow it."""
     is_main_thread = threading.current_thread() is threading.main_thread()
     before = {signum: signal.signal(signum, handler) for signum in signums if is_main_thread}
@@ -73,7 +78,7 @@ def _handle(*signums: int, handler: Callable[[int, FrameType | None], Any]) -> I
 
 
 class GracefulStop:
-    """A signal handler with which a run saves its state before it ends; a second signal ends the process at once.
+    """A signal handler with which a run saves its state before it ends; a later signal ends the process at once.
 
     Attributes:
         signum: the number of the signal that was received; None before.
@@ -84,17 +89,18 @@ class GracefulStop:
     def __init__(self) -> None:
         self.signum: int | None = None
         self.is_deferred = False
+        self._received_at = 0.0
         self._process = os.getpid()
         self._is_installed = False
 
     @contextmanager
     def install(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM within the block; do nothing in a thread, where Python does not allow it.
+        """Handle `SIGNALS` within the block; do nothing in a thread, where Python does not allow it.
 
         Raises:
             Interrupted: a signal arrived that was not deferred.
         """
-        with _handle(*SIGNALS, handler=self._on_signal) as self._is_installed:
+        with handle(*SIGNALS, handler=self._on_signal) as self._is_installed:
             yield
 
     def reinstall(self) -> None:
@@ -114,8 +120,9 @@ class GracefulStop:
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
         elif self.signum is not None:
-            os._exit(128 + signum)
+            if time.monotonic() - self._received_at > SAME_REQUEST:
+                os._exit(128 + signum)
         else:
-            self.signum = signum
+            self.signum, self._received_at = signum, time.monotonic()
             if not self.is_deferred:
                 raise Interrupted(signum)

@@ -1,13 +1,17 @@
-"""One job of a sweep. It runs unless its directory holds its result, and on its own GPU if there are several."""
+"""One job of a sweep. It runs unless its directory holds its result, and resumes if it was interrupted.
+
+Parallel jobs have a GPU each, if there are several. A job with several devices has its own processes.
+"""
 
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
@@ -18,8 +22,9 @@ from fashion_mlp.config.resume import task_overrides
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import importing_torch
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, PREVIOUS, lock, resolve
-from fashion_mlp.runtime.run_result import read_result
+from fashion_mlp.runtime.run_directory import lock, resolve
+from fashion_mlp.runtime.run_result import METRICS_FILE, read_json, read_result
+from fashion_mlp.sweep.process import needs_new_process, run_in_new_process
 from fashion_mlp.sweep.results import ERROR, save_error
 
 log = logging.getLogger(__name__)
@@ -33,7 +38,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     Args:
         cfg: the configuration of the job.
         hydra_cfg: Hydra's part of it.
-        run: trains with the configuration and returns the objective.
+        run: trains with the configuration, or resumes the training, and returns the objective.
 
     Returns:
         The objective; NaN if the job failed, since an exception would end the sweep before its leaderboard.
@@ -45,9 +50,11 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
     try:
         result = read_result(directory)
         if result is None:
+            (directory / ERROR).unlink(missing_ok=True)  # of an earlier attempt
+            if needs_new_process(cfg, hydra_cfg):
+                run_in_new_process(directory, hydra_cfg)
+                return _objective(read_json(directory / METRICS_FILE))
             with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
-                for name in (ERROR, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{PREVIOUS}"):  # of an interrupted attempt
-                    (directory / name).unlink(missing_ok=True)
                 return run(cfg)
     except Exception as error:
         line = save_error(directory, overrides, error)
@@ -55,9 +62,12 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
         return math.nan
     if result.get("overrides") != overrides:
         sys.exit(f"error: {directory}: holds the result of another job. Choose another hydra.sweep.dir")
-    name = get_objective(result)
-    log.info(f"done already: {name} {result[name]:.4f}")
-    return float(result[name])
+    log.info(f"done already: {get_objective(result)} {_objective(result):.4f}")
+    return _objective(result)
+
+
+def _objective(metrics: Mapping[str, Any]) -> float:
+    return float(metrics[get_objective(metrics)])
 
 
 def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[object]:

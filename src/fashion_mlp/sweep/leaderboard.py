@@ -57,7 +57,7 @@ class Leaderboard(Callback):
         # It composes each job a second time, to check it; `config.check` has done this before.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
         with exit_on_user_error():
-            jobs = read_jobs(self.directory, _job_pattern(config))
+            jobs = read_jobs(self.directory)
             check_same_sweep(self.directory, config, jobs)
             if not _is_search(config):
                 self.lock.enter_context(lock(resolve(self.directory)))
@@ -73,7 +73,7 @@ class Leaderboard(Callback):
         EXIT_HOOKS.remove(self.print_resume_hint)
         if _is_search(config):
             return
-        jobs = read_jobs(self.directory, _job_pattern(config))
+        jobs = read_jobs(self.directory)
         write_csv(self.directory / FILE, jobs)
         log.info(f"\n{format_table(jobs)}")
         groups = rank_jobs(jobs)
@@ -98,7 +98,7 @@ class Leaderboard(Callback):
 def explain_launcher_errors(config: DictConfig) -> None:
     """Make Hydra's launcher, which has no hook, exit with one line if it fails, such as by the death of a worker."""
     name = config.hydra.runtime.choices["hydra/launcher"]
-    if name == "basic":  # runs the jobs in this process
+    if name in ("basic", "process"):  # runs in this process, in which the jobs handle signals
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher ends its processes on KeyboardInterrupt
     launcher: Any = get_class(config.hydra.launcher._target_)
@@ -118,12 +118,6 @@ def explain_launcher_errors(config: DictConfig) -> None:
 def _is_search(config: DictConfig) -> bool:
     """Return whether the sweeper chooses its jobs by the results of others, unlike Hydra's own."""
     return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
-
-
-def _job_pattern(config: DictConfig) -> str:
-    """Return a glob pattern of job directories, which are one level down unless the user has named them."""
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-    return "*" if subdir == "${hydra.job.num}" else "**"
 
 
 def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:

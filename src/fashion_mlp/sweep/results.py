@@ -64,15 +64,10 @@ def read_error(directory: Path) -> str:
     return str(read_json(directory / ERROR).get("error", "its process ended"))
 
 
-def read_jobs(sweep_dir: Path, pattern: str = "*") -> list[JobResult]:
-    """Return the completed and failed jobs of a sweep, by their numbers.
-
-    Args:
-        sweep_dir: the directory of the sweep.
-        pattern: a glob pattern that matches the directories of its jobs.
-    """
+def read_jobs(sweep_dir: Path) -> list[JobResult]:
+    """Return the completed and failed jobs below the directory of a sweep, by their numbers."""
     jobs = []
-    directories = filter(Path.is_dir, sweep_dir.glob(pattern))
+    directories = filter(Path.is_dir, sweep_dir.glob("**"))
     for directory in sorted(directories, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path)):
         metrics = read_result(directory) or {}
         content = metrics or read_json(directory / ERROR)

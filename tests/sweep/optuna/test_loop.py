@@ -137,14 +137,14 @@ def test_a_trial_that_was_interrupted_while_it_was_drawn_is_replaced(
     run: Callable[..., FakeLauncher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        sample = study.RepeatableSampler.sample_independent
+        sample = optuna.samplers.TPESampler.sample_independent
 
         def interrupt(self: Any, study: Any, trial: Any, name: str, distribution: Any) -> Any:
             if (trial.number, name) == (1, "model.dropout"):
                 raise KeyboardInterrupt
             return sample(self, study, trial, name, distribution)
 
-        patch.setattr(study.RepeatableSampler, "sample_independent", interrupt)
+        patch.setattr(optuna.samplers.TPESampler, "sample_independent", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(value, n_trials=3)
     run(value, n_trials=3)

@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.overrides import search_space
@@ -21,7 +21,7 @@ from fashion_mlp.config.resume import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.sweep.optuna.space import Space
-from fashion_mlp.sweep.optuna.study import RepeatableSampler, open_storage, open_study
+from fashion_mlp.sweep.optuna.study import make_sampler, open_storage, open_study
 from fashion_mlp.sweep.results import read_error
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,11 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     directory = Path(config.hydra.sweep.dir)
     with lock(resolve(directory)):
         study = open_study(open_storage(directory), settings.pruner)
-        study.sampler = RepeatableSampler(settings.seed)
         OmegaConf.save(config, directory / SWEEP_CONFIG)
         log.info(f"sweep     {directory}")
         if absent := [key for key in missing if key not in space.distributions]:
             log.info(f"not varied, since not in the configuration: {', '.join(absent)}. Vary a key with {EXAMPLE}")
-        Search(study, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
+        Search(study, settings.seed, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
 
 
 @dataclass
@@ -63,12 +62,14 @@ class Search:
 
     Args:
         study: the trials, in an SQLite file.
+        seed: determines the values of the trials.
         space: the keys that the trials vary.
         directory: holds a directory for each trial, named by its number.
         launcher: launcher of Hydra; runs the jobs.
     """
 
     study: optuna.Study
+    seed: int
     space: Space
     directory: Path
     launcher: Launcher
@@ -112,7 +113,11 @@ class Search:
         missing = n_trials - sum(map(self._is_drawn, self.study.trials))
         # An interrupted batch is completed first, so that a resumed search draws what it would have drawn.
         size = -len(self.study.trials) % n_jobs if interrupted else n_jobs
-        return [*interrupted, *(self.study.ask(self.space.distributions) for _ in range(min(size, missing)))]
+        return [*interrupted, *(self._draw() for _ in range(min(size, missing)))]
+
+    def _draw(self) -> Trial:
+        self.study.sampler = make_sampler(self.seed, len(self.study.trials))
+        return self.study.ask(self.space.distributions)
 
     def _is_drawn(self, trial: FrozenTrial) -> bool:
         """Return False for a trial that was interrupted while its values were drawn; another takes its place."""

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 from hydra.utils import to_absolute_path
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from fashion_mlp.runtime.errors import UserError
@@ -23,30 +21,14 @@ STUDY = "fashion-mlp"
 PRUNERS: dict[str, Callable[[], BasePruner]] = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
 
 
-class RepeatableSampler(TPESampler):
-    """TPE with its own seed for each value, so a resumed search draws the same values as an uninterrupted one.
+def make_sampler(seed: int, number: int) -> TPESampler:
+    """Return a sampler with its own seed for a trial, so a resumed search draws the values of an uninterrupted one.
 
     Args:
         seed: seed of the search.
+        number: number of the trial.
     """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed = seed
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler(trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
-
-    def _sampler(self, trial: FrozenTrial, name: str = "") -> TPESampler:
-        entropy = [self.seed, trial.number, *name.encode()]
-        return TPESampler(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+    return TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
 
 
 def open_storage(sweep_dir: str | Path) -> RDBStorage:
