@@ -187,11 +187,11 @@ def count_agreements(classifier: Classifier, images: Tensor, kind: Kind) -> tupl
     agreements = refusals = 0
     for seed, (image, name) in enumerate(zip(images, classifier.predict(images).names, strict=True)):
         try:
-            answer = classifier.classify(take_photograph(image, kind, seed))
+            prediction = classifier.classify(take_photograph(image, kind, seed))
         except UserError:
             refusals += 1
         else:
-            agreements += classifier.class_names[int(answer.probabilities.argmax())] == name
+            agreements += classifier.class_names[int(prediction.probabilities.argmax())] == name
     return agreements, refusals
 
 

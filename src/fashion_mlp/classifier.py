@@ -14,7 +14,7 @@ from fashion_mlp.config.monitoring import MONITORED
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
-from fashion_mlp.data.photo import Answer, ImageSource, Predictions, classify
+from fashion_mlp.data.photo import ImageSource, Prediction, Predictions, classify
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.schedulers import SchedulerFactory
@@ -210,17 +210,11 @@ class Classifier(LightningModule):
             self.train(was_training)
 
     @torch.inference_mode()
-    def classify(self, photo: ImageSource) -> Answer:
+    def classify(self, photo: ImageSource) -> Prediction:
         """Classify a photograph as `predict` does, and return how it was converted too."""
         if "model" not in self.metadata:
             raise UserError("has no conversion: the classifier was not loaded from a checkpoint of train.py")
-        return classify(
-            photo,
-            self._probabilities,
-            image_shape=self.metadata["model"]["image_shape"],
-            class_names=self.class_names,
-            option=self.metadata["data"]["option"],
-        )
+        return classify(photo, self._probabilities, self.metadata)
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
         """Update metrics with a batch, its loss without label smoothing, and return its logits."""

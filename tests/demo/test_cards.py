@@ -13,7 +13,7 @@ from torch import Tensor
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.photo import Answer
+from fashion_mlp.data.photo import Prediction
 from fashion_mlp.demo import cards
 from fashion_mlp.models import MLP
 from tests.demo.conftest import png
@@ -36,6 +36,7 @@ def test_page_command_and_python_agree(
         assert len(bars(card)) == 10
         top = [(entry["class"], f"{entry['probability']:.1%}") for entry in prediction["top"]]
         assert bars(card)[:3] == top
+        assert ("Low confidence" in card) == prediction["novel"] == classifier.classify(file).is_novel
         names, probabilities = classifier.predict(file)
         assert names == [prediction["class"]]
         assert float(probabilities.max()) == pytest.approx(prediction["probability"], abs=1e-6)
@@ -46,8 +47,8 @@ def test_gallery_image_is_converted_for_each_classifier(
 ) -> None:
     images: dict[str, Tensor] = {}
 
-    def record_image(name: str, answer: Answer, classifier: object) -> str:
-        images[name] = answer.image
+    def record_image(name: str, prediction: Prediction, classifier: object) -> str:
+        images[name] = prediction.image
         return name
 
     monkeypatch.setattr(cards, "render_card", record_image)

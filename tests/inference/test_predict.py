@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.data.mnist import FashionMNISTDataModule
+from fashion_mlp.data.novelty import describe_images, is_novel
+from fashion_mlp.data.photo import read_photo
+from fashion_mlp.data.photo_rendering import render
+from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.data.synthetic import draw_garments
 from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.models import MLP
@@ -19,8 +25,14 @@ from tests.photographs import KINDS, take_photograph
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     torch.manual_seed(0)
-    metadata = {"model": {"image_shape": [1, 28, 28]}, "data": {"option": "fashion_mnist"}}
-    return Classifier(MLP(hidden_sizes=[16]), [f"class {index}" for index in range(10)], metadata=metadata)
+    class_names = [f"class {index}" for index in range(10)]
+    metadata = {
+        "model": {"image_shape": [1, 28, 28]},
+        "data": {"option": "fashion_mnist"},
+        "class_names": class_names,
+        "novelty": describe_images(torch.from_numpy(draw_garments(2000, seed=1)[0]).unsqueeze(1)),
+    }
+    return Classifier(MLP(hidden_sizes=[16]), class_names, metadata=metadata)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +40,12 @@ def photograph() -> Image.Image:
     image = torch.from_numpy(draw_garments(1, seed=0)[0])
     with Image.open(BytesIO(take_photograph(image, KINDS["blue on orange"], seed=0))) as photo:
         return photo.convert("RGB")
+
+
+def to_png(image: Tensor) -> bytes:
+    content = BytesIO()
+    Image.fromarray(image[0].numpy()).save(content, "PNG")
+    return content.getvalue()
 
 
 def test_each_type_of_photograph_gets_the_same_answer(
@@ -44,16 +62,47 @@ def test_each_type_of_photograph_gets_the_same_answer(
         assert torch.equal(classifier.predict(photo).probabilities[0], expected)
 
 
+@pytest.mark.real_data
+def test_photographs_of_garments_are_not_novel(real_data: Path) -> None:
+    images, _ = FashionMNISTDataModule(root=real_data, mirrors=[]).read_split("train")
+    description = describe_images(images[:10_000])
+    for seed, kind in enumerate(KINDS.values()):
+        photo = read_photo(take_photograph(images[10_000 + seed], kind, seed), "rgb")
+        views = render(find_object(photo))
+        assert not is_novel(views[0].flip(-1) if kind.is_mirrored else views[0], description)
+
+
+@pytest.mark.parametrize("text", [*"AEKMSWX", "noise"])
+def test_letters_and_noise_are_novel(classifier: Classifier, text: str) -> None:
+    photo = Image.new("RGB", (300, 300), "white")
+    if text == "noise":
+        photo.paste(Image.effect_noise((10, 10), 100).resize((200, 200), Image.Resampling.NEAREST), (50, 50))
+    else:
+        ImageDraw.Draw(photo).text((150, 150), text, "black", ImageFont.load_default(200), anchor="mm")
+    assert classifier.classify(photo).is_novel
+    metadata = {key: value for key, value in classifier.metadata.items() if key != "novelty"}
+    older = Classifier(classifier.model, classifier.class_names, metadata=metadata)
+    assert not older.classify(photo).is_novel
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_all_test_images_as_png_get_the_same_answers(classifier: Classifier, real_data: Path) -> None:
+    images, _ = FashionMNISTDataModule(root=real_data, mirrors=[]).read_split("test")
+    for image, name in zip(images, classifier.predict(images).names, strict=True):
+        prediction = classifier.classify(to_png(image))
+        assert torch.equal(prediction.image, image)
+        assert classifier.class_names[int(prediction.probabilities.argmax())] == name
+
+
 def test_image_of_the_data_set_is_not_converted(classifier: Classifier) -> None:
     images = torch.from_numpy(draw_garments(20, seed=0)[0]).unsqueeze(1)
     probabilities = classifier.predict(images).probabilities
     for image, expected in zip(images, probabilities, strict=True):
-        content = BytesIO()
-        Image.fromarray(image[0].numpy()).save(content, "PNG")
-        answer = classifier.classify(content.getvalue())
-        assert torch.equal(answer.image, image)
-        assert not answer.is_mirrored
-        assert torch.allclose(answer.probabilities, expected, atol=1e-6)
+        prediction = classifier.classify(to_png(image))
+        assert torch.equal(prediction.image, image)
+        assert not prediction.is_mirrored
+        assert torch.allclose(prediction.probabilities, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

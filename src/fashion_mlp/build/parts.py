@@ -29,6 +29,7 @@ from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import monitor_arguments
 from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.atomic import atomic_write
@@ -111,12 +112,21 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
             "model": config,
             "class_names": list(datamodule.class_names),
             "data": datamodule.identity,
+            "novelty": _describe_images(datamodule),
             "augment": {"hflip": datamodule.augment.hflip, "translate": datamodule.augment.translate},
             "optimizer": to_container(cfg.optimizer),
             "scheduler": to_container(cfg.scheduler) if cfg.scheduler else None,
             "callbacks.ema": {"decay": OmegaConf.select(cfg, "callbacks.ema.decay")},
         },
     )
+
+
+def _describe_images(datamodule: ImageDataModule) -> dict[str, Any] | None:
+    """Return what `is_novel` compares with, if the data are set up and photographs are converted for them."""
+    train = datamodule.splits.get("train")
+    if train is None or not datamodule.is_light_on_black:
+        return None
+    return describe_images(train.__getitems__(range(min(2 * NUM_REFERENCES, len(train))))[0])
 
 
 def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:

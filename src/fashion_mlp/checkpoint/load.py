@@ -15,6 +15,7 @@ from fashion_mlp.checkpoint import safe_load
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.data.custom_images import MAX_CLASSES
 from fashion_mlp.data.image_io import MAX_PIXELS
+from fashion_mlp.data.novelty import is_valid_description
 from fashion_mlp.runtime.errors import UserError
 
 TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")
@@ -130,6 +131,8 @@ def _metadata_error(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) 
         return f"{len(names)} class names for {model.get('num_classes')} logits (at most {MAX_CLASSES:,})"
     if not (isinstance(data.get("option"), str) and isinstance(data.get("arguments"), dict)):
         return "no description of the data"
+    if metadata.get("novelty") is not None and not is_valid_description(metadata["novelty"]):
+        return "no description of the training images"
     return "" if type(checkpoint.get("epoch")) is int else "no number of epochs"
 
 

@@ -1,6 +1,6 @@
 """Photographs as input of a classifier: read an image from any source, convert it, and classify its views."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from fashion_mlp.data import find_data_module
 from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
-from fashion_mlp.data.photo_rendering import is_in_dataset_form, render, to_gray
+from fashion_mlp.data.novelty import is_novel
+from fashion_mlp.data.photo_rendering import find_upright_angle, is_in_dataset_form, render, to_gray
 from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.
 MIN_PHOTO_SIDE = 448
-# Rotations of a converted photograph, in degrees, over which the probabilities are averaged.
+# Rotations of an upright object, in degrees, over which the probabilities are averaged.
 ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
@@ -30,8 +31,8 @@ class Predictions(NamedTuple):
     probabilities: Tensor
 
 
-class Answer(NamedTuple):
-    """The answer for one image.
+class Prediction(NamedTuple):
+    """The prediction for one image.
 
     Attributes:
         probabilities: of all classes, float `[num_classes]`.
@@ -39,13 +40,16 @@ class Answer(NamedTuple):
         found: the object on black, uint8 `[C, h, w]`; the photo itself if it was not converted.
         image: the image as the model saw it, uint8 `[C, H, W]`.
         is_mirrored: whether that is the mirror image.
+        is_novel: whether it is unlike all training images, so that the prediction is of little value; always False
+            without a description of them.
     """
 
     probabilities: Tensor
     photo: Tensor
     found: Tensor
     image: Tensor
-    is_mirrored: bool
+    is_mirrored: bool = False
+    is_novel: bool = False
 
 
 def read_photo(source: ImageSource, mode: Mode) -> Tensor:
@@ -79,56 +83,52 @@ def read_photo(source: ImageSource, mode: Mode) -> Tensor:
     return to_tensor(Image.fromarray(array), mode)
 
 
-def classify(
-    source: ImageSource,
-    predict: Callable[[Tensor], Tensor],
-    *,
-    image_shape: Sequence[int],
-    class_names: Sequence[str],
-    option: str,
-) -> Answer:
+def classify(source: ImageSource, predict: Callable[[Tensor], Tensor], metadata: Mapping[str, Any]) -> Prediction:
     """Classify one image.
 
-    If the data are light on black, as Fashion-MNIST, a photograph is converted as the images of that dataset were, and
-    the probabilities are averaged over `ANGLES`. Its mirror image is used if that gives a more confident answer of a
-    class that always points left in the dataset. If the data are custom images, it is only resized, as these were.
+    If the data are light on black, as Fashion-MNIST, a photograph is set upright and converted as the images of that
+    dataset were, and the probabilities are averaged over `ANGLES`. Its mirror image is used if that gives a more
+    confident prediction of a class that always points left in the dataset. If the data are custom images, it is only
+    resized, as these were.
 
     Args:
         source: as for `read_photo`.
         predict: returns the probabilities, float `[N, num_classes]`, of images, uint8 `[N, C, H, W]`.
-        image_shape: channels, height and width of the training images.
-        class_names: in the order of the probabilities.
-        option: name of the data module of the training data.
+        metadata: of the classifier.
 
     Raises:
         UserError: the image cannot be read, or no object is found in it.
     """
-    channels, height, width = image_shape
-    data = find_data_module(option)
-    if data.is_light_on_black:
-        photo = read_photo(source, "rgb")
-        if not is_in_dataset_form(photo):
-            found = find_object(photo)
-            return _classify_views(render(found, ANGLES), photo, found.cutout(), predict, class_names, data.left_facing)
-        image = to_gray(photo)
-    else:
+    channels, height, width = metadata["model"]["image_shape"]
+    data = find_data_module(metadata["data"]["option"])
+    if not data.is_light_on_black:
         photo = read_photo(source, mode_of(channels))
         image = resize(photo, (height, width))
-    return Answer(predict(image.unsqueeze(0))[0], photo, photo, image, is_mirrored=False)
+        return Prediction(predict(image.unsqueeze(0))[0], photo, photo, image)
+    photo = read_photo(source, "rgb")
+    if is_in_dataset_form(photo):
+        image = to_gray(photo)
+        prediction = Prediction(predict(image.unsqueeze(0))[0], photo, photo, image)
+    else:
+        left_facing = [name in data.left_facing for name in metadata["class_names"]]
+        prediction = _classify_views(photo, predict, left_facing)
+    novelty = metadata.get("novelty")
+    return prediction._replace(is_novel=novelty is not None and is_novel(prediction.image, novelty))
 
 
-def _classify_views(
-    views: Tensor,
-    photo: Tensor,
-    found: Tensor,
-    predict: Callable[[Tensor], Tensor],
-    class_names: Sequence[str],
-    left_facing: Sequence[str],
-) -> Answer:
-    """Average the probabilities over views of a converted photograph; prefer the mirror images if they suggest so."""
+def _classify_views(photo: Tensor, predict: Callable[[Tensor], Tensor], left_facing: Sequence[bool]) -> Prediction:
+    """Convert a photograph and average the probabilities over its views, or over their mirror images.
+
+    Args:
+        photo: uint8 `[3, H, W]`.
+        predict: as for `classify`.
+        left_facing: whether the objects of each class point left in the dataset.
+    """
+    found = find_object(photo)
+    upright = find_upright_angle(found.mask)
+    views = render(found, [upright + angle for angle in ANGLES])
     probabilities, mirrored = predict(views).mean(0), predict(views.flip(-1)).mean(0)
-    is_mirrored = bool(mirrored.max() > probabilities.max()) and class_names[int(mirrored.argmax())] in left_facing
     image = views[len(views) // 2]
-    if is_mirrored:
-        return Answer(mirrored, photo, found, image.flip(-1), is_mirrored=True)
-    return Answer(probabilities, photo, found, image, is_mirrored=False)
+    if mirrored.max() > probabilities.max() and left_facing[int(mirrored.argmax())]:
+        return Prediction(mirrored, photo, found.cutout(), image.flip(-1), is_mirrored=True)
+    return Prediction(probabilities, photo, found.cutout(), image)

@@ -26,6 +26,10 @@ LIGHT = 200
 MEAN_BRIGHTNESS = 135
 CONTRAST = 45
 MAX_GAIN = 4
+# Angles in degrees among which an object is set upright, and how much larger its bounding box may be for each degree
+# less.
+TILTS = torch.arange(-12.0, 13.0)
+TILT_PENALTY = 0.01
 
 
 def to_gray(photo: Tensor) -> Tensor:
@@ -53,6 +57,21 @@ def render(found: FoundObject, angles: Sequence[float] = (0.0,)) -> Tensor:
     rows, columns = found.box
     light = torch.cat([_brighten(found), found.mask.float().unsqueeze(0)])[:, rows, columns]
     return torch.stack([_place(_rotate(light, angle)) for angle in angles])
+
+
+def find_upright_angle(mask: Tensor) -> float:
+    """Return the angle, counter-clockwise in degrees, by which a tilted object has to be rotated.
+
+    The bounding box of a garment is smallest if it is upright.
+
+    Args:
+        mask: where the object is, bool `[H, W]`, not empty.
+    """
+    rows, columns = mask.nonzero().float().T.unsqueeze(2)
+    cos, sin = TILTS.deg2rad().cos(), TILTS.deg2rad().sin()
+    rotated = torch.stack([columns * cos + rows * sin, rows * cos - columns * sin])
+    areas = (rotated.amax(1) - rotated.amin(1) + 1).prod(0)
+    return float(TILTS[(areas * (1 + TILT_PENALTY * TILTS.abs())).argmin()])
 
 
 def _rotate(light: Tensor, angle: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.photo import Answer
+from fashion_mlp.data.photo import Prediction
 from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.runtime.errors import UserError
 
@@ -53,9 +53,9 @@ def render_empty_cards(names: Iterable[str]) -> list[str]:
     return [f'<section class="card"><p class="name">{escape(name)}</p>{hint}</section>' for name in names]
 
 
-def render_card(name: str, answer: Answer, classifier: Classifier) -> str:
+def render_card(name: str, prediction: Prediction, classifier: Classifier) -> str:
     """Return a card with the image, the object found in it, what the model sees, and the probability of each class."""
-    probabilities = answer.probabilities.tolist()
+    probabilities = prediction.probabilities.tolist()
     ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
     best, best_class = ranked[0]
     bars = "".join(
@@ -63,15 +63,16 @@ def render_card(name: str, answer: Answer, classifier: Classifier) -> str:
         f'<td class="bar"><div style="width: {probability:.2%}"></div></td><td>{probability:.1%}</td></tr>'
         for probability, class_name in ranked
     )
-    seen = "Seen by the model" + (", mirrored" if answer.is_mirrored else "")
-    steps = {"Image": answer.photo, "Object found": answer.found, seen: answer.image}
+    seen = "Seen by the model" + (", mirrored" if prediction.is_mirrored else "")
+    steps = {"Image": prediction.photo, "Object found": prediction.found, seen: prediction.image}
     figures = "".join(
         f'<figure><img src="{_data_url(image)}" alt=""><figcaption>{title}</figcaption></figure>'
         for title, image in steps.items()
     )
+    note = '<p class="hint">Low confidence: unlike the training images</p>' if prediction.is_novel else ""
     return (
         f'<section class="card"><p class="name">{escape(name)}</p><div class="steps">{figures}</div>'
-        f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>'
+        f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>{note}'
         f'<table aria-label="Probabilities of {escape(name)}">{bars}</table></section>'
     )
 

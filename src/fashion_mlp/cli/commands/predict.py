@@ -11,6 +11,9 @@ from fashion_mlp.cli.output import echo, progress, save_figure
 if TYPE_CHECKING:
     from fashion_mlp.classifier import Classifier
 
+# Notes on a prediction, by the entries of JSON.
+NOTES = {"novel": "low confidence: unlike the training images", "mirrored": "mirrored"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp predict`."""
@@ -54,14 +57,14 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
     images, titles = [], []
     for path in progress(paths, "classifying"):
         try:
-            answer = classifier.classify(path)
+            prediction = classifier.classify(path)
         except UserError as error:
             rows.append({"image": str(path), "error": str(error)})
             continue
-        row = _prediction(path, classifier, answer.probabilities.tolist())
-        rows.append({**row, "mirrored": answer.is_mirrored})
-        images += [fit_square(image) for image in (answer.photo, answer.found, answer.image)]
-        seen = "seen mirrored" if answer.is_mirrored else "seen"
+        row = _prediction(path, classifier, prediction.probabilities.tolist())
+        rows.append({**row, "mirrored": prediction.is_mirrored, "novel": prediction.is_novel})
+        images += [fit_square(image) for image in (prediction.photo, prediction.found, prediction.image)]
+        seen = "seen mirrored" if prediction.is_mirrored else "seen"
         titles += [figures.short(path.name), "found", f"{seen}\n{figures.short(row['class'])} {row['probability']:.0%}"]
     _print_predictions(rows, as_json=arguments.json)
     if arguments.show and images:
@@ -106,7 +109,7 @@ def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None
             echo(f"error: {row['image']} {row['error']}", sys.stderr)
             continue
         top = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in row["top"])
-        notes = ["mirrored"] if row.get("mirrored") else []
+        notes = [name for key, name in NOTES.items() if row.get(key)]
         if row.get("true", row["class"]) != row["class"]:
             notes.append(f"true: {row['true']}")
         echo(f"{row['image']:<{width}}  {top}" + (f"   ({', '.join(notes)})" if notes else ""))
