@@ -269,6 +269,7 @@ def saved(path: Path, **changes: Any) -> Path:
         ({"model": []}, r"no description of the network"),
         ({"data": {}}, r"no description of the data"),
         ({"augment": 1}, r"no description of the network or the data"),
+        ({"novelty": {"features": torch.zeros(3, 4), "max_distance": 1.0}}, r"no description of the training images"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
@@ -68,3 +68,9 @@ def test_photograph_without_an_object_gets_a_message(classifier: Classifier) -> 
     message, card = cards.classify_upload(png(Image.new("RGB", (300, 200), "orange")), {"first": classifier})
     assert "The file is refused: no object found: nothing stands out from the background." in message
     assert bars(card) == []
+
+
+def test_image_unlike_the_training_images_gets_a_note(classifier: Classifier) -> None:
+    noise = Image.effect_noise((10, 10), 100).resize((200, 200), Image.Resampling.NEAREST)
+    _, card = cards.classify_upload(png(ImageOps.expand(noise, 50, "white")), {"first": classifier})
+    assert "Low confidence: unlike the training images" in card

@@ -34,7 +34,7 @@ def describe_images(images: Tensor) -> dict[str, Any]:
 
 def is_novel(image: Tensor, description: Mapping[str, Any]) -> bool:
     """Return True if an image, uint8 `[1, H, W]`, is farther from all training images than the largest distance."""
-    return float(_distances(image.unsqueeze(0), description["features"])) > description["max_distance"]
+    return bool(_distances(image.unsqueeze(0), description["features"]) > description["max_distance"])
 
 
 def is_valid_description(value: Any) -> bool:
@@ -42,7 +42,9 @@ def is_valid_description(value: Any) -> bool:
     if not (isinstance(value, dict) and isinstance(value.get("max_distance"), float)):
         return False
     features = value.get("features")
-    return isinstance(features, Tensor) and features.dtype == torch.uint8 and features.shape[1:] == (GRID * GRID,)
+    if not isinstance(features, Tensor) or features.dtype != torch.uint8:
+        return False
+    return features.numel() > 0 and features.shape[1:] == (GRID * GRID,)
 
 
 def _features(images: Tensor) -> Tensor:
