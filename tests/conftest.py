@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
+from fashion_mlp.runtime.ranks import END_WITH_PARENT
 from fashion_mlp.runtime.signals import SIGNALS
 from tests import composition_cache
 
@@ -182,6 +183,7 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         argv = [str(ROOT / "train.py"), *arguments]
         monkeypatch.setattr("sys.argv", list(argv))
+        monkeypatch.delenv(END_WITH_PARENT, raising=False)  # set by an earlier run
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # restored after the test, also if train.py sets it
         capsys.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level

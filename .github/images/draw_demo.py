@@ -1,7 +1,7 @@
 """Save demo.png of the README from a checkpoint and a photograph: python .github/images/draw_demo.py CKPT PHOTO.
 
-It starts `fashion-mlp demo CKPT`, uploads the photograph in Chromium, and saves the page. The photograph in demo.png was
-made by `python tests/photographs.py CKPT --save DIR`.
+It starts `fashion-mlp demo CKPT`, uploads the photograph in Chromium, and saves the page. The photograph in demo.png
+was made by `python tests/photographs.py CKPT --save DIR`.
 """
 
 import io

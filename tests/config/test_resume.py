@@ -446,8 +446,9 @@ def test_second_signal_ends_the_process(compose_small: Compose) -> None:
     """Without saving first, and with the exit status that a shell expects."""
     program = (
         "import os, signal\n"
-        "from fashion_mlp.runtime.signals import GracefulStop\n"
-        "stop = GracefulStop()\n"
+        "from fashion_mlp.runtime import signals\n"
+        "signals.SAME_REQUEST = 0\n"
+        "stop = signals.GracefulStop()\n"
         "with stop.install():\n"
         "    stop.is_deferred = True\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

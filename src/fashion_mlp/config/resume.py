@@ -66,6 +66,8 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     override = parse_override(named[0])
     path = str(override.value()) if override else path
     added = [text for text in args.overrides if text not in named]
+    if key == "resume" and args.multirun:
+        raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
     directory = Path(path)
     if named[0] == "resume=auto":
         directory = _named_run_dir(added)
@@ -74,8 +76,6 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     elif not directory.is_dir() or directory == Path():
         raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
     if key == "resume":
-        if args.multirun:
-            raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
         return _replay_run(directory, added)
     if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
         raise UserError(f"{' '.join(others)}: not supported with {named[0]}. Remove it, or start a new sweep")

@@ -16,7 +16,6 @@ from typing import Any
 
 from fashion_mlp.cli.arguments import add_shared, positive
 from fashion_mlp.cli.output import echo, progress
-from fashion_mlp.runtime.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fashion_mlp.cli.bench_runs import METHODS, PEERS
     from fashion_mlp.data import FashionMNISTDataModule
     from fashion_mlp.inference.load import resolve_device
+    from fashion_mlp.runtime.errors import UserError
 
     if arguments.peers and not all(map(find_spec, ("sklearn", "jax", "optax"))):
         raise UserError("--peers: needs scikit-learn, JAX and Optax. Type python -m pip install -e '.[peers]'")
@@ -89,6 +89,8 @@ def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[floa
     Raises:
         UserError: the process failed.
     """
+    from fashion_mlp.runtime.errors import UserError
+
     command = [sys.executable, "-m", "fashion_mlp.cli.bench_runs", name, json.dumps(task)]
     start = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
