@@ -62,7 +62,7 @@ def train(
         UserError: a problem that the user can solve, such as missing data, an absent device, or a loss that is NaN.
         Interrupted: by SIGTERM or Ctrl-C, after saving.
     """
-    _prepare_process(cfg.seed)
+    prepare_process(cfg.seed)
     cfg = with_absolute_paths(cfg)
     run_dir = Path(cfg.run_dir)
     with _open_run(run_dir, resumed=resumed) as stop:
@@ -103,7 +103,8 @@ def train(
         return objective
 
 
-def _prepare_process(seed: int) -> None:
+def prepare_process(seed: int) -> None:
+    """Seed all random number generators, and adapt libraries and environment to this package."""
     silence_libraries()
     seed_everything(seed, workers=True, verbose=False)
     del os.environ["PL_GLOBAL_SEED"]  # with it, a distributed strategy would seed again after the weights are drawn

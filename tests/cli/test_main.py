@@ -20,9 +20,15 @@ OPTIONS = {
     "export": ["--format", "onnx"],
     "demo": ["--port", "8000"],
     "bench": ["--hidden-sizes", "20", "30", "--rounds", "1"],
+    "lr-find": ["--plot", "x.png"],
     "schema": [],
 }
-WORDS: dict[str, list[str]] = {"data": ["data=synthetic", "data.seed=1"], "bench": [], "schema": []}
+WORDS: dict[str, list[str]] = {
+    "data": ["data=synthetic", "data.seed=1"],
+    "bench": [],
+    "lr-find": ["optimizer=sgd", "seed=1"],
+    "schema": [],
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,7 +16,7 @@ from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
 # torch in functions only, so that --help and a typo are answered at once.
-COMMANDS = [module.name for module in iter_modules(commands.__path__)]
+COMMANDS = [module.name.replace("_", "-") for module in iter_modules(commands.__path__)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_failures(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
-        if arguments.command not in ("data", "schema"):  # they need torch later, or not at all
+        if arguments.command not in ("data", "lr-find", "schema"):  # they need torch later, or not at all
             with importing_torch():
                 import_module("fashion_mlp.inference.load")  # all other commands need it
         if "words" in arguments:
@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     parser = _Parser(prog="fashion-mlp", description="Look at data, use checkpoints, measure speed.")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = {name: import_module(f"{commands.__name__}.{name}") for name in COMMANDS}
+    modules = {name: import_module(f"{commands.__name__}.{name.replace('-', '_')}") for name in COMMANDS}
     for name, module in modules.items():
         subparsers.add_parser(name, help=module.__doc__, description=module.__doc__)
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):

@@ -13,7 +13,7 @@ USE_EMA = "use callbacks.ema.decay=0.999"
 UNSUPPORTED = {
     "BatchSizeFinder": "the run would keep its first batch size; set data.batch_size",
     "EMAWeightAveraging": f"checkpoints would not contain the average; {USE_EMA}",
-    "LearningRateFinder": "the run would keep its first learning rate; compare some with -m optimizer.lr=1e-4,1e-3",
+    "LearningRateFinder": "the run would keep its first learning rate; type fashion-mlp lr-find",
     "LearningRateMonitor": "it logs twice when a run is resumed; remove it, since lr is always logged",
     "ModelPruning": "the masks are lost when a run is resumed; remove it",
     "OnExceptionCheckpoint": "a new run would start from its file; remove it, since last.ckpt is always saved",

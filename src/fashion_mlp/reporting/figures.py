@@ -168,6 +168,27 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
     return figure
 
 
+def loss_by_rate(losses: Mapping[float, float], smoothed: Sequence[float], suggestion: float | None) -> Figure:
+    """Draw the training loss over the learning rate of each step of a range test.
+
+    Args:
+        losses: loss by learning rate.
+        smoothed: the losses without their noise, in the same order.
+        suggestion: the learning rate to mark; None for no mark.
+    """
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([*losses], [*losses.values()], ".", color="gray", markersize=3, label="each step")
+    axes.plot([*losses], smoothed, color=COLORS["train"], label="smoothed")
+    if suggestion is not None:
+        axes.axvline(suggestion, linestyle="--", color=COLORS["val"], label=f"suggestion: {suggestion:.2g}")
+    top = 1.5 * max(smoothed[:1], default=1)  # a diverging loss would flatten the rest
+    axes.set(xscale="log", xlabel="learning rate", ylim=(0, top), ylabel="training loss")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """Return a figure as the content of a PNG file."""
     content = BytesIO()

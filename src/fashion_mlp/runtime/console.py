@@ -23,6 +23,7 @@ IGNORED_WARNINGS = (
     "Experiment logs directory .* exists and is not empty",
     "Checkpoint directory .* exists and is not empty",
     "You're resuming from a checkpoint that ended before the epoch ended",
+    "Encountered `nan` values in tensor",  # a run ends with an error first, and a learning-rate range test ends there
     "The dirpath has changed from",  # a run that starts from the checkpoint of another
 )
 
