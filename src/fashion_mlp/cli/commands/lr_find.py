@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     cfg = compose(*arguments.words)
     with importing_torch():
-        from fashion_mlp import lr_range_test
+        from fashion_mlp.cli import lr_range_test
         from fashion_mlp.reporting import figures
 
     losses = lr_range_test.measure_losses(cfg)

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.lr_range_test import DIVERGENCE, MAX_RATE, MIN_RATE, NUM_STEPS, measure_losses, smooth, suggest_rate
+from fashion_mlp.cli.lr_range_test import (
+    DIVERGENCE,
+    MAX_RATE,
+    MIN_RATE,
+    NUM_STEPS,
+    measure_losses,
+    smooth,
+    suggest_rate,
+)
 from tests.conftest import Compose
 
 
