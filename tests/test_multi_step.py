@@ -35,6 +35,7 @@ AUGMENT = (
         ["optimizer=rmsprop", "scheduler=step", "scheduler.step_size=1"],
         ["optimizer=adamw", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05", "trainer.max_epochs=5"],
         ["scheduler=plateau", "scheduler.monitor=train/loss", "data.val_size=0", "optimizer.lr=0.05"],
+        ["metrics=[top2_accuracy,calibration_error]", "callbacks.early_stopping.patience=1", "trainer.max_epochs=3"],
     ],
     ids=" ".join,
 )

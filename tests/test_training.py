@@ -290,3 +290,29 @@ def test_balanced_class_weights_are_inverse_frequencies_and_not_saved(compose_sm
     assert torch.equal(weights, 500 / (10 * counts.clamp(min=1)))
     assert not any("loss" in name for name in classifier.state_dict())
     assert classifier.eval_loss.weight is None
+
+
+def test_objective_chooses_the_best_checkpoint_and_stops_early(
+    compose_small: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    objective = "val/calibration_error"
+    cfg = compose_small(
+        "run",
+        "metrics=[top2_accuracy,calibration_error]",
+        f"objective={objective}",
+        "callbacks.early_stopping.patience=2",
+        "trainer.max_epochs=30",
+    )
+    value = train(cfg)
+    run = Run(cfg.run_dir)
+    errors = [error for _, error in run.scalars(objective)]
+    assert run.metrics["objective"] == objective
+    assert (run.metrics["epoch"], run.metrics["epochs"]) == (errors.index(min(errors)) + 1, len(errors))
+    assert run.metrics["epochs"] == run.metrics["epoch"] + 2 < 30
+    assert value == pytest.approx(run.metrics[objective], abs=1e-6)
+    names = ("loss", "acc", "acc_macro", "f1_macro", "top2_accuracy", "calibration_error")
+    assert {f"{stage}/{name}" for stage in ("train", "val", "test") for name in names} <= run.metrics.keys()
+    (table,) = (message for message in caplog.messages if "\nvalidation " in message)
+    assert table.split()[:4] == ["loss", "accuracy", "calibration_error", "top2_accuracy"]
+    assert "\nstopped     Monitored metric val/calibration_error did not improve in the last 2 records." in table

@@ -9,8 +9,9 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
-from fashion_mlp.config.monitoring import MONITORED
+from fashion_mlp.config.monitoring import DEFAULT_OBJECTIVE
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
@@ -36,12 +37,16 @@ class Classifier(LightningModule):
         label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
             use the plain cross-entropy.
         class_weights: weights of the training loss, float `[num_classes]`; None for equal weights.
+        objective: the metric that the run is judged by, such as "val/acc".
+        metrics: further metrics by name, which get probabilities `[N, num_classes]` and labels `[N]`.
         augment: augmentation of the training batches; None for no augmentation.
         compile: if True, compile the network with `torch.compile` before training.
         metadata: plain values that each checkpoint contains; `fashion_mlp.load_classifier` rebuilds the classifier
             from them.
 
     Attributes:
+        shown_metrics: loss, accuracy and the objective, without their splits: the metrics in the line of an epoch.
+        plotted_metrics: these and the further metrics: those in the learning curves and in the table of results.
         last_learning_rate: the rate of the last step, of the first parameter group; NaN before the first step.
     """
 
@@ -54,6 +59,8 @@ class Classifier(LightningModule):
         scheduler: SchedulerFactory | None = None,
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
+        objective: str = DEFAULT_OBJECTIVE,
+        metrics: Mapping[str, Metric] | None = None,
         augment: Augmentation | None = None,
         compile: bool = False,  # noqa: A002, the name in torch
         metadata: Mapping[str, Any] | None = None,
@@ -71,9 +78,11 @@ class Classifier(LightningModule):
         # Not persistent: a checkpoint has only the network's tensors.
         self.train_loss.register_buffer("weight", class_weights, persistent=False)
         self.eval_loss = nn.CrossEntropyLoss()
-        self.train_metrics = EpochMetrics("train", class_names)
-        self.val_metrics = EpochMetrics("val", class_names)
-        self.test_metrics = EpochMetrics("test", class_names, per_class=True)
+        self.train_metrics = EpochMetrics("train", class_names, metrics)
+        self.val_metrics = EpochMetrics("val", class_names, metrics)
+        self.test_metrics = EpochMetrics("test", class_names, metrics, per_class=True)
+        self.shown_metrics = list(dict.fromkeys(["loss", "acc", objective.rpartition("/")[2]]))
+        self.plotted_metrics = list(dict.fromkeys([*self.shown_metrics, *(metrics or {})]))
         self.last_learning_rate = math.nan
 
     def forward(self, images: Tensor) -> Tensor:
@@ -169,7 +178,7 @@ class Classifier(LightningModule):
     def logged_metrics(self, prefix: str = "") -> dict[str, float]:
         """Return the last logged metrics of each stage by name, of those whose name starts with `prefix`."""
         logged = {name: value for name, value in self.trainer.callback_metrics.items() if name.startswith(prefix)}
-        return {name: float(value) for name, value in logged.items() if "/" in name and not name.endswith("_step")}
+        return {name: float(value) for name, value in logged.items() if "/" in name and name != "train/loss_step"}
 
     @torch.inference_mode()
     def predict(self, images: Any) -> Predictions:
@@ -228,7 +237,8 @@ class Classifier(LightningModule):
         values = metrics.compute_and_reset()
         for name, value in values.items():
             # The values are reduced over all processes already; without sync_dist Lightning warns.
-            self.log(name, value, prog_bar=name in MONITORED, logger=False, sync_dist=True)
+            is_shown = name.partition("/")[2] in self.shown_metrics
+            self.log(name, value, prog_bar=is_shown, logger=False, sync_dist=True)
         if self.trainer.sanity_checking:
             return
         # `self.log` would count calls of `training_step` instead of optimizer steps.

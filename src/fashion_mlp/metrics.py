@@ -1,11 +1,11 @@
-"""Loss and accuracy of an epoch."""
+"""The metrics of an epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 
@@ -18,19 +18,35 @@ class EpochMetrics:
     Args:
         stage: "train", "val" or "test", the prefix of each metric's name.
         class_names: the names of the classes, in the order of the logits.
-        per_class: if True, add macro-F1 and the accuracy of each class.
+        custom: further metrics by name, which get probabilities `[N, num_classes]` and labels `[N]`; they are copied.
+        per_class: if True, add the accuracy of each class.
     """
 
-    def __init__(self, stage: str, class_names: Sequence[str], *, per_class: bool = False) -> None:
+    def __init__(
+        self,
+        stage: str,
+        class_names: Sequence[str],
+        custom: Mapping[str, Metric] | None = None,
+        *,
+        per_class: bool = False,
+    ) -> None:
         self.stage = stage
         self.class_names = class_names
         num_classes = len(class_names)
         self.loss = MeanMetric()
-        self.scores = MetricCollection({"acc": MulticlassAccuracy(num_classes, average="micro")})
+        scores: dict[str, Metric | MetricCollection] = {
+            "acc": MulticlassAccuracy(num_classes, average="micro"),
+            "acc_macro": MulticlassAccuracy(num_classes, average="macro"),
+            "f1_macro": MulticlassF1Score(num_classes, average="macro"),
+        }
         if per_class:
-            self.scores["f1_macro"] = MulticlassF1Score(num_classes, average="macro")
-            self.scores["acc_by_class"] = MulticlassAccuracy(num_classes, average="none")
+            scores["acc_by_class"] = MulticlassAccuracy(num_classes, average="none")
+        self.scores = MetricCollection(scores)
+        # Without groups, since torchmetrics would group metrics that are equal in the first epoch by chance.
+        self.custom = MetricCollection(dict(custom or {}), compute_groups=False).clone()
         self._batches: dict[str, list[Tensor]] = {"losses": [], "predictions": [], "labels": []}
+        if custom:
+            self._batches["logits"] = []
         self._sizes: list[int] = []
 
     def update(self, losses: Tensor, logits: Tensor, labels: Tensor, batch_size: int | None = None) -> None:
@@ -47,6 +63,8 @@ class EpochMetrics:
         self._batches["losses"].append(losses.detach().reshape(-1))
         self._batches["predictions"].append(logits.detach().argmax(1))
         self._batches["labels"].append(labels)
+        if "logits" in self._batches:
+            self._batches["logits"].append(logits.detach())
 
     @property
     def losses(self) -> Tensor:
@@ -63,9 +81,11 @@ class EpochMetrics:
         losses, labels = self.losses, torch.cat(self._batches["labels"])
         self.loss.to(losses.device).update(losses, torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device))
         self.scores.to(labels.device).update(torch.cat(self._batches["predictions"]), labels)
-        values = {"loss": self.loss.compute(), **self.scores.compute()}
-        self.loss.reset()
-        self.scores.reset()
+        if "logits" in self._batches:
+            self.custom.to(labels.device).update(torch.cat(self._batches["logits"]).float().softmax(1), labels)
+        values = {"loss": self.loss.compute(), **self.scores.compute(), **self.custom.compute()}
+        for metric in (self.loss, self.scores, self.custom):
+            metric.reset()
         by_class = values.pop("acc_by_class", ())
         values |= {f"acc/{name}": value for name, value in zip(self.class_names, by_class, strict=False)}
         return {f"{self.stage}/{name}": value for name, value in values.items()}

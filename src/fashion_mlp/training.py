@@ -21,7 +21,7 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, get_objective
 from fashion_mlp.config.run_names import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
@@ -56,7 +56,8 @@ def train(
         before_first_write: called after all checks, before anything in the directory changes.
 
     Returns:
-        The objective of a sweep: the best validation accuracy, or the last training loss without a validation split.
+        The objective of a sweep: the best value of `cfg.objective`, or the last training loss if that is its default
+        and the data have no validation split.
 
     Raises:
         UserError: a problem that the user can solve, such as missing data, an absent device, or a loss that is NaN.
@@ -93,13 +94,13 @@ def train(
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
-        objective = _objective(metrics, run_dir, has_validation=datamodule.has_validation)
+        objective = _objective(metrics, run_dir)
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
             summary.write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
-            log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))
+            log.info(summary.results_table(metrics, classifier.plotted_metrics, checkpoint, run_dir, trainer.loggers))
         return objective
 
 
@@ -158,10 +159,12 @@ def _describe_run(
 ) -> dict[str, Any]:
     """Return facts about a run for `metrics.json`. Call it before the test, which restores older callback states."""
     progress = get_progress(trainer)
+    is_measured = datamodule.has_validation or not cfg.objective.startswith("val/")
     return {
         "name": run_name(_root_=cfg),
         "data": datamodule.name,
         "seed": cfg.seed,
+        "objective": cfg.objective if is_measured else TRAINING_OBJECTIVE,
         "epochs": trainer.current_epoch,
         "stopped_early": summary.stop_reason(trainer),
         "seconds": progress.seconds,
@@ -172,8 +175,8 @@ def _describe_run(
     }
 
 
-def _objective(metrics: dict[str, Any], run_dir: Path, *, has_validation: bool) -> float:
-    objective = get_objective(metrics, has_validation=has_validation)
+def _objective(metrics: dict[str, Any], run_dir: Path) -> float:
+    objective = get_objective(metrics)
     if objective not in metrics:
         raise UserError(
             f"{run_dir}: training ended before the first {objective}. Raise trainer.max_time or trainer.max_steps, or "

@@ -1,4 +1,4 @@
-"""Tests of loggers that need other packages, offline."""
+"""Tests of loggers that need other packages, offline, and of metrics of one's own."""
 
 from pathlib import Path
 
@@ -24,3 +24,25 @@ def test_logger_that_is_not_installed_is_reported(compose_small: Compose, monkey
     monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", RequirementCache("mlflow>=999"))
     with pytest.raises(UserError, match=r"^logger\.mlflow: .*pip install.*mlflow"):
         train(compose_small("run", "logger=mlflow"))
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "error"),
+    [
+        (
+            "ece",
+            "MulticlassCalibrationError",
+            "ece: lower is better in MulticlassCalibrationError. End its name in loss",
+        ),
+        (
+            "f1_error",
+            "MulticlassF1Score",
+            "f1_error: higher is better in MulticlassF1Score. Choose a name that does not",
+        ),
+        ("matrix", "MulticlassConfusionMatrix", r"matrix: no number for probabilities \[N, 10\] and labels \[N\]: "),
+        ("mine", "Mine", "mine: Error lo.*torchmetrics.classification.Mine"),
+    ],
+)
+def test_metric_that_does_not_fit_is_refused(compose_small: Compose, name: str, target: str, error: str) -> None:
+    with pytest.raises(UserError, match=rf"^metrics\.{error}"):
+        train(compose_small("run", f"+metrics.{name}._target_=torchmetrics.classification.{target}"))

@@ -15,7 +15,7 @@ from fashion_mlp.sweep.optuna.study import open_storage, open_study  # noqa: E40
 
 @pytest.fixture
 def study(tmp_path: Path) -> Any:
-    return open_study(open_storage(tmp_path), "median")
+    return open_study(open_storage(tmp_path), "median", "val/acc")
 
 
 def fill(study: Any, accuracy: float) -> None:
@@ -29,7 +29,7 @@ def fill(study: Any, accuracy: float) -> None:
 
 
 def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
-    pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner}"
+    pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner},objective:val/acc"
     return [
         f"+callbacks.pruning={{_target_:fashion_mlp.callbacks.pruning.Pruning,{pruning}}}",
         "trainer.max_epochs=4",

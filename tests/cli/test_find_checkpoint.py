@@ -18,7 +18,8 @@ def write_run(directory: Path, *names: str, time: float = 1.0, accuracy: float |
         (checkpoints / name).touch()
     os.utime(checkpoints, (time, time))
     if accuracy is not None:
-        metrics = {"complete": True, "val/acc": accuracy, "overrides": [f"seed={seed}", f"optimizer.lr={accuracy}"]}
+        overrides = [f"seed={seed}", f"optimizer.lr={accuracy}"]
+        metrics = {"complete": True, "objective": "val/acc", "val/acc": accuracy, "overrides": overrides}
         (directory / "metrics.json").write_text(json.dumps(metrics))
     return directory
 

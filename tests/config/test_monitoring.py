@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.config.monitoring import MONITORED, OBJECTIVES, get_objective, metric_direction, monitor_arguments
+from fashion_mlp.config.monitoring import metric_direction, monitor_arguments, monitored_metrics
 
 LIGHTNING = "lightning.pytorch.callbacks"
 
 
-def test_each_monitored_metric_has_a_direction() -> None:
-    directions = {name: metric_direction(name) for name in MONITORED}
-    assert directions == {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
-    assert set(OBJECTIVES) <= set(MONITORED)
+def test_the_name_of_a_metric_determines_its_direction() -> None:
+    directions = {name: metric_direction(name) for name in monitored_metrics(["top2_accuracy", "calibration_error"])}
+    minimized = {"val/loss", "train/loss", "val/calibration_error", "train/calibration_error"}
+    assert {name for name, direction in directions.items() if direction == "min"} == minimized
+    assert {name for name in directions if name.startswith("val/")} - minimized == {
+        *("val/acc", "val/acc_macro", "val/f1_macro", "val/top2_accuracy")
+    }
     assert metric_direction("gradient_norm") is None
 
 
@@ -40,9 +43,3 @@ def test_each_monitored_metric_has_a_direction() -> None:
 )
 def test_monitor_arguments_follow_from_the_metric(config: dict[str, Any], expected: dict[str, Any]) -> None:
     assert monitor_arguments(config) == expected
-
-
-def test_the_objective_is_a_validation_metric_if_there_is_one() -> None:
-    assert get_objective(["test/acc", "train/loss", "val/acc"]) == "val/acc"
-    assert get_objective(["test/acc", "train/loss"]) == "train/loss"
-    assert get_objective(["train/loss"], has_validation=True) == "val/acc"

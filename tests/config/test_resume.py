@@ -63,6 +63,14 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
         (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
         (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
+        # Metrics of one's own, whose predictions belong to the state within an epoch:
+        (
+            17,
+            [
+                *("metrics=[top2_accuracy,calibration_error]", "objective=val/calibration_error", "scheduler=plateau"),
+                *("scheduler.monitor=${objective}", "scheduler.patience=0", "callbacks.early_stopping.patience=1"),
+            ],
+        ),
         # One step a call, by Lightning's own optimization:
         (15, ["trainer.gradient_clip_val=1", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
         (6, ["trainer.accumulate_grad_batches=3", "scheduler=onecycle", "model.dropout=0.3"]),

@@ -47,23 +47,23 @@ def never(cfg: DictConfig) -> float:
 
 
 def write_result(cfg: DictConfig, **metrics: object) -> None:
-    Path(cfg.run_dir, "metrics.json").write_text(json.dumps({"epochs": 1, "complete": True, **metrics}))
+    Path(cfg.run_dir, "metrics.json").write_text(
+        json.dumps({"objective": "val/acc", "epochs": 1, "complete": True, **metrics})
+    )
 
 
 @pytest.mark.parametrize(
-    ("metrics", "objective"),
-    [({"val/acc": 0.75, "train/loss": 2.0}, 0.75), ({"train/loss": 2.0}, 2.0)],
-    ids=["val/acc", "train/loss"],
+    ("objective", "expected"), [("val/acc", 0.75), ("train/loss", 2.0)], ids=["val/acc", "train/loss"]
 )
-def test_a_complete_job_does_not_run_again(cfg: DictConfig, metrics: dict[str, float], objective: float) -> None:
-    write_result(cfg, overrides=OVERRIDES, **metrics)
-    assert run_job(cfg, HYDRA, never) == objective
+def test_a_complete_job_does_not_run_again(cfg: DictConfig, objective: str, expected: float) -> None:
+    write_result(cfg, overrides=OVERRIDES, objective=objective, **{"val/acc": 0.75, "train/loss": 2.0})
+    assert run_job(cfg, HYDRA, never) == expected
 
 
 def test_nan_is_written_as_null_and_read_as_nan(cfg: DictConfig) -> None:
     path = Path(cfg.run_dir, "metrics.json")
     metrics = {"overrides": OVERRIDES, "epochs": 1, "val/acc": math.nan, "test/loss": math.inf, "checkpoint": None}
-    metrics["complete"] = True
+    metrics |= {"objective": "val/acc", "complete": True}
     write_metrics(path, metrics)
     assert json.loads(path.read_text()) == {**metrics, "val/acc": None, "test/loss": None}
     assert math.isnan(run_job(cfg, HYDRA, never))

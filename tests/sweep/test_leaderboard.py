@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,9 @@ from fashion_mlp.sweep.leaderboard import WIDTH, format_table, write_csv
 from fashion_mlp.sweep.results import JobResult
 
 
-def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: float) -> JobResult:
-    named = {
+def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: Any) -> JobResult:
+    named: dict[str, Any] = {
+        "objective": "val/acc",
         "val/acc": score,
         "val/loss": 1 - score,
         "test/acc": 1 - score,  # would turn the order around
@@ -24,7 +26,14 @@ def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **m
 
 
 def without_validation(number: int, overrides: str, loss: float) -> JobResult:
-    metrics = {"train/loss": loss, "test/acc": 0.5, "test/loss": 1.0, "seconds": 2.0, "epochs": 5}
+    metrics = {
+        "objective": "train/loss",
+        "train/loss": loss,
+        "test/acc": 0.5,
+        "test/loss": 1.0,
+        "seconds": 2.0,
+        "epochs": 5,
+    }
     return JobResult(Path(str(number)), str(number), dict([overrides.split("=")]), metrics)
 
 
@@ -51,6 +60,20 @@ def test_jobs_that_differ_in_their_seed_are_one_row() -> None:
         "   1       adam  0.8000 ± 0.1000  0.2000 ± 0.1000      2.0     3         2",
         "   2        sgd           0.7900           0.2100      2.0     1         3",
     ]
+
+
+@pytest.mark.parametrize(("objective", "best"), [("val/f1_macro", "1"), ("val/calibration_error", "0")])
+def test_jobs_are_ranked_by_their_objective(tmp_path: Path, objective: str, best: str) -> None:
+    test = objective.replace("val", "test")
+    scores: list[dict[str, Any]] = [{"objective": objective, objective: score, test: score} for score in (0.25, 0.75)]
+    jobs = [job(number, f"optimizer.lr={number}", **metrics) for number, metrics in enumerate(scores)]
+    title, header, first, _ = format_table(jobs).splitlines()
+    assert title == f"2 jobs, ranked by {objective}"
+    assert header.split()[2:4] == [objective, test]
+    assert first.split()[-1] == best
+    write_csv(tmp_path / "leaderboard.csv", jobs)
+    row = rows_of(tmp_path / "leaderboard.csv")[0]
+    assert (row["job"], row["objective"], row["value"]) == (best, objective, row[test])
 
 
 def test_folds_are_one_row() -> None:
@@ -101,7 +124,7 @@ def test_nan_is_the_worst_loss() -> None:
 def test_metrics_may_be_missing_and_long_values_are_truncated(tmp_path: Path) -> None:
     values = ("0.1", "a_name_of_more_than_24_letters")
     jobs = [
-        JobResult(Path(value), str(number), {"lr": value}, {"val/acc": 0.5, "seconds": 2.0})
+        JobResult(Path(value), str(number), {"lr": value}, {"objective": "val/acc", "val/acc": 0.5, "seconds": 2.0})
         for number, value in enumerate(values)
     ]
     assert [line.split()[1:4] for line in format_table(jobs).splitlines()[2:]] == [
@@ -109,7 +132,7 @@ def test_metrics_may_be_missing_and_long_values_are_truncated(tmp_path: Path) ->
         ["a_name_of_more_than_2...", "0.5000", "-"],
     ]
     write_csv(tmp_path / "x.csv", jobs)
-    assert [(row["lr"], row["test/acc"]) for row in rows_of(tmp_path / "x.csv")] == [(value, "") for value in values]
+    assert [(row["lr"], row["val/acc"]) for row in rows_of(tmp_path / "x.csv")] == [(value, "0.5") for value in values]
 
 
 def test_a_long_table_is_truncated_and_the_file_is_not(tmp_path: Path) -> None:

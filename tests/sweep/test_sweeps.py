@@ -216,7 +216,7 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     record_sweep(sweep, *typed, "seed=0,1")
     (sweep / "0").mkdir()
     (sweep / "0" / "metrics.json").write_text(
-        json.dumps({**metrics, "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
+        json.dumps({**metrics, "objective": "val/acc", "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
     )
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
@@ -26,7 +27,7 @@ from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
-from fashion_mlp.config.monitoring import monitor_arguments
+from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
 from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
@@ -105,6 +106,8 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         scheduler=build("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
         class_weights=_class_weights(cfg.class_weights, datamodule),
+        objective=cfg.objective,
+        metrics=_build_metrics(cfg, len(datamodule.class_names)),
         augment=datamodule.augment,
         compile=compile_model,
         metadata={
@@ -129,6 +132,26 @@ def _describe_images(datamodule: ImageDataModule) -> dict[str, Any] | None:
     return describe_images(train.__getitems__(range(min(2 * NUM_REFERENCES, len(train))))[0])
 
 
+def _build_metrics(cfg: DictConfig, num_classes: int) -> dict[str, Metric]:
+    """Build the metrics of the config group `metrics`; each must return a number, and agree with its name."""
+    metrics: dict[str, Metric] = {}
+    for name in filter(cfg.metrics.get, cfg.metrics):
+        key = f"metrics.{name}"
+        metric: Metric = build(key, cfg, Metric, num_classes=num_classes)
+        try:
+            float(metric(torch.eye(num_classes), torch.arange(num_classes)))
+        except Exception as error:  # any that a metric of another task raises
+            raise UserError(f"{key}: no number for probabilities [N, {num_classes}] and labels [N]: {error}") from error
+        metric.reset()
+        is_minimized = metric_direction(f"val/{name}") == "min"
+        if metric.higher_is_better == is_minimized:
+            rule = "Choose a name that does not end" if is_minimized else "End its name"
+            better = "higher" if is_minimized else "lower"
+            raise UserError(f"{key}: {better} is better in {type(metric).__name__}. {rule} in loss or error")
+        metrics[name] = metric
+    return metrics
+
+
 def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:
     """Return the weights of the classes in the loss, float `[num_classes]`; None for equal weights."""
     if config is None:
@@ -151,7 +174,8 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         initial: the checkpoint that the run starts from.
         has_validation: True if the data have a validation split.
     """
-    callbacks = [build(f"callbacks.{name}", cfg, Callback) for name, config in cfg.callbacks.items() if config]
+    enabled = [name for name, config in cfg.callbacks.items() if config and config.get("patience", 0) is not None]
+    callbacks = [build(f"callbacks.{name}", cfg, Callback) for name in enabled]
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
     callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]

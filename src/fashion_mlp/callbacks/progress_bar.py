@@ -9,8 +9,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from fashion_mlp.config.monitoring import MONITORED
-
 
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar, shortened to 80 columns, that is erased when it is complete.
@@ -36,7 +34,7 @@ class ProgressBar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
-        labels = {"train/loss_step": "loss"} | {name: name for name in MONITORED if name.startswith("val/")}
+        labels = {"train/loss_step": "loss"} | {name: name for name in metrics if name.startswith("val/")}
         return {label: metrics[name] for name, label in labels.items() if name in metrics}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -5,7 +5,6 @@ import logging
 from lightning import Callback, LightningModule, Trainer
 from optuna.trial import TrialState
 
-from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.sweep.optuna.study import open_storage, open_trial
 
 log = logging.getLogger(__name__)
@@ -20,12 +19,14 @@ class Pruning(Callback):
         sweep_dir: the directory of the search, which holds the database.
         number: number of the trial.
         pruner: "median", "hyperband" or "none".
+        objective: the validation metric that the search compares.
     """
 
-    def __init__(self, sweep_dir: str, number: int, pruner: str) -> None:
+    def __init__(self, sweep_dir: str, number: int, pruner: str, objective: str) -> None:
         self.sweep_dir = sweep_dir
         self.number = int(number)
         self.pruner = pruner
+        self.objective = objective
         self._is_pruned = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,11 +43,11 @@ class Pruning(Callback):
         trainer.should_stop |= self._is_pruned
 
     def _should_prune(self, trainer: Trainer) -> bool:
-        epoch, value = trainer.current_epoch + 1, float(trainer.callback_metrics[OBJECTIVES[0]])
+        epoch, value = trainer.current_epoch + 1, float(trainer.callback_metrics[self.objective])
         if epoch > self._last_epoch:
             self._trial.report(value, epoch)
         if epoch == trainer.max_epochs or not self._trial.should_prune():
             return False
         self._trial.study.tell(self.number, state=TrialState.PRUNED)
-        log.info(f"pruned after epoch {epoch}: {OBJECTIVES[0]} {value:.4f} is worse than that of the trials before")
+        log.info(f"pruned after epoch {epoch}: {self.objective} {value:.4f} is worse than that of the trials before")
         return True

@@ -7,7 +7,6 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.config.monitoring import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +77,8 @@ class RunProgress(Callback):
         metrics |= {name: value for name, value in classifier.logged_metrics().items() if not name.startswith("val/")}
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
         for split in ("train", "val", "train_after_epoch", "test_after_epoch"):
-            if f"{split}/loss" in metrics:
-                values = [f"{metric.name} {metrics[f'{split}/{metric.name}']:.4f}" for metric in METRICS]
+            keys = {name: f"{split}/{name}" for name in classifier.shown_metrics}
+            if values := [f"{name} {metrics[key]:.4f}" for name, key in keys.items() if key in metrics]:
                 parts.append(" ".join([split.replace("_", " "), *values]))
         parts += [f"lr {classifier.last_learning_rate:.2e}", f"{time.perf_counter() - self._epoch_start:.1f} s"]
         if trainer.is_global_zero:

@@ -29,17 +29,6 @@ from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
-# Charts of the tab CUSTOM SCALARS, with the tags of each: value and bounds, or regular expressions. A run has the same
-# colour for all tags. The first charts need training and validation metrics at the same steps.
-LAYOUT = {
-    "validation (line) and training (other edge of the area)": {
-        metric.title: ["Margin", [f"val/{metric.name}", f"train/{metric.name}", f"val/{metric.name}"]]
-        for metric in METRICS
-    },
-    "training and validation": {
-        metric.title: ["Multiline", [f"^train/{metric.name}$", f"^val/{metric.name}$"]] for metric in METRICS
-    },
-}
 GROUPS = ("model", "optimizer", "scheduler")
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 # Number of training images, and their longest side in pixels.
@@ -85,6 +74,17 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     return {key: value if type(value) in (bool, int, float) else format_value(value) for key, value in values.items()}
 
 
+def charts(metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the charts of the tab CUSTOM SCALARS, with the tags of each: value and bounds, or regular expressions.
+
+    A run has the same colour for all tags. The first charts need training and validation metrics at the same steps.
+    """
+    titles = {name: METRICS.get(name, name) for name in metrics}
+    areas = {title: ["Margin", [f"val/{name}", f"train/{name}", f"val/{name}"]] for name, title in titles.items()}
+    lines = {title: ["Multiline", [f"^train/{name}$", f"^val/{name}$"]] for name, title in titles.items()}
+    return {"validation (line) and training (other edge of the area)": areas, "training and validation": lines}
+
+
 def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Module, images: Tensor) -> None:
     """Log configuration, charts, images, the graph of the network and the row in HPARAMS to TensorBoard.
 
@@ -97,7 +97,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
     writer = board.experiment
     indented = "\n".join(f"    {line}" for line in OmegaConf.to_yaml(OmegaConf.create(dict(config))).splitlines())
     writer.add_text("config", indented, 0)
-    writer.add_custom_scalars(LAYOUT)
+    writer.add_custom_scalars(charts((*METRICS, *config["metrics"])))
     with warn_on_failure("TensorBoard's train/images"):
         writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):

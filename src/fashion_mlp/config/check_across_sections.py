@@ -5,8 +5,9 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from fashion_mlp.config.messages import find_obstacle, format_value, missing_path
-from fashion_mlp.config.schema import RunConfig
+from fashion_mlp.config.messages import did_you_mean, find_obstacle, format_value, missing_path
+from fashion_mlp.config.monitoring import DEFAULT_OBJECTIVE, METRICS, monitored_metrics
+from fashion_mlp.config.schema import SCHEMAS, MonitorConfig, PlateauConfig, RunConfig
 
 USE_EMA = "use callbacks.ema.decay=0.999"
 # Callbacks of Lightning that do not work here, or with which a resumed run would differ, with a remedy.
@@ -33,6 +34,7 @@ def find_conflicts(run: RunConfig) -> Iterator[str]:
     if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
         yield f"ckpt_path={run.ckpt_path}: {problem}"
     yield from _fold_conflicts(run.data)
+    yield from _monitor_conflicts(run)
     yield from _training_conflicts(run)
     yield from _schedule_conflicts(run)
     if run.resume is None:  # a resumed run finds its own files
@@ -50,6 +52,29 @@ def _fold_conflicts(data: Mapping[str, Any]) -> Iterator[str]:
     for name in ("val_annotations_file", "val_img_dir"):
         if folds is not None and data.get(name):
             yield f"data.folds={folds}: the validation images have a source. Type data.{name}=null"
+
+
+def _monitor_conflicts(run: RunConfig) -> Iterator[str]:
+    known = monitored_metrics(run.metrics)
+    yield from (
+        f"metrics.{name}: the name of a built-in metric. Use another" for name in run.metrics if name in METRICS
+    )
+    sections = {
+        "scheduler": run.scheduler,
+        **{f"callbacks.{name}": item for name, item in (run.callbacks or {}).items()},
+    }
+    monitors = {"objective": run.objective}
+    for key, section in sections.items():
+        schema = SCHEMAS.get(str((section or {}).get("_target_")))
+        if section and schema and issubclass(schema, MonitorConfig | PlateauConfig) and section.get("monitor"):
+            monitors[f"{key}.monitor"] = section["monitor"]
+    for key, monitor in monitors.items():
+        if monitor not in known and (key == "objective" or monitor != run.objective):
+            reason = "no model is chosen with test images" if monitor.startswith("test/") else "no such metric"
+            yield f"{key}={monitor}: {reason}{did_you_mean(monitor, known)}"
+    if run.objective.startswith("val/") and run.objective != DEFAULT_OBJECTIVE and not has_validation(run.data):
+        training = run.objective.replace("val/", "train/")
+        yield f"objective={run.objective}: no validation with data.val_size=0. Type objective={training}"
 
 
 def _training_conflicts(run: RunConfig) -> Iterator[str]:
@@ -99,8 +124,10 @@ def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -
     monitor = str(callback.get("monitor"))
     if module.startswith("lightning.") and kind in UNSUPPORTED:
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
+    if kind == "Pruning" and not run.objective.startswith("val/"):
+        yield f"objective={run.objective}: a search compares a validation metric. Type objective={DEFAULT_OBJECTIVE}"
     if kind == "Pruning" and not has_validation(run.data):
-        yield "data.val_size=0: a search compares val/acc. Set data.val_size above 0"
+        yield f"data.val_size=0: a search compares {run.objective}. Set data.val_size above 0"
     if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and (run.callbacks or {}).get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
     checkpoints = ("${run_dir}/checkpoints", f"{run.run_dir}/checkpoints")
@@ -109,7 +136,7 @@ def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -
     if key == "callbacks.best_checkpoint":  # ignored without validation
         if callback.get("monitor") is None:
             yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
-    elif monitor.startswith("val/") and not has_validation(run.data):
+    elif monitor.startswith("val/") and not has_validation(run.data) and callback.get("patience", 0) is not None:
         yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
         yield from _checkpoint_conflicts(key, callback, run)
@@ -117,6 +144,11 @@ def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -
 
 def _checkpoint_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
     name, dirpath, trainer = str(callback.get("filename")), callback.get("dirpath"), run.trainer
+    fields = {"epoch": 1, "step": 1, **dict.fromkeys(monitored_metrics(run.metrics), 0.5)}
+    try:
+        name.format_map(fields)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        yield f"{key}.filename={name}: not a valid template ({error}). Expected the fields {', '.join(fields)}"
     is_once_an_epoch = trainer.get("val_check_interval") in (None, 1.0)
     is_unique = "{" not in name or "{step" in name or ("{epoch" in name and is_once_an_epoch)
     keeps_several = callback.get("save_top_k", 1) not in (0, 1) and callback.get("enable_version_counter") is False

@@ -1,48 +1,41 @@
 """The metrics that compare checkpoints, epochs and runs. The module does not import torch."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from inspect import signature
 from pkgutil import resolve_name
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+# Metrics that `fashion_mlp.metrics` computes for each split and logs as `<split>/<name>`, with their titles in charts
+# and tables. The config group `metrics` adds others.
+METRICS = {"loss": "loss", "acc": "accuracy", "acc_macro": "macro accuracy", "f1_macro": "macro F1"}
+
+# The objective of conf/train.yaml, and the one that replaces it without validation images.
+DEFAULT_OBJECTIVE, TRAINING_OBJECTIVE = "val/acc", "train/loss"
 
 
-class Metric(NamedTuple):
-    """A metric that is computed for each split.
+def monitored_metrics(custom: Iterable[str]) -> list[str]:
+    """Return the names of the metrics that are logged after each epoch.
 
     Args:
-        name: the name without its split; `fashion_mlp.metrics` computes the metric and logs it as `<split>/<name>`.
-        title: the name in charts and tables.
-        direction: "max" if a higher value is better, "min" if a lower one is.
+        custom: the names of the metrics that the config group `metrics` adds.
     """
-
-    name: str
-    title: str
-    direction: Literal["min", "max"]
-
-
-METRICS = (Metric("loss", "loss", "min"), Metric("acc", "accuracy", "max"))
-# Metrics that are logged after each epoch.
-MONITORED = tuple(f"{split}/{metric.name}" for split in ("val", "train") for metric in METRICS)
-# Metrics that describe the result of a run.
-EVALUATED = tuple(f"{split}/{metric.name}" for split in ("val", "test") for metric in METRICS)
-# Metrics that compare runs: the first, or the second if there is no validation split.
-OBJECTIVES = ("val/acc", "train/loss")
+    return [f"{split}/{name}" for split in ("val", "train") for name in (*METRICS, *custom)]
 
 
 def metric_direction(name: str) -> Literal["min", "max"] | None:
-    """Return "max" if a higher value of a metric is better, "min" if a lower one is, None if its name is unknown."""
-    return next((metric.direction for metric in METRICS if metric.name == name.rpartition("/")[2]), None)
+    """Return "max" if a higher value of a metric is better, "min" if its name ends in "loss" or "error".
 
-
-def get_objective(metrics: Container[str], *, has_validation: bool = False) -> str:
-    """Return the metric that a run is judged by, which is never one of the test images.
-
-    Args:
-        metrics: the names of the run's metrics.
-        has_validation: whether the run has images for validation; if not given, the names of the metrics show it.
+    Return None for a name that is not one of the metrics of a split, such as `gradient_norm`.
     """
-    return OBJECTIVES[0] if has_validation or OBJECTIVES[0] in metrics else OBJECTIVES[-1]
+    if not name.startswith(("train/", "val/", "test/")):
+        return None
+    return "min" if name.endswith(("loss", "error")) else "max"
+
+
+def get_objective(metrics: Mapping[str, Any]) -> str:
+    """Return the name of the metric that a run is judged by, as `metrics.json` contains it."""
+    return str(metrics.get("objective"))
 
 
 def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

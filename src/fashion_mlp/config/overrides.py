@@ -18,7 +18,7 @@ from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import LAYER_KEYS
 
 # Keys that may be removed with `~`.
-REMOVABLE = re.compile(r"(callbacks|logger)\.\w+|hydra\..+")
+REMOVABLE = re.compile(r"(callbacks|logger|metrics)\.\w+|hydra\..+")
 # Groups whose option may be null.
 OPTIONAL = ("experiment", "sweep")
 # Launchers that come with an extra of this project, and the option of a plugin that `conf/` builds on.
@@ -122,7 +122,7 @@ def _group_problems(override: Override, found: Sequence[Any], options: Sequence[
     for chosen in found:
         names, text = chosen if isinstance(chosen, list) else [chosen], f"{group}={format_value(chosen)}"
         unknown = [format_value(name) for name in names if name not in options and (name or group not in OPTIONAL)]
-        if isinstance(chosen, list) and group != "logger":
+        if isinstance(chosen, list) and group not in ("logger", "metrics"):
             yield f"{text}: several options. Expected one; a sweep is typed -m {group}=a,b"
         elif not names or len(set(map(format_value, names))) < len(names):
             yield f"{text}: invalid value. Expected different options; for none type {group}=none"

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fashion_mlp.config.messages import format_value, is_same_path, missing_path
-from fashion_mlp.config.monitoring import MONITORED, metric_direction
+from fashion_mlp.config.monitoring import metric_direction, monitored_metrics
 from fashion_mlp.runtime import ranks
 
 # Suffixes of the files that figures are saved as.
@@ -58,6 +58,7 @@ TargetConfigs = Annotated[dict[str, TargetConfig | None], Field(description="an 
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z][\w.-]{0,49}$", description="a name such as baseline-2 (letters, digits, -_.)")
 ]
+MetricName = Annotated[Text, Field(examples=monitored_metrics([]))]
 FigurePath = Annotated[
     Text,
     Predicate(lambda path: path.endswith(FIGURE_SUFFIXES)),
@@ -302,7 +303,7 @@ class OneCycleConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.onecycle"
 class PlateauConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.plateau"]):
     """Arguments of `fashion_mlp.schedulers.plateau`."""
 
-    monitor: Literal[MONITORED]  # type: ignore[valid-type]
+    monitor: MetricName
     factor: BetweenZeroAndOne
     patience: Count
     min_lr: AtLeastZero
@@ -369,7 +370,7 @@ class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.checkpoint.tra
 class MonitorConfig(Section, extra="allow"):
     """Arguments that all callbacks with a monitored metric share; other arguments are accepted."""
 
-    monitor: Literal[MONITORED] | None = None  # type: ignore[valid-type]
+    monitor: MetricName | None = None
     mode: Literal["min", "max"] | None = None
 
     def conflicts(self, *, multirun: bool) -> Iterator[str]:
@@ -379,9 +380,9 @@ class MonitorConfig(Section, extra="allow"):
 
 
 class EarlyStoppingConfig(MonitorConfig, targets=["lightning.pytorch.callbacks.EarlyStopping"]):
-    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
+    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`; a patience of None disables it."""
 
-    patience: Count = 3
+    patience: Count | None = 3
     check_on_train_epoch_end: FollowsFromMonitor = None
     min_delta: float = 0.0
 
@@ -409,11 +410,6 @@ class CheckpointCallbackConfig(
             yield f"filename={name}: reserved for the state that resume= reads. Use another name, such as best"
         if Path(name).is_absolute() or ".." in Path(name).parts or "${run_dir}" in name:
             yield f"filename={name}: not relative to dirpath. Set dirpath"
-        fields = {"epoch": 1, "step": 1, **dict.fromkeys(MONITORED, 0.5)}
-        try:
-            name.format_map(fields)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            yield f"filename={name}: not a valid template ({error}). Expected the fields {', '.join(fields)}"
         if multirun and self.dirpath is not None and "${" not in self.dirpath:
             yield f"dirpath={self.dirpath}: jobs would overwrite each other's files. Remove it"
         for key in ("every_n_train_steps", "train_time_interval"):
@@ -540,10 +536,12 @@ class RunConfig(Section):
     scheduler: TargetConfig | None
     callbacks: TargetConfigs | None
     logger: TargetConfigs
+    metrics: TargetConfigs
     trainer: TargetConfig
     name: Name | None
     seed: Seed
     label_smoothing: BelowOne
+    objective: MetricName
     class_weights: Literal["balanced"] | list[AboveZero] | None
     steps_per_execution: Positive
     test: bool

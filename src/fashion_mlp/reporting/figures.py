@@ -151,17 +151,17 @@ def curves(epochs: Sequence[int], history: Mapping[str, Sequence[float | None]])
 
     Args:
         epochs: numbers of the epochs, `[E]`.
-        history: values of the monitored metrics by name, `[E]` each; None for an epoch without a value. A metric
-            without any value may be missing.
+        history: values of the metrics by name, such as "val/acc", `[E]` each; None for an epoch without a value.
     """
-    figure = Figure(figsize=(4.5 * len(METRICS), 3.4), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+    names = list(dict.fromkeys(name.partition("/")[2] for name in history))
+    figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for stage, style in (("train", "o--"), ("val", "o-")):
-            values = zip(epochs, history.get(f"{stage}/{metric.name}", [None] * len(epochs)), strict=True)
+            values = zip(epochs, history.get(f"{stage}/{metric}", [None] * len(epochs)), strict=True)
             if points := [(epoch, value) for epoch, value in values if value is not None]:
                 places, heights = zip(*points, strict=True)
                 axes.plot(places, heights, style, label=STAGES[stage], color=COLORS[stage], markersize=3)
-        axes.set(xlabel="epoch", ylabel=metric.title)
+        axes.set(xlabel="epoch", ylabel=METRICS.get(metric, metric))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

@@ -3,7 +3,7 @@
 import json
 import platform
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,33 @@ def stop_reason(trainer: Trainer) -> str | None:
     return next((message.removesuffix(" Signaling Trainer to stop.") for message in messages if message), None)
 
 
-def results_table(metrics: Mapping[str, Any], checkpoint: Path | None, run_dir: Path, loggers: Iterable[Logger]) -> str:
-    """Return a table of the results, and the command that shows the curves."""
+def results_table(
+    metrics: Mapping[str, Any],
+    plotted_metrics: Sequence[str],
+    checkpoint: Path | None,
+    run_dir: Path,
+    loggers: Iterable[Logger],
+) -> str:
+    """Return a table of the results, and the command that shows the curves.
+
+    Args:
+        metrics: the content of `metrics.json`.
+        plotted_metrics: the names of the columns, without their splits.
+        checkpoint: the checkpoint that was tested; None if none was saved.
+        run_dir: the directory of the run.
+        loggers: the loggers of the run.
+    """
     directory = relative_to_cwd(run_dir)
     logdir = directory if directory.is_absolute() else Path(*directory.parts[:1])  # the directory of all runs
-    rows = ["".join([" " * 12, *(f"{metric.title:>10}" for metric in METRICS)])]
+    titles = [METRICS.get(name, name) for name in plotted_metrics]
+    widths = [max(10, len(title) + 2) for title in titles]
+    rows = ["".join([" " * 12, *map(str.rjust, titles, widths)])]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
-            values = (f"{metrics[f'{stage}/{metric.name}']:>10.4f}" for metric in METRICS)
-            rows.append("".join([f"{name:<12}", *values]))
+            values = [f"{metrics[f'{stage}/{metric}']:.4f}" for metric in plotted_metrics]
+            rows.append("".join([f"{name:<12}", *map(str.rjust, values, widths)]))
+    if metrics["stopped_early"]:
+        rows.append(f"stopped     {metrics['stopped_early']}")
     rows += [
         f"on {metrics['data']}, at epoch {metrics.get('epoch', metrics['epochs'])} of {metrics['epochs']}, "
         f"in {metrics['seconds']:.1f} s ({metrics['samples_per_second']:,.0f} samples/s)",

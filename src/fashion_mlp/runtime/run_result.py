@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.json"
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
     metrics = read_json(run_dir / METRICS_FILE)
-    return metrics if metrics.get("complete") is True else None
+    return metrics if metrics.get("complete") is True and str(metrics.get("objective")) in metrics else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 import signal
 import statistics
 import sys
@@ -17,7 +18,6 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.messages import format_count
-from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
 from fashion_mlp.config.resume import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
@@ -34,9 +34,8 @@ VALUE_WIDTH = 24
 MAX_ROWS = 20
 # Keys that repeat a configuration: the table shows the mean and standard deviation over their values.
 REPEATS = ("seed", "data.fold")
-# Metric of the test in the table; the file has all.
-TEST_METRIC = OBJECTIVES[0].replace("val/", "test/")
-RESULTS = ("name", *EVALUATED, "seconds", "epochs")
+# Metrics in the file: not those of single classes, such as `test/acc/Bag`.
+EVALUATED = re.compile("(val|test)/[^/]+")
 
 # Completed jobs that differ only in `REPEATS`, the best first.
 Group = Sequence[JobResult]
@@ -135,7 +134,7 @@ def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
 
 
 def _mean_score(group: Group) -> tuple[bool, float]:
-    return group[0].objective == OBJECTIVES[0], statistics.fmean(job.score for job in group)
+    return group[0].objective.startswith("val/"), statistics.fmean(job.score for job in group)
 
 
 def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
@@ -156,11 +155,12 @@ def format_table(jobs: Sequence[JobResult]) -> str:
     columns = [key for key in keys if key not in REPEATS]
     groups = rank_jobs(jobs)
     objectives = list(dict.fromkeys(group[0].objective for group in groups))
-    rows = [["rank", *columns, " or ".join(objectives), TEST_METRIC, "seconds", "runs", "best job"]]
+    test_metric = f"test/{objectives[0].rpartition('/')[2]}" if objectives else "test/acc"
+    rows = [["rank", *columns, " or ".join(objectives), test_metric, "seconds", "runs", "best job"]]
     for rank, group in enumerate(groups[:MAX_ROWS], start=1):
         best = group[0]
         values = [_truncate(best.overrides.get(key, ""), VALUE_WIDTH) for key in columns]
-        scores = [_format_metric(group, best.objective), _format_metric(group, TEST_METRIC)]
+        scores = [_format_metric(group, best.objective), _format_metric(group, test_metric)]
         seconds = statistics.fmean(job.metrics["seconds"] for job in group)
         rows.append([str(rank), *values, *scores, f"{seconds:.1f}", str(len(group)), best.name])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -186,9 +186,10 @@ def _truncate(text: str, width: int) -> str:
 
 
 def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
-    """Write a row for each job with its overrides and `RESULTS`, in the order of the leaderboard."""
-    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", *RESULTS]
-    columns += [*varying_keys(jobs), "directory", "error"]
+    """Write a row for each job with its overrides and metrics, in the order of the leaderboard."""
+    columns = ["rank", "job", "status", "objective", "value", "mean", "standard_deviation", "name"]
+    columns += dict.fromkeys(name for job in jobs for name in job.metrics if EVALUATED.fullmatch(name))
+    columns += ["seconds", "epochs", *varying_keys(jobs), "directory", "error"]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()

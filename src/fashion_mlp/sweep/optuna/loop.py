@@ -15,7 +15,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.overrides import search_space
 from fashion_mlp.config.resume import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
@@ -48,12 +47,13 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     space = Space(overrides, has_layers="hidden_sizes" in config.model)
     directory = Path(config.hydra.sweep.dir)
     with lock(resolve(directory)):
-        study = open_study(open_storage(directory), settings.pruner)
+        study = open_study(open_storage(directory), settings.pruner, config.objective)
         OmegaConf.save(config, directory / SWEEP_CONFIG)
         log.info(f"sweep     {directory}")
         if absent := [key for key in missing if key not in space.distributions]:
             log.info(f"not varied, since not in the configuration: {', '.join(absent)}. Vary a key with {EXAMPLE}")
-        Search(study, settings.seed, space, directory, launcher).run(settings.n_trials, settings.n_jobs)
+        trials = Search(study, config.objective, settings.seed, space, directory, launcher)
+        trials.run(settings.n_trials, settings.n_jobs)
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Search:
 
     Args:
         study: the trials, in an SQLite file.
+        objective: the metric that the trials are compared by.
         seed: determines the values of the trials.
         space: the keys that the trials vary.
         directory: holds a directory for each trial, named by its number.
@@ -69,6 +70,7 @@ class Search:
     """
 
     study: optuna.Study
+    objective: str
     seed: int
     space: Space
     directory: Path
@@ -92,7 +94,7 @@ class Search:
         best = self._best()
         if best is None:
             raise UserError(f"{self.directory}: no trial is complete; the line of each trial has the reason")
-        log.info(f"best      {OBJECTIVES[0]} {best.value:.4f}, {self.directory / str(best.number)}")
+        log.info(f"best      {self.objective} {best.value:.4f}, {self.directory / str(best.number)}")
         shared = [text for text in self.space.fixed if not text.startswith("sweep=")]
         log.info(shlex.join(["python", "train.py", *shared, *self.space.trial_overrides(best.params)]))
 
@@ -145,7 +147,7 @@ class Search:
         if trial.state == TrialState.PRUNED:
             result = f"pruned, {trial.value:.4f} at epoch {trial.last_step}"
         else:
-            result = "failed" if failed else f"{OBJECTIVES[0]} {trial.value:.4f}"
+            result = "failed" if failed else f"{self.objective} {trial.value:.4f}"
         best = self._best()
         best_result = f"best {best.value:.4f} (trial {best.number})" if best else "no best yet"
         overrides = " ".join(self.space.trial_overrides(trial.params))

@@ -13,6 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from fashion_mlp.config.monitoring import metric_direction
 from fashion_mlp.runtime.errors import UserError
 
 # The names of the file, in the directory of the sweep, and of the study in the file.
@@ -45,10 +46,14 @@ def open_storage(sweep_dir: str | Path) -> RDBStorage:
         raise UserError(f"{file}: cannot be opened: {str(error).splitlines()[0]}") from error
 
 
-def open_study(storage: RDBStorage, pruner: str) -> optuna.Study:
-    """Open the study of the validation accuracy, or create it."""
+def open_study(storage: RDBStorage, pruner: str, objective: str) -> optuna.Study:
+    """Open the study of an objective, or create it."""
     return optuna.create_study(
-        storage=storage, study_name=STUDY, direction="maximize", pruner=PRUNERS[pruner](), load_if_exists=True
+        storage=storage,
+        study_name=STUDY,
+        direction="minimize" if metric_direction(objective) == "min" else "maximize",
+        pruner=PRUNERS[pruner](),
+        load_if_exists=True,
     )
 
 
@@ -56,4 +61,4 @@ def open_trial(storage: RDBStorage, pruner: str, number: int) -> Trial:
     """Open a trial that the process of the search has started."""
     study_id = storage.get_study_id_from_name(STUDY)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
-    return Trial(open_study(storage, pruner), trial_id)
+    return Trial(optuna.load_study(study_name=STUDY, storage=storage, pruner=PRUNERS[pruner]()), trial_id)
