@@ -1,6 +1,7 @@
 """The base of all data modules: splits, loaders, and the metadata that identify the data."""
 
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from math import ceil, prod
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ Batch = tuple[Tensor, Tensor]
 FETCH_BYTES = 8 << 20
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImageDataModule(LightningDataModule):
     """Labelled images in memory, with a validation split taken from the training images.
 
@@ -67,9 +69,29 @@ class ImageDataModule(LightningDataModule):
     source_key: ClassVar[str] = ""
     is_light_on_black: ClassVar[bool] = False
     left_facing: ClassVar[tuple[str, ...]] = ()
-    name: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+
+    batch_size: int = 64
+    eval_batch_size: int = 1000
+    shuffle: bool = True
+    shuffle_seed: int = 0
+    num_workers: int = 0
+    val_size: float = 5000
+    split_seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    balanced_sampling: bool = False
+    train_fraction: float = 1.0
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    name: str = field(init=False)
+    class_names: tuple[str, ...] = field(init=False)
+    image_shape: tuple[int, int, int] = field(init=False)
+    # The arguments of a subclass that determine its images.
+    arguments: dict[str, Any] = field(init=False, default_factory=dict)
+    # Whether validation images have a source of their own.
+    has_own_val: bool = field(init=False, default=False)
+    batches_per_fetch: int = field(init=False, default=1)
+    splits: dict[str, ImageDataset] = field(init=False, default_factory=dict)
 
     def __init_subclass__(cls, *, option: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -77,41 +99,8 @@ class ImageDataModule(LightningDataModule):
             cls.option = option
             cls.registry[option] = cls
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 64,
-        eval_batch_size: int = 1000,
-        shuffle: bool = True,
-        shuffle_seed: int = 0,
-        num_workers: int = 0,
-        val_size: float = 5000,
-        split_seed: int = 0,
-        folds: int | None = None,
-        fold: int = 0,
-        balanced_sampling: bool = False,
-        train_fraction: float = 1.0,
-        augment: Augmentation | None = None,
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.shuffle = shuffle
-        self.shuffle_seed = shuffle_seed
-        self.num_workers = num_workers
-        self.val_size = val_size
-        self.split_seed = split_seed
-        self.folds = folds
-        self.fold = fold
-        self.balanced_sampling = balanced_sampling
-        self.train_fraction = train_fraction
-        self.augment = augment or Augmentation()
-        # The arguments of a subclass that determine its images.
-        self.arguments: dict[str, Any] = {}
-        # Whether validation images have a source of their own.
-        self.has_own_val = False
-        self.batches_per_fetch = 1
-        self.splits: dict[str, ImageDataset] = {}
 
     def set_batches_per_fetch(self, batches: int) -> None:
         """Let the training loader fetch up to `batches` batches at once.
