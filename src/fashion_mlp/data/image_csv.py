@@ -44,13 +44,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     def list_samples(self, source: str) -> list[Sample]:
         samples: list[Sample] = []
         problems: list[str] = []
-        text = _read_text(Path(source))
-        header = text.partition("\n")[0]
-        for separator, name in (("\t", "tabs"), (";", "semicolons")):
-            if separator in header and "," not in header:
-                raise UserError(f"{source}: separated by {name}. Expected commas: file name,label")
         # One line at a time, so that an open quotation mark does not swallow the lines below it.
-        for number, line in enumerate(StringIO(text), start=1):
+        for number, line in enumerate(StringIO(_read_text(Path(source))), start=1):
             place = f"{source} line {number}: "
             try:
                 name, label = _parse_row(line)
@@ -88,7 +83,7 @@ def _parse_row(text: str) -> tuple[str, str]:
         raise UserError(f"is not valid CSV ({error}); a quotation mark must be closed on its line") from error
     name, label, *_ = (*(cell.strip() for cell in cells), "", "")
     if not name or not label:
-        raise UserError("has no file name or no label")
+        raise UserError("has no file name or no label. Expected file name,label, separated by a comma")
     if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside of data.img_dir")
     return name, label
