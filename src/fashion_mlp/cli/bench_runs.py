@@ -115,8 +115,9 @@ def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -
 
     data = load_images()
     with tempfile.TemporaryDirectory() as directory:
-        options = {"accelerator": device, "devices": 1, "default_root_dir": directory}
-        trainer = Trainer(max_epochs=2, callbacks=[stopwatch()], **options)
+        trainer = Trainer(
+            max_epochs=2, accelerator=device, devices=1, default_root_dir=directory, callbacks=[stopwatch()]
+        )
         trainer.fit(Plain(), DataLoader(data, batch_size=batch_size, shuffle=True))
     return len(data)
 

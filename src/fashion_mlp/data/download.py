@@ -96,11 +96,10 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
         timeout: seconds to wait for data from a mirror.
 
     Raises:
-        UserError: no source has a file, `directory` cannot be written, or `ROOT` is `NAME` or `NAME/raw`.
+        UserError: no source has a file, or `directory` cannot be written.
     """
     if all(file.is_intact(directory) for file in files):
         return
-    _check_root(directory, files)
     with lock_directory(directory):
         for file in files:
             # Another process may have restored it while this one waited for the lock.
@@ -108,16 +107,6 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
                 if (directory / file.name).exists():
                     log.warning("%s is damaged: restoring it", directory / file.name)
                 _restore(directory, file, mirrors, timeout)
-
-
-def _check_root(directory: Path, files: Sequence[DataFile]) -> None:
-    """Refuse a root that is `NAME` or `NAME/raw` with the files in it."""
-    root, name = directory.parents[1].absolute(), directory.parent.name
-    for parent in root.parents[:2]:
-        actual = parent / name / directory.name
-        holds_files = any(file.is_intact(actual) or file.read_archive(actual) for file in files)
-        if holds_files and root in (actual, actual.parent):
-            raise UserError(f"data.root={root}: the files of {name} are in {actual}. Type data.root={parent}")
 
 
 def _restore(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
@@ -145,8 +134,7 @@ def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: 
                 content: bytes = response.read(MAX_ARCHIVE_BYTES)
             if file.is_archive(content):
                 return content
-            is_page = content.lstrip()[:1] == b"<"
-            reason = "a web page instead of the file" if is_page else "wrong content, by its MD5"
+            reason = "wrong content, by its MD5"
         except (OSError, HTTPException, ValueError) as error:
             reason = str(error).strip("<>") or type(error).__name__  # a `URLError` is in angle brackets
         log.warning("skipped %s: %s", url, reason)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -20,7 +21,7 @@ from fashion_mlp.data.dataset import (
     stratified_split,
     to_shared_memory,
 )
-from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
+from fashion_mlp.data.samplers import ResumableDistributedSampler
 from fashion_mlp.runtime.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -192,11 +193,14 @@ class ImageDataModule(LightningDataModule):
     ) -> DataLoader[Batch]:
         """Return a loader of "train", "val" or "test" after `setup`.
 
-        By default it yields the images in order, and in each of several processes a share of them.
+        By default it yields the images in order. Several processes share them without repetition, so that metrics count
+        each image once.
         """
         dataset = self.splits[split]
         if sampler is None and (share := self._share()):
-            sampler = ContiguousDistributedSampler(dataset, **share)
+            if len(dataset) < share["num_replicas"]:
+                raise UserError(f"trainer.devices: {len(dataset)} images to evaluate are fewer than the processes")
+            sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **share)
         return DataLoader(
             dataset,
             batch_size=min(batch_size or self.eval_batch_size, len(dataset)),

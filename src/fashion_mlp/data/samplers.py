@@ -1,4 +1,4 @@
-"""Samplers for several processes; Lightning does not replace them."""
+"""The sampler of the training images; Lightning does not replace it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
-
-from fashion_mlp.runtime.errors import UserError
 
 
 class ResumableDistributedSampler(DistributedSampler[Any]):
@@ -63,31 +61,3 @@ class ResumableDistributedSampler(DistributedSampler[Any]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch * self.shuffle)
         drawn = torch.multinomial(weights, self.total_size, replacement=True, generator=generator)
         return drawn[self.rank :: self.num_replicas].tolist()
-
-
-class ContiguousDistributedSampler(DistributedSampler[Any]):
-    """Consecutive images for each process, without repetition, so that metrics count each image once.
-
-    The shares of two processes differ by at most one image, so that their numbers of batches may differ.
-
-    Args:
-        dataset: all images.
-        num_replicas: number of processes.
-        rank: rank of this process.
-
-    Raises:
-        UserError: there are fewer images than processes.
-    """
-
-    def __init__(self, dataset: Dataset[Any], *, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle=False)
-        size = len(dataset)  # type: ignore[arg-type]
-        if size < num_replicas:
-            raise UserError(f"trainer.devices: {size} images to evaluate are too few for {num_replicas} processes")
-        self.share = range(rank * size // num_replicas, (rank + 1) * size // num_replicas)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.share)
-
-    def __len__(self) -> int:
-        return len(self.share)
