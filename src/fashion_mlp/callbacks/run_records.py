@@ -29,16 +29,11 @@ from fashion_mlp.reporting.figures import thumbnails
 from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
-# Charts of the tab CUSTOM SCALARS, with the tags of each: value and bounds, or regular expressions. A run has the same
-# colour for all tags. The first charts need training and validation metrics at the same steps.
+# Charts of the tab CUSTOM SCALARS, each with regular expressions of its tags.
 LAYOUT = {
-    "validation (line) and training (other edge of the area)": {
-        metric.title: ["Margin", [f"val/{metric.name}", f"train/{metric.name}", f"val/{metric.name}"]]
-        for metric in METRICS
-    },
     "training and validation": {
         metric.title: ["Multiline", [f"^train/{metric.name}$", f"^val/{metric.name}$"]] for metric in METRICS
-    },
+    }
 }
 GROUPS = ("model", "optimizer", "scheduler")
 KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")

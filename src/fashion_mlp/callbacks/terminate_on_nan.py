@@ -1,6 +1,7 @@
 """Stop a run whose loss or weights become NaN or infinite."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -20,8 +21,8 @@ class TerminateOnNaN(Callback):
     synchronize each step; the loss is checked at intervals and at the end of the epoch. All processes check their mean
     loss and stop together.
 
-    An exploding gradient ruins the weights while its loss is still finite. Therefore the weights are checked
-    before a checkpoint is saved.
+    An exploding gradient ruins the weights while its loss is still finite. Therefore the weights are checked before
+    validation and before a checkpoint is saved.
 
     Args:
         every_n_batches: interval of the check on an accelerator or with several processes, in calls of
@@ -42,11 +43,11 @@ class TerminateOnNaN(Callback):
         is_due = (batch_idx + 1) % self.every_n_batches == 0 or trainer.is_last_batch
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
             self._check_loss(trainer, pl_module, outputs["loss"])
+        if trainer.is_last_batch:
+            _check_weights(trainer, pl_module, pl_module.state_dict())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        for name, weight in checkpoint["state_dict"].items():
-            if weight.is_floating_point() and not weight.isfinite().all():
-                _stop(trainer, pl_module, f"the gradient exploded, and {name} is NaN or infinite", trainer.global_step)
+        _check_weights(trainer, pl_module, checkpoint["state_dict"])
 
     def _check_loss(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if math.isfinite(float(trainer.strategy.reduce(loss.clone(), reduce_op="mean"))):
@@ -58,6 +59,12 @@ class TerminateOnNaN(Callback):
         step = trainer.global_step - (len(losses) - 1 - first) // trainer.accumulate_grad_batches
         remedy = LOWER_RATE if step > 1 else "Check the model and the data, since no weight has changed yet"
         _stop(trainer, pl_module, f"the loss is {float(losses[first])}", step, remedy)
+
+
+def _check_weights(trainer: Trainer, pl_module: LightningModule, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            _stop(trainer, pl_module, f"the gradient exploded, and {name} is NaN or infinite", trainer.global_step)
 
 
 def _stop(trainer: Trainer, pl_module: LightningModule, problem: str, step: int, remedy: str = LOWER_RATE) -> None:

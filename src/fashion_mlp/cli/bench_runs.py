@@ -10,7 +10,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -65,16 +65,9 @@ def tutorial_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> 
     """Train as PyTorch's Quickstart does."""
     data = load_images()
     loader = DataLoader(data, batch_size=batch_size, shuffle=True)
-    network, loss_fn = make_network(hidden_sizes, device), nn.CrossEntropyLoss()
-    optimizer = Adam(network.parameters())
-    record_time()
-    for images, labels in chain(loader, loader):
-        images, labels = images.to(device), labels.to(device)
-        loss = loss_fn(network(images), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    record_time()
+    network = make_network(hidden_sizes, device)
+    batches = ((images.to(device), labels.to(device)) for images, labels in chain(loader, loader))
+    run_loop(batches, network, Adam(network.parameters()))
     return len(data)
 
 
@@ -82,17 +75,22 @@ def bare_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train over tensors on the device, with a fused optimizer and nothing else."""
     images, labels = (tensor.to(device) for tensor in load_pixels())
     network = make_network(hidden_sizes, device)
-    optimizer = Adam(network.parameters(), fused=True)
+    order = torch.cat([torch.randperm(len(labels), device=device) for _ in range(2)])
+    batches = ((images[indices], labels[indices]) for indices in torch.split(order, batch_size))
+    run_loop(batches, network, Adam(network.parameters(), fused=True))
+    return len(labels)
+
+
+def run_loop(batches: Iterable[tuple[Tensor, Tensor]], network: nn.Module, optimizer: Adam) -> None:
+    """Train on batches of images and labels, and record the time."""
     record_time()
-    epochs = [torch.randperm(len(labels), device=device) for _ in range(2)]
-    for indices in torch.split(torch.cat(epochs), batch_size):
-        loss = cross_entropy(network(images[indices]), labels[indices])
+    for images, labels in batches:
+        loss = cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     loss.item()  # waits for the device
     record_time()
-    return len(labels)
 
 
 def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:

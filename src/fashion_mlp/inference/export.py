@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Callable
-from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
@@ -99,10 +99,9 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     assert isinstance(classifier.model, MLP)
-    layers = deepcopy(classifier.model.layers).cpu()
-    weights = torch.load(path, weights_only=True)
-    layers.load_state_dict(dict(zip(layers.state_dict(), weights.values(), strict=True)))
-    return lambda images: layers(images.flatten(1) * (input_max / 255))
+    layers = classifier.model.layers
+    weights = dict(zip(layers.state_dict(), torch.load(path, weights_only=True).values(), strict=True))
+    return lambda images: functional_call(layers, weights, images.flatten(1) * (input_max / 255))
 
 
 def usage(path: Path, classifier: Classifier, *, prefix: str = "", input_max: float = 255.0) -> str:
