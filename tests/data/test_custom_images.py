@@ -111,14 +111,6 @@ def test_another_separator_is_refused(images: Path, write_csv: WriteCSV, separat
     assert len(read_csv(write_csv("0.png,a;b", "1.png,a\tb"), images).labels) == 2
 
 
-@pytest.mark.parametrize("header", [(), ("label,file name",)])
-def test_labels_in_the_first_column_are_named(images: Path, write_csv: WriteCSV, header: tuple[str, ...]) -> None:
-    csv = write_csv(*header, *(f"hat,{number}.png" for number in range(10)))
-    with pytest.raises(UserError) as caught:
-        read_csv(csv, images)
-    assert str(caught.value) == f"{csv}: the label is in the first column. Expected file name,label"
-
-
 def test_an_unknown_label_is_reported_once(images: Path, write_csv: WriteCSV) -> None:
     csv = write_csv("0.png,hat", *(f"{number}.png,glove" for number in range(1, 9)), "9.png,socks")
     with pytest.raises(UserError) as caught:

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from fashion_mlp.data.dataset import ImageDataset
-from fashion_mlp.data.samplers import ResumableDistributedSampler
+from fashion_mlp.data.dataset import ImageDataset, ResumableDistributedSampler
 
 
 def numbered(count: int) -> ImageDataset:

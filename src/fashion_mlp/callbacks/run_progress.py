@@ -53,8 +53,8 @@ class RunProgress(Callback):
         self._record(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        times = {"seconds": self.seconds, "epoch_start": self._epoch_start}
-        return {"history": self.history, "samples": self.samples, **times}
+        clocks = {"seconds": self.seconds, "epoch_start": self._epoch_start}
+        return {"history": self.history, "samples": self.samples, **clocks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history: dict[int, dict[str, float]] = state_dict["history"]

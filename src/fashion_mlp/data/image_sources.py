@@ -57,8 +57,6 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
             path = self.img_dir / name
             if number > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
                 samples.append(Sample(path, label, place))
-        if samples and all(is_image_name(sample.label) for sample in samples):
-            raise UserError(f"{source}: the label is in the first column. Expected file name,label")
         if problems:
             raise UserError(*problems)
         return samples

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader, Sampler
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import (
     ImageDataset,
+    ResumableDistributedSampler,
     count_held_out,
     identity_collate,
     stratified_folds,
     stratified_split,
     to_shared_memory,
 )
-from fashion_mlp.data.samplers import ResumableDistributedSampler
 from fashion_mlp.runtime.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

@@ -51,7 +51,6 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
     accuracy = int(correct.sum()) / count
     confidence, accuracy_of_bin, size = reliability(output)
     errors = matrix.clone().fill_diagonal_(0)
-    confusions = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
     return {
         "accuracy": accuracy,
         "accuracy_standard_error": (accuracy * (1 - accuracy) / count) ** 0.5,
@@ -65,7 +64,7 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
         },
         "confusions": [
             {"true": class_names[row], "predicted": class_names[column], "count": int(errors[row, column])}
-            for row, column in confusions
+            for row, column in sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
         ],
     }
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,11 +55,8 @@ def export_onnx(classifier: Classifier, file: IO[bytes]) -> None:
     Raises:
         UserError: the extra `onnx` is not installed.
     """
-    try:
-        _onnxruntime()
-        import_module("onnxscript")
-    except ModuleNotFoundError as error:
-        raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'") from error
+    if not all(map(find_spec, ("onnxruntime", "onnxscript"))):
+        raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'")
     program = torch.onnx.export(
         classifier.model,
         _example_input(classifier),

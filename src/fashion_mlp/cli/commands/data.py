@@ -2,7 +2,7 @@
 
 import argparse
 
-from fashion_mlp.cli.arguments import WORDS, output_file
+from fashion_mlp.cli.arguments import DATA, WORDS, output_file
 from fashion_mlp.cli.output import echo, save_figure
 
 
@@ -14,19 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
-    from hydra import compose
-
-    from fashion_mlp.config.check_command_line import check_overrides
-    from fashion_mlp.config.command_line import initialize_hydra
+    from fashion_mlp import compose
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
 
-    overrides = list(arguments.words)
-    if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
+    if others := [text for text in arguments.words if not text.startswith(DATA)]:
         raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
-    with initialize_hydra():
-        check_overrides(overrides)
-        cfg = compose("train", overrides=overrides)
+    cfg = compose(*arguments.words)
     with importing_torch():
         from fashion_mlp.build.parts import build_datamodule
         from fashion_mlp.reporting import figures, summary
