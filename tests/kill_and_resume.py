@@ -64,7 +64,7 @@ CONFIGURATIONS = (
 SPACE = (ROOT / "tests/configurations.txt").read_text().strip().split("\n\n")
 # Keys and tags that differ between two runs of the same command: times, file sizes, and state that Lightning does not
 # restore.
-NOT_COMPARED = ("current_score", "epoch_seconds", "log_sizes", "overrides", "samples_per_second", "seconds")
+NOT_COMPARED = ("current_score", "epoch_start", "log_sizes", "overrides", "samples_per_second", "seconds")
 
 
 def draw(rng: random.Random) -> str:

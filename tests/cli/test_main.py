@@ -25,6 +25,7 @@ OPTIONS = {
 }
 WORDS: dict[str, list[str]] = {
     "data": ["data=synthetic", "data.seed=1"],
+    "export": ["a.ckpt"],
     "bench": [],
     "lr-find": ["optimizer=sgd", "seed=1"],
     "schema": [],
@@ -54,10 +55,10 @@ def test_words_may_stand_before_between_and_after_options(command: str) -> None:
         (["predict", "CKPT"], "IMAGE: required. Type image files"),
         (["predict", "CKPT", "gone.png"], "gone.png: no such image"),
         (["predict", "CKPT", ".", "--plot", "x.png"], "--plot: only with --test-samples"),
-        (["export", "CKPT", "ROOT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: wrong suffix."),
+        (["export", "CKPT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: wrong suffix."),
         (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x: /dev/null is a file. Expected"),
         (["data", "data=synthetic", "ROOT", "data.train_size=600", "data.test_size=200", "data.val_size=100",
-          "--plot", "x.what"], "x.what: unknown format. Expected .jpg"),
+          "--plot", "x.what"], "x.what: cannot be written (Format 'what' is not supported"),
         (["evaluate", "CKPT", "--device", "cuda"], "--device cuda: not available on this machine"),
     ],
 )  # fmt: skip

@@ -49,6 +49,19 @@ def test_splits_are_complete_and_disjoint(data: SyntheticDataModule) -> None:
     assert not set(train.tolist()) & set(val.tolist())
 
 
+def test_several_processes_evaluate_each_image_once(data: SyntheticDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    data.setup("fit")
+    data.splits["val"].labels = torch.arange(600)
+    found: list[int] = []
+    for rank in range(3):
+        monkeypatch.setattr(data, "_share", {"num_replicas": 3, "rank": rank}.copy)
+        found += labels_of(data.val_dataloader())
+    assert sorted(found) == data.splits["val"].indices.tolist()
+    monkeypatch.setattr(data, "_share", {"num_replicas": 101, "rank": 0}.copy)
+    with pytest.raises(UserError, match=r"trainer.devices: 100 images to evaluate are fewer than the processes"):
+        data.val_dataloader()
+
+
 def test_training_does_not_read_the_test_images(data: SyntheticDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     splits_read: list[str] = []
     read = data.read_split

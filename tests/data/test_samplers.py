@@ -3,12 +3,9 @@
 from itertools import chain
 from typing import Any
 
-import pytest
 import torch
 
-from fashion_mlp.data.dataset import ImageDataset
-from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
-from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.data.dataset import ImageDataset, ResumableDistributedSampler
 
 
 def numbered(count: int) -> ImageDataset:
@@ -81,19 +78,3 @@ def test_processes_train_on_equal_numbers_of_images() -> None:
     shares = [list(order(numbered(61), 7, rank, processes=2)) for rank in (0, 1)]
     assert [len(share) for share in shares] == [31, 31]
     assert set(chain(*shares)) == set(range(61))
-
-
-@pytest.mark.parametrize(("count", "processes"), [(10, 3), (11, 3), (12, 3), (3, 3), (7, 1)])
-def test_each_image_is_evaluated_once(count: int, processes: int) -> None:
-    shares = [
-        ContiguousDistributedSampler(numbered(count), num_replicas=processes, rank=rank) for rank in range(processes)
-    ]
-    assert list(chain(*shares)) == list(range(count))
-    sizes = [len(share) for share in shares]
-    assert sizes == [len(list(share)) for share in shares]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_more_processes_than_images_are_refused() -> None:
-    with pytest.raises(UserError, match="2 images to evaluate are too few for 3 processes"):
-        ContiguousDistributedSampler(numbered(2), num_replicas=3, rank=0)

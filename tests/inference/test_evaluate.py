@@ -2,15 +2,22 @@
 
 import pytest
 import torch
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from fashion_mlp.inference.evaluate import (
+    CALIBRATION_BINS,
     EvalOutput,
     compute_metrics,
     confusion_matrix,
     most_confident_mistakes,
     reliability,
 )
-from fashion_mlp.models.ensemble import log_mean_probabilities
+from fashion_mlp.models.averaging import log_mean_probabilities
 
 NAMES = ("hat", "sock", "glove")
 #                                right  right  wrong (sock for hat)  wrong (glove for sock)
@@ -57,14 +64,20 @@ def test_most_confident_mistakes_are_sorted() -> None:
     assert most_confident_mistakes(right, 3).tolist() == []
 
 
-def test_calibration_error_follows_from_the_bins() -> None:
+def test_metrics_equal_those_of_torchmetrics() -> None:
     torch.manual_seed(0)
-    output = EvalOutput(3 * torch.randn(500, 4), torch.randint(0, 4, (500,)))
-    confidence, accuracy, counts = reliability(output)
-    assert int(counts.sum()) == 500
-    filled = counts > 0
-    error = float(((confidence - accuracy).abs() * counts)[filled].sum() / 500)
-    assert error == pytest.approx(compute_metrics(output, tuple("abcd"))["calibration_error"], abs=1e-5)
+    output = EvalOutput(3 * torch.randn(500, 5), torch.randint(0, 4, (500,)))
+    output.logits[:, 3] = -100  # never predicted, and the last class never occurs
+    metrics = compute_metrics(output, tuple("abcde"))
+    scores = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
+    predictions = output.logits.argmax(1)
+    for name, score in scores.items():
+        expected = score(predictions, output.labels, 5, average="none")
+        assert [scores[name] for scores in metrics["classes"].values()] == pytest.approx(expected.tolist())
+    macro_f1 = multiclass_f1_score(predictions, output.labels, 5, average="macro")
+    assert metrics["macro_f1"] == pytest.approx(float(macro_f1))
+    error = multiclass_calibration_error(output.logits.softmax(1), output.labels, 5, n_bins=CALIBRATION_BINS)
+    assert metrics["calibration_error"] == pytest.approx(float(error), abs=1e-5)
 
 
 def test_bins_of_reliability_are_equally_wide() -> None:

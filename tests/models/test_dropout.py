@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fashion_mlp.models.dropout import FastDropout
+from fashion_mlp.models.mlp import FastDropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -3,7 +3,7 @@
 import torch
 
 from fashion_mlp.models import MLP, Ensemble
-from fashion_mlp.models.ensemble import log_mean_probabilities
+from fashion_mlp.models.averaging import log_mean_probabilities
 
 
 def test_a_constant_added_to_logits_does_not_change_the_average() -> None:

@@ -59,11 +59,8 @@ class WeightEMA(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._swap(average=True)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swap(average=False)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swap(average=True)
+    on_validation_end = on_train_epoch_start
+    on_train_epoch_end = on_validation_start
 
     def state_dict(self) -> dict[str, Any]:
         trained = self._shadow if self._is_swapped else self._network

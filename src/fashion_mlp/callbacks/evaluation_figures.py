@@ -13,10 +13,9 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.inference.evaluate import EvalOutput, most_confident_mistakes
+from fashion_mlp.inference.evaluate import EvalOutput, confusion_matrix, most_confident_mistakes
 from fashion_mlp.reporting import figures
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.failures import warn_on_failure
@@ -62,7 +61,7 @@ class EvaluationFigures(Callback):
 
     def _update(self, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         if logits.shape[1] <= figures.MAX_MATRIX_CLASSES:
-            matrix = multiclass_confusion_matrix(logits.argmax(1), labels, logits.shape[1])
+            matrix = confusion_matrix(EvalOutput(logits, labels), logits.shape[1])
             self._matrix = matrix if self._matrix is None else self._matrix + matrix
         tensors = [images, logits, labels]
         self._first = self._first or [tensor[: self.count] for tensor in tensors]

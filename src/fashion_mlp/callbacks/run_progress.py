@@ -24,7 +24,7 @@ class RunProgress(Callback):
     state_key = "run_progress"
 
     def __init__(self) -> None:
-        self.load_state_dict({"history": {}, "samples": 0, "seconds": 0.0, "epoch_seconds": 0.0})
+        self.load_state_dict({"history": {}, "samples": 0, "seconds": 0.0, "epoch_start": 0.0})
 
     @property
     def seconds(self) -> float:
@@ -32,12 +32,12 @@ class RunProgress(Callback):
         return time.perf_counter() - self._start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_clocks()
+        self._start = time.perf_counter() - self._earlier_seconds
         self._recorded_epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._record(trainer)
-        self._epoch_start = time.perf_counter()
+        self._epoch_start = self.seconds
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -52,19 +52,16 @@ class RunProgress(Callback):
         self._record(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        times = {"seconds": self.seconds, "epoch_seconds": time.perf_counter() - self._epoch_start}
-        return {"history": self.history, "samples": self.samples, **times}
+        clocks = {"seconds": self.seconds, "epoch_start": self._epoch_start}
+        return {"history": self.history, "samples": self.samples, **clocks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history: dict[int, dict[str, float]] = state_dict["history"]
         self.samples: int = state_dict["samples"]
-        self._restored = state_dict
-        self._start_clocks()  # `on_train_start` is not called if all epochs are complete
-
-    def _start_clocks(self) -> None:
-        now = time.perf_counter()
-        self._start: float = now - self._restored["seconds"]
-        self._epoch_start = now - self._restored["epoch_seconds"]
+        self._earlier_seconds: float = state_dict["seconds"]
+        self._epoch_start = state_dict["epoch_start"]
+        # Overwritten in `on_train_start`, which is not called if all epochs are complete.
+        self._start = time.perf_counter() - self._earlier_seconds
 
     def _record(self, trainer: Trainer) -> None:
         """Record and log the last epoch, unless this was done. Lightning logs its metrics after its last hook."""
@@ -80,7 +77,7 @@ class RunProgress(Callback):
             keys = {name: f"{split}/{name}" for name in classifier.shown_metrics}
             if values := [f"{name} {metrics[key]:.4f}" for name, key in keys.items() if key in metrics]:
                 parts.append(" ".join([split.replace("_", " "), *values]))
-        parts += [f"lr {classifier.last_learning_rate:.2e}", f"{time.perf_counter() - self._epoch_start:.1f} s"]
+        parts += [f"lr {classifier.last_learning_rate:.2e}", f"{self.seconds - self._epoch_start:.1f} s"]
         if trainer.is_global_zero:
             log.info("   ".join(parts))
 

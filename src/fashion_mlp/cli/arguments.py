@@ -54,10 +54,11 @@ def resolve_checkpoint(path: Path) -> Path:
     return found
 
 
-def positive(text: str) -> int:
-    """Convert a word to an integer of at least 1 that fits in 64 bits."""
-    if not re.fullmatch("[1-9][0-9]{0,17}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: invalid value. Expected an integer of at least 1")
+def positive(text: str, limit: int = 10**18) -> int:
+    """Convert a word to an integer from 1 to a limit, by default one that fits in 64 bits."""
+    if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > limit:
+        at_most = "" if limit == 10**18 else f" and at most {limit}"
+        raise argparse.ArgumentTypeError(f"{text!r}: invalid value. Expected an integer of at least 1{at_most}")
     return int(text)
 
 
@@ -73,12 +74,3 @@ def output_file(text: str) -> Path:
     if obstacle := find_obstacle(Path(text).parent):
         sys.exit(printable(f"error: {text}: its directory {obstacle}"))
     return Path(text).expanduser()
-
-
-def figure_file(text: str) -> Path:
-    """Return the path of an `output_file` with the suffix of a figure; otherwise exit with status 1."""
-    from fashion_mlp.config.schema import FIGURE_SUFFIXES  # takes too long for --help
-
-    if Path(text).suffix not in FIGURE_SUFFIXES:
-        sys.exit(printable(f"error: {text}: unknown format. Expected {', '.join(FIGURE_SUFFIXES)}"))
-    return output_file(text)

@@ -1,7 +1,7 @@
-"""Ways to train the same network: `python -m fashion_mlp.cli.bench_runs METHOD TASK` prints the timing of one.
+"""Ways to train the same network, each in a process that `fashion-mlp bench` starts.
 
-Each trains two epochs, with Adam at its default settings, and returns when training started, on the clock of
-`time.time()`, its seconds, and the number of training images.
+Each trains two epochs, with Adam at its default settings, records when training starts and ends, and returns the number
+of images in an epoch.
 """
 
 import json
@@ -10,9 +10,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -28,6 +27,22 @@ if TYPE_CHECKING:
     from lightning import Callback
 
 
+# When training started and ended, on the clock of `time.time()`.
+_times: list[float] = []
+
+
+def record_time(*_: object) -> None:
+    """Record the start or the end of training; the arguments of a hook are ignored."""
+    _times.append(time.time())
+
+
+def stopwatch() -> "Callback":
+    """Return a callback that records when training starts and ends."""
+    from lightning.pytorch.callbacks import LambdaCallback  # the bare loops start without it
+
+    return LambdaCallback(on_train_start=record_time, on_train_end=record_time)
+
+
 def make_network(hidden_sizes: Sequence[int], device: str) -> nn.Sequential:
     """Return the network of the tutorials."""
     sizes = (784, *hidden_sizes)
@@ -40,42 +55,45 @@ def load_images() -> FashionMNIST:
     return FashionMNIST(os.environ.get("FASHION_MLP_DATA", "data"), train=True, transform=ToTensor())
 
 
-def tutorial_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def load_pixels() -> tuple[Tensor, Tensor]:
+    """Return the training set as pixels from 0 to 1, float `[N, 784]`, and labels, int64 `[N]`."""
+    data = load_images()
+    return (data.data.float() / 255).flatten(1), data.targets
+
+
+def tutorial_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train as PyTorch's Quickstart does."""
     data = load_images()
     loader = DataLoader(data, batch_size=batch_size, shuffle=True)
-    network, loss_fn = make_network(hidden_sizes, device), nn.CrossEntropyLoss()
-    optimizer = Adam(network.parameters())
-    start = time.time()
-    for batch, (images, labels) in enumerate(chain(loader, loader)):
-        images, labels = images.to(device), labels.to(device)
-        loss = loss_fn(network(images), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if batch % 100 == 0:
-            loss.item()
-    return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
-
-
-def bare_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
-    """Train over tensors on the device, with a fused optimizer and nothing else."""
-    data = load_images()
-    images, labels = (data.data.float() / 255).flatten(1).to(device), data.targets.to(device)
     network = make_network(hidden_sizes, device)
-    optimizer = Adam(network.parameters(), fused=True)
-    start = time.time()
-    epochs = [torch.randperm(len(labels), device=device) for _ in range(2)]
-    for indices in torch.split(torch.cat(epochs), batch_size):
-        loss = cross_entropy(network(images[indices]), labels[indices])
+    batches = ((images.to(device), labels.to(device)) for images, labels in chain(loader, loader))
+    run_loop(batches, network, Adam(network.parameters()))
+    return len(data)
+
+
+def bare_loop(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
+    """Train over tensors on the device, with a fused optimizer and nothing else."""
+    images, labels = (tensor.to(device) for tensor in load_pixels())
+    network = make_network(hidden_sizes, device)
+    order = torch.cat([torch.randperm(len(labels), device=device) for _ in range(2)])
+    batches = ((images[indices], labels[indices]) for indices in torch.split(order, batch_size))
+    run_loop(batches, network, Adam(network.parameters(), fused=True))
+    return len(labels)
+
+
+def run_loop(batches: Iterable[tuple[Tensor, Tensor]], network: nn.Module, optimizer: Adam) -> None:
+    """Train on batches of images and labels, and record the time."""
+    record_time()
+    for images, labels in batches:
+        loss = cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     loss.item()  # waits for the device
-    return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
+    record_time()
 
 
-def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train a LightningModule as in Lightning's introduction, over the tutorial's loader."""
     from lightning import LightningModule, Trainer
 
@@ -94,51 +112,32 @@ def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -
             return Adam(self.parameters())
 
     data = load_images()
-    loader = DataLoader(data, batch_size=batch_size, shuffle=True)
     with tempfile.TemporaryDirectory() as directory:
-        timing = Path(directory, "timing.json")
         trainer = Trainer(
-            max_epochs=2, accelerator=device, devices=1, default_root_dir=directory, callbacks=[stopwatch(timing)]
+            max_epochs=2, accelerator=device, devices=1, default_root_dir=directory, callbacks=[stopwatch()]
         )
-        trainer.fit(Plain(), loader)
-        return {**json.loads(timing.read_text()), "samples": 2 * len(data)}
+        trainer.fit(Plain(), DataLoader(data, batch_size=batch_size, shuffle=True))
+    return len(data)
 
 
-def stopwatch(path: str | Path) -> "Callback":
-    """Return a callback that writes when training started and its seconds to a JSON file."""
-    from lightning.pytorch.callbacks import LambdaCallback  # the bare loops start without it
-
-    times: dict[str, float] = {}
-
-    def write(*_: object) -> None:
-        Path(path).write_text(json.dumps({**times, "seconds": time.time() - times["start"]}))
-
-    return LambdaCallback(on_train_start=lambda *_: times.update(start=time.time()), on_train_end=write)
-
-
-def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train as `python train.py` does, with metrics, logging, checkpoints and validation."""
-    from hydra import compose
+    from fashion_mlp import compose, train
 
-    from fashion_mlp.config.command_line import initialize_hydra
-    from fashion_mlp.training import train
-
-    with tempfile.TemporaryDirectory() as directory, initialize_hydra():
-        timing = Path(directory, "timing.json")
-        overrides = [
+    with tempfile.TemporaryDirectory() as directory:
+        cfg = compose(
             f"model.hidden_sizes={list(hidden_sizes)}",
             f"data.batch_size={batch_size}",
             f"trainer.accelerator={device}",
             "trainer.max_epochs=2",
-            f"run_dir={directory}/run",
-            f"+callbacks.stopwatch={{_target_:fashion_mlp.cli.bench_runs.stopwatch,path:{timing}}}",
-        ]
-        cfg = compose("train", overrides=overrides)
+            f"hydra.run.dir={directory}/run",
+            "+callbacks.stopwatch._target_=fashion_mlp.cli.bench_runs.stopwatch",
+        )
         train(cfg)
-        return {**json.loads(timing.read_text()), "samples": 2 * (len(load_images()) - cfg.data.val_size)}
+    return len(load_images()) - int(cfg.data.val_size)
 
 
-def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train as this project, but with Lightning's public `optimizer.step()` in place of its private ones."""
     from lightning.pytorch.core.optimizer import LightningOptimizer
 
@@ -146,30 +145,29 @@ def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> di
         return this_project(hidden_sizes, batch_size, device)
 
 
-def scikit_learn(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def scikit_learn(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train scikit-learn's MLPClassifier, which supports the CPU only."""
     from sklearn.neural_network import MLPClassifier
 
-    data = load_images()
-    images, labels = (data.data.float() / 255).flatten(1).numpy(), data.targets.numpy()
+    images, labels = (tensor.numpy() for tensor in load_pixels())
     classifier = MLPClassifier(hidden_sizes, batch_size=batch_size, alpha=0)  # without weight decay
-    start = time.time()
+    record_time()
     for _ in range(2):
         classifier.partial_fit(images, labels, classes=range(10))  # an epoch
-    return {"start": start, "seconds": time.time() - start, "samples": 2 * len(data)}
+    record_time()
+    return len(labels)
 
 
-def jax_scan(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[str, float]:
+def jax_scan(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
     """Train over arrays on the device, with JAX and Optax; a whole epoch is one compiled scan over its full batches."""
     import jax
     import optax
 
     jax.config.update("jax_default_device", jax.devices(device)[0])
-    data = load_images()
-    images = jax.numpy.asarray((data.data.float() / 255).flatten(1).numpy())
-    labels = jax.numpy.asarray(data.targets.numpy())
+    images, labels = (jax.numpy.asarray(tensor.numpy()) for tensor in load_pixels())
     tensors = [parameter.detach().numpy() for parameter in make_network(hidden_sizes, "cpu").parameters()]
     optimizer = optax.adam(1e-3)
+    num_batches = len(labels) // batch_size
 
     def loss_fn(parameters: Any, indices: Any) -> Any:
         features = images[indices]
@@ -185,18 +183,19 @@ def jax_scan(hidden_sizes: Sequence[int], batch_size: int, device: str) -> dict[
 
     def epoch(state: Any, seed: int) -> Any:
         order = jax.random.permutation(jax.random.key(seed), len(labels))
-        batches = order[: len(labels) // batch_size * batch_size].reshape(-1, batch_size)
+        batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
         return jax.lax.scan(step, state, batches)[0]
 
     state = (tensors, optimizer.init(tensors))
     compiled = jax.jit(epoch).lower(state, 0).compile()
-    start = time.time()
+    record_time()
     for seed in range(2):
         state = jax.block_until_ready(compiled(state, seed))
-    return {"start": start, "seconds": time.time() - start, "samples": 2 * (len(labels) // batch_size * batch_size)}
+    record_time()
+    return num_batches * batch_size
 
 
-METHODS: dict[str, Callable[..., dict[str, float]]] = {
+METHODS: dict[str, Callable[..., int]] = {
     "tutorial loop": tutorial_loop,
     "bare loop": bare_loop,
     "plain Lightning": plain_lightning,
@@ -204,21 +203,20 @@ METHODS: dict[str, Callable[..., dict[str, float]]] = {
     "public step()": public_step,
 }
 # Other libraries, of the extra [peers].
-PEERS: dict[str, Callable[..., dict[str, float]]] = {"scikit-learn": scikit_learn, "JAX scan": jax_scan}
+PEERS: dict[str, Callable[..., int]] = {"scikit-learn": scikit_learn, "JAX scan": jax_scan}
 
 
-def main(name: str, task: str) -> None:
-    """Train by one method; print its timing and the peak memory of this process as JSON.
+def main(name: str, **task: Any) -> None:
+    """Train by one method, and print the numbers of `fashion-mlp bench` as JSON.
+
+    These are the seconds for 60,000 images, when training started, and the peak memory of this process in bytes.
 
     Args:
         name: of the method.
-        task: the arguments of the method, as JSON.
+        **task: the arguments of the method.
     """
-    timing = (METHODS | PEERS)[name](**json.loads(task))
+    samples = 2 * (METHODS | PEERS)[name](**task)
+    start, end = _times[-2:]
     # In bytes on macOS, in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({**timing, "peak_memory_bytes": peak_memory}))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps([60_000 / samples * (end - start), start, peak_memory]))  # noqa: T201

@@ -13,7 +13,7 @@ from fashion_mlp.config.messages import did_you_mean
 from fashion_mlp.data.dataset import count_held_out, stratified_split
 from fashion_mlp.data.image_io import Mode, read_image, resize
 from fashion_mlp.data.module import Batch, ImageDataModule
-from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
+from fashion_mlp.runtime.errors import UserError
 
 # A confusion matrix has the square of this number of entries.
 MAX_CLASSES = 10_000
@@ -150,8 +150,6 @@ class CustomImagesDataModule(ImageDataModule):
                     raise UserError(f"is already listed as {first}. Expected each image once in all splits")
             except UserError as error:
                 problems.append(f"{place}{path} {error}")
-                if len(problems) == MAX_ERRORS:  # more are not printed
-                    break
         if problems:
             raise UserError(*problems)
         return images

@@ -6,8 +6,8 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
@@ -67,33 +67,19 @@ def data_root(root: str | Path | None) -> Path:
     return Path(root or os.environ.get("FASHION_MLP_DATA", "data")).expanduser()
 
 
-@contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
-    """Create `directory` and lock it within the block, so that concurrent runs and ranks wait for each other.
-
-    A directory that is still empty at the end is removed.
+def lock_directory(directory: Path) -> AbstractContextManager[object]:
+    """Create `directory` and lock it until the returned context ends; concurrent runs and ranks wait for each other.
 
     Raises:
         UserError: the directory cannot be created or written.
     """
-    created = [path for path in (directory, *directory.parents) if not path.exists()]
-    lock = directory / ".lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock.touch()
+        return FileLock(directory / ".lock").acquire()
     except OSError as error:
         raise UserError(
             f"data.root: {directory} cannot be written ({error.strerror}). Set data.root to a writable directory"
         ) from error
-    try:
-        with FileLock(lock):
-            yield
-    finally:
-        with suppress(OSError):  # another process may have removed it, or written a file
-            if list(directory.iterdir()) == [lock]:
-                lock.unlink()
-                for path in created:
-                    path.rmdir()
 
 
 @cache
@@ -110,11 +96,10 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
         timeout: seconds to wait for data from a mirror.
 
     Raises:
-        UserError: no source has a file, `directory` cannot be written, or `ROOT` is `NAME` or `NAME/raw`.
+        UserError: no source has a file, or `directory` cannot be written.
     """
     if all(file.is_intact(directory) for file in files):
         return
-    _check_root(directory, files)
     with lock_directory(directory):
         for file in files:
             # Another process may have restored it while this one waited for the lock.
@@ -124,21 +109,10 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
                 _restore(directory, file, mirrors, timeout)
 
 
-def _check_root(directory: Path, files: Sequence[DataFile]) -> None:
-    """Refuse a root that is `NAME` or `NAME/raw` with the files in it."""
-    root, name = directory.parents[1].absolute(), directory.parent.name
-    for parent in root.parents[:2]:
-        actual = parent / name / directory.name
-        holds_files = any(file.is_intact(actual) or file.read_archive(actual) for file in files)
-        if holds_files and root in (actual, actual.parent):
-            raise UserError(f"data.root={root}: the files of {name} are in {actual}. Type data.root={parent}")
-
-
 def _restore(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
     archive = file.read_archive(directory)
     if not archive:
         archive = _download(directory, file, mirrors, timeout)
-        directory.mkdir(parents=True, exist_ok=True)  # a process that failed may have removed it
         with atomic_write(directory / f"{file.name}.gz") as target:
             target.write(archive)
     with atomic_write(directory / file.name) as target:
@@ -160,11 +134,9 @@ def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: 
                 content: bytes = response.read(MAX_ARCHIVE_BYTES)
             if file.is_archive(content):
                 return content
-            is_page = content.lstrip()[:1] == b"<"
-            reason = "a web page instead of the file" if is_page else "wrong content, by its MD5"
+            reason = "wrong content, by its MD5"
         except (OSError, HTTPException, ValueError) as error:
-            # The cause of a `URLError`, or the text of an `HTTPError`, is clearer than the error.
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = str(error).strip("<>") or type(error).__name__  # a `URLError` is in angle brackets
         log.warning("skipped %s: %s", url, reason)
         failures.append(f"{urlsplit(url).netloc or mirror}: {reason}")
     state, name = "damaged" if (directory / file.name).exists() else "missing", directory.parent.name

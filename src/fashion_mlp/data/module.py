@@ -1,25 +1,27 @@
 """The base of all data modules: splits, loaders, and the metadata that identify the data."""
 
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from math import ceil, prod
 from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fashion_mlp.data.augmentation import Augmentation
 from fashion_mlp.data.dataset import (
     ImageDataset,
+    ResumableDistributedSampler,
     count_held_out,
     identity_collate,
     stratified_folds,
     stratified_split,
     to_shared_memory,
 )
-from fashion_mlp.data.samplers import ContiguousDistributedSampler, ResumableDistributedSampler
 from fashion_mlp.runtime.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -28,6 +30,7 @@ Batch = tuple[Tensor, Tensor]
 FETCH_BYTES = 8 << 20
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImageDataModule(LightningDataModule):
     """Labelled images in memory, with a validation split taken from the training images.
 
@@ -67,9 +70,29 @@ class ImageDataModule(LightningDataModule):
     source_key: ClassVar[str] = ""
     is_light_on_black: ClassVar[bool] = False
     left_facing: ClassVar[tuple[str, ...]] = ()
-    name: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+
+    batch_size: int = 64
+    eval_batch_size: int = 1000
+    shuffle: bool = True
+    shuffle_seed: int = 0
+    num_workers: int = 0
+    val_size: float = 5000
+    split_seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    balanced_sampling: bool = False
+    train_fraction: float = 1.0
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    name: str = field(init=False)
+    class_names: tuple[str, ...] = field(init=False)
+    image_shape: tuple[int, int, int] = field(init=False)
+    # The arguments of a subclass that determine its images.
+    arguments: dict[str, Any] = field(init=False, default_factory=dict)
+    # Whether validation images have a source of their own.
+    has_own_val: bool = field(init=False, default=False)
+    batches_per_fetch: int = field(init=False, default=1)
+    splits: dict[str, ImageDataset] = field(init=False, default_factory=dict)
 
     def __init_subclass__(cls, *, option: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -77,41 +100,8 @@ class ImageDataModule(LightningDataModule):
             cls.option = option
             cls.registry[option] = cls
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 64,
-        eval_batch_size: int = 1000,
-        shuffle: bool = True,
-        shuffle_seed: int = 0,
-        num_workers: int = 0,
-        val_size: float = 5000,
-        split_seed: int = 0,
-        folds: int | None = None,
-        fold: int = 0,
-        balanced_sampling: bool = False,
-        train_fraction: float = 1.0,
-        augment: Augmentation | None = None,
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.shuffle = shuffle
-        self.shuffle_seed = shuffle_seed
-        self.num_workers = num_workers
-        self.val_size = val_size
-        self.split_seed = split_seed
-        self.folds = folds
-        self.fold = fold
-        self.balanced_sampling = balanced_sampling
-        self.train_fraction = train_fraction
-        self.augment = augment or Augmentation()
-        # The arguments of a subclass that determine its images.
-        self.arguments: dict[str, Any] = {}
-        # Whether validation images have a source of their own.
-        self.has_own_val = False
-        self.batches_per_fetch = 1
-        self.splits: dict[str, ImageDataset] = {}
 
     def set_batches_per_fetch(self, batches: int) -> None:
         """Let the training loader fetch up to `batches` batches at once.
@@ -203,11 +193,14 @@ class ImageDataModule(LightningDataModule):
     ) -> DataLoader[Batch]:
         """Return a loader of "train", "val" or "test" after `setup`.
 
-        By default it yields the images in order, and in each of several processes a share of them.
+        By default it yields the images in order. Several processes share them without repetition, so that metrics count
+        each image once.
         """
         dataset = self.splits[split]
         if sampler is None and (share := self._share()):
-            sampler = ContiguousDistributedSampler(dataset, **share)
+            if len(dataset) < share["num_replicas"]:
+                raise UserError(f"trainer.devices: {len(dataset)} images to evaluate are fewer than the processes")
+            sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **share)
         return DataLoader(
             dataset,
             batch_size=min(batch_size or self.eval_batch_size, len(dataset)),

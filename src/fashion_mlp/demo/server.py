@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
@@ -69,15 +69,12 @@ def accepted_hosts(host: str, address: str) -> list[str]:
     return [f"[{name}]" if ":" in name else name for name in (*LOCAL, host, address)]
 
 
-class Guard:
-    """ASGI middleware that refuses a request before its body is read, unless the page itself could have sent it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+class Guard(TrustedHostMiddleware):
+    """Middleware that refuses a request before its body is read, unless the page itself could have sent it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app if scope["type"] == "lifespan" else self._refusal(scope) or self.app
-        await app(scope, receive, send)
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
+        await (refusal or super().__call__)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
@@ -99,8 +96,7 @@ async def make_app(
     that it does not close.
     """
     app = FastAPI(openapi_url=None, max_body_size=MAX_EVENT_BYTES)
-    app.add_middleware(Guard)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(Guard, allowed_hosts=hosts, www_redirect=False)
     uploads, decoding = asyncio.Semaphore(MAX_UPLOADS), asyncio.Semaphore(1)
 
     @app.post("/answer", max_body_size=MAX_BYTES)

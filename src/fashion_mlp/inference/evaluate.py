@@ -6,20 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics.functional.classification import (
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
 
 # As in Guo et al., 2017 (arXiv 1706.04599).
 CALIBRATION_BINS = 15
-CLASS_SCORES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
 
 
 class EvalOutput(NamedTuple):
@@ -47,30 +40,31 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
         `classes`, with precision, recall, F1 and number of images by class; `confusions`, the pairs of classes that
         were confused, most frequent first.
     """
-    logits, labels = output
-    count, num_classes = len(labels), len(class_names)
-    predictions = logits.argmax(1)
-    accuracy = int((predictions == labels).sum()) / count
-    scores = {name: score(predictions, labels, num_classes, average="none") for name, score in CLASS_SCORES.items()}
-    matrix = confusion_matrix(output, num_classes)
+    count = len(output.labels)
+    matrix = confusion_matrix(output, len(class_names))
+    correct, predicted, true = matrix.diag(), matrix.sum(0), matrix.sum(1)
+    scores = {
+        "precision": correct / predicted.clamp(min=1),
+        "recall": correct / true.clamp(min=1),
+        "f1": 2 * correct / (predicted + true).clamp(min=1),
+    }
+    accuracy = int(correct.sum()) / count
+    confidence, accuracy_of_bin, size = reliability(output)
     errors = matrix.clone().fill_diagonal_(0)
-    confusions = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
     return {
         "accuracy": accuracy,
         "accuracy_standard_error": (accuracy * (1 - accuracy) / count) ** 0.5,
-        "loss": float(cross_entropy(logits, labels)),
-        "macro_f1": float(multiclass_f1_score(predictions, labels, num_classes, average="macro")),
-        "calibration_error": float(
-            multiclass_calibration_error(logits.softmax(1), labels, num_classes, n_bins=CALIBRATION_BINS)
-        ),
+        "loss": float(cross_entropy(output.logits, output.labels)),
+        "macro_f1": float(scores["f1"][predicted + true > 0].mean()),
+        "calibration_error": float(((confidence - accuracy_of_bin).abs() * size).nansum() / count),
         "images": count,
         "classes": {
-            name: {**{score: float(values[i]) for score, values in scores.items()}, "images": int(matrix[i].sum())}
+            name: {**{score: float(values[i]) for score, values in scores.items()}, "images": int(true[i])}
             for i, name in enumerate(class_names)
         },
         "confusions": [
-            {"true": class_names[true], "predicted": class_names[predicted], "count": int(errors[true, predicted])}
-            for true, predicted in confusions
+            {"true": class_names[row], "predicted": class_names[column], "count": int(errors[row, column])}
+            for row, column in sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))
         ],
     }
 

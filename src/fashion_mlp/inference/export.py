@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Callable
-from copy import deepcopy
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
@@ -18,8 +19,6 @@ from fashion_mlp.runtime.errors import UserError
 
 # The batch size is not fixed.
 DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
-# Number of images that are compared at once.
-BATCH_SIZE = 100
 
 
 def export_state_dict(classifier: Classifier, file: IO[bytes], *, prefix: str = "", input_max: float = 255.0) -> None:
@@ -56,11 +55,8 @@ def export_onnx(classifier: Classifier, file: IO[bytes]) -> None:
     Raises:
         UserError: the extra `onnx` is not installed.
     """
-    try:
-        _onnxruntime()
-        import_module("onnxscript")
-    except ModuleNotFoundError as error:
-        raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'") from error
+    if not all(map(find_spec, ("onnxruntime", "onnxscript"))):
+        raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'")
     program = torch.onnx.export(
         classifier.model,
         _example_input(classifier),
@@ -101,10 +97,9 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     assert isinstance(classifier.model, MLP)
-    layers = deepcopy(classifier.model.layers).cpu()
-    weights = torch.load(path, weights_only=True)
-    layers.load_state_dict(dict(zip(layers.state_dict(), weights.values(), strict=True)))
-    return lambda images: layers(images.flatten(1) * (input_max / 255))
+    layers = classifier.model.layers
+    weights = dict(zip(layers.state_dict(), torch.load(path, weights_only=True).values(), strict=True))
+    return lambda images: functional_call(layers, weights, images.flatten(1) * (input_max / 255))
 
 
 def usage(path: Path, classifier: Classifier, *, prefix: str = "", input_max: float = 255.0) -> str:
@@ -144,9 +139,7 @@ def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], images
     Returns:
         The largest difference between logits, and the number of images whose predictions differ.
     """
-    batches = torch.split(images, BATCH_SIZE)
-    expected = torch.cat([classifier(batch) for batch in batches])
-    actual = torch.cat([exported(batch) for batch in batches])
+    expected, actual = classifier(images), exported(images)
     return float((expected - actual).abs().max()), int((expected.argmax(1) != actual.argmax(1)).sum())
 
 

@@ -91,11 +91,12 @@ def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[floa
     """
     from fashion_mlp.runtime.errors import UserError
 
-    command = [sys.executable, "-m", "fashion_mlp.cli.bench_runs", name, json.dumps(task)]
-    start = time.time()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
+    code = f"from fashion_mlp.cli.bench_runs import main; main({name!r}, **{task!r})"
+    begin = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | variables
+    )
     if done.returncode:
         raise UserError(f"bench: {name} failed: {done.stderr.strip().splitlines()[-1]}")
-    timing = json.loads(done.stdout.splitlines()[-1])
-    seconds = 60_000 / timing["samples"] * timing["seconds"]
-    return seconds, timing["start"] - start, timing["peak_memory_bytes"]
+    seconds, start, peak_memory = json.loads(done.stdout.splitlines()[-1])
+    return seconds, start - begin, peak_memory

@@ -2,31 +2,25 @@
 
 import argparse
 
-from fashion_mlp.cli.arguments import WORDS, figure_file
+from fashion_mlp.cli.arguments import DATA, WORDS, output_file
 from fashion_mlp.cli.output import echo, save_figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp data`."""
     parser.add_argument("words", **WORDS, metavar="data", help="data=OPTION, data.KEY=VALUE as for train.py")
-    parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save a grid of samples with their labels")
+    parser.add_argument("--plot", type=output_file, metavar="FILE", help="save a grid of samples with their labels")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp data`; return its exit status."""
-    from hydra import compose
-
-    from fashion_mlp.config.check_command_line import check_overrides
-    from fashion_mlp.config.command_line import initialize_hydra
+    from fashion_mlp import compose
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
 
-    overrides = list(arguments.words)
-    if others := [text for text in overrides if not text.startswith(("data=", "data."))]:
+    if others := [text for text in arguments.words if not text.startswith(DATA)]:
         raise UserError(f"{others[0]}: not supported here. Expected data=OPTION or data.KEY=VALUE")
-    with initialize_hydra():
-        check_overrides(overrides)
-        cfg = compose("train", overrides=overrides)
+    cfg = compose(*arguments.words)
     with importing_torch():
         from fashion_mlp.build.parts import build_datamodule
         from fashion_mlp.reporting import figures, summary

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from functools import partial
 from importlib.util import find_spec
 
 from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, positive, split_words
@@ -15,14 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", **WORDS, metavar="CKPT | data", help=f"more checkpoints; {DATA_HELP}")
     host_help = "address or name to listen on; by default 127.0.0.1, this machine only"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
-    parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default a free port")
-
-
-def _port(text: str) -> int:
-    number = positive(text)
-    if number > 65535:
-        raise argparse.ArgumentTypeError(f"{text}: invalid value. Expected at most 65535")
-    return number
+    port = partial(positive, limit=65535)
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="by default a free port")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,21 +1,20 @@
-"""Export a checkpoint's network, and compare the file with the checkpoint on test images or random pixels."""
+"""Export a checkpoint's network, and compare the file with the checkpoint on random pixels."""
 
 import argparse
 
-from fashion_mlp.cli.arguments import DATA_HELP, WORDS, add_shared, output_file, positive
+from fashion_mlp.cli.arguments import add_shared, output_file, positive
 from fashion_mlp.cli.output import echo, writing
 
 # Each format with the suffix of its files.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
 RAW_INPUT_MAX = 255
-# Images of random pixels on which a file is checked without test images.
-RANDOM_IMAGES = 20
+# Images of random pixels on which a file is checked.
+NUM_IMAGES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp export`."""
     add_shared(parser, "checkpoint")
-    parser.add_argument("words", **WORDS, metavar="data", help=DATA_HELP)
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--output", type=output_file, metavar="FILE", help="by default next to the checkpoint")
     parser.add_argument("--prefix", default="", help="state_dict: prefix of the names of the weights")
@@ -29,7 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
-    from fashion_mlp.inference.load import load_test_data
     from fashion_mlp.runtime.atomic import atomic_write
     from fashion_mlp.runtime.errors import UserError
 
@@ -40,14 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != suffix:
         raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    try:
-        images = load_test_data(classifier, arguments.words, download=False).splits["test"].images
-        kind = "test images"
-    except (UserError, OSError) as error:
-        if arguments.words and isinstance(error, UserError):
-            raise
-        images = torch.randint(256, (RANDOM_IMAGES, *classifier.metadata["model"]["image_shape"]), dtype=torch.uint8)
-        kind = f"images of random pixels, since the test images are not here ({str(error).splitlines()[0]})"
     with writing(path), atomic_write(path) as file:
         if arguments.format == "onnx":
             export.export_onnx(classifier, file)
@@ -56,9 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             export.export_state_dict(classifier, file, prefix=arguments.prefix, input_max=arguments.input_max)
     exported = export.load_exported(path, classifier, input_max=arguments.input_max)
+    images = torch.randint(256, (NUM_IMAGES, *classifier.metadata["model"]["image_shape"]), dtype=torch.uint8)
     largest, differing = export.compare(classifier, exported, images)
-    echo(
-        f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {len(images):,} {kind}"
-    )
+    echo(f"{path}: logits differ by at most {largest:.1e}, and {differing} predictions differ on {NUM_IMAGES} images")
     echo(f"\n{export.usage(path, classifier, prefix=arguments.prefix, input_max=arguments.input_max)}")
     return 1 if differing else 0

@@ -1,4 +1,4 @@
-"""Custom images, listed with their labels in a CSV file."""
+"""Custom images, listed with their labels in a CSV file or in a directory per class."""
 
 import csv
 from io import StringIO
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_mlp.data.custom_images import CustomImagesDataModule, Sample
-from fashion_mlp.data.image_io import is_image_name
+from fashion_mlp.data.image_io import SUFFIXES, is_image_name, warn_of_skipped
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 
 # Size of a CSV file, enough for more than a million rows.
@@ -44,13 +44,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     def list_samples(self, source: str) -> list[Sample]:
         samples: list[Sample] = []
         problems: list[str] = []
-        text = _read_text(Path(source))
-        header = text.partition("\n")[0]
-        for separator, name in (("\t", "tabs"), (";", "semicolons")):
-            if separator in header and "," not in header:
-                raise UserError(f"{source}: separated by {name}. Expected commas: file name,label")
         # One line at a time, so that an open quotation mark does not swallow the lines below it.
-        for number, line in enumerate(StringIO(text), start=1):
+        for number, line in enumerate(StringIO(_read_text(Path(source))), start=1):
             place = f"{source} line {number}: "
             try:
                 name, label = _parse_row(line)
@@ -62,10 +57,46 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
             path = self.img_dir / name
             if number > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
                 samples.append(Sample(path, label, place))
-        if samples and all(is_image_name(sample.label) for sample in samples):
-            raise UserError(f"{source}: the label is in the first column. Expected file name,label")
         if problems:
             raise UserError(*problems)
+        return samples
+
+
+class ImageFolderDataModule(CustomImagesDataModule, option="image_folder"):
+    """Images in directories named after their classes: `img_dir/<class>/<image>`.
+
+    Args:
+        img_dir: directory of the training images.
+        val_img_dir: directory of the validation images; None to hold out some of the training images.
+        test_img_dir: directory of the test images; None to hold out some of the images in `img_dir`.
+        **arguments: further arguments of `CustomImagesDataModule`.
+    """
+
+    source_key = "img_dir"
+    layout = "one directory per class, such as boot/1.png"
+
+    def __init__(
+        self, img_dir: str, val_img_dir: str | None = None, test_img_dir: str | None = None, **arguments: Any
+    ) -> None:
+        super().__init__({"train": img_dir, "val": val_img_dir, "test": test_img_dir}, **arguments)
+
+    def list_samples(self, source: str) -> list[Sample]:
+        samples: list[Sample] = []
+        skipped = 0
+        try:
+            for entry in sorted(Path(source).iterdir()):
+                if not entry.is_dir() or entry.name.startswith("."):
+                    skipped += 1
+                    continue
+                files = _list_files(entry)
+                images = [path for path in files if is_image_name(path.name)]
+                if not images:
+                    raise UserError(f"{entry}: no images ({', '.join(SUFFIXES)})")
+                samples += [Sample(path, entry.name) for path in images]
+                skipped += len(files) - len(images)
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        warn_of_skipped(Path(source), skipped)
         return samples
 
 
@@ -88,7 +119,24 @@ def _parse_row(text: str) -> tuple[str, str]:
         raise UserError(f"is not valid CSV ({error}); a quotation mark must be closed on its line") from error
     name, label, *_ = (*(cell.strip() for cell in cells), "", "")
     if not name or not label:
-        raise UserError("has no file name or no label")
+        raise UserError("has no file name or no label. Expected file name,label, separated by a comma")
     if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside of data.img_dir")
     return name, label
+
+
+def _list_files(directory: Path) -> list[Path]:
+    """Return the files in a directory and below it, except in hidden directories, in order of their paths.
+
+    A link to a directory below it is listed as a file and not followed, since it may lead back up.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    files: list[Path] = []
+    for path in sorted(directory.iterdir()):
+        if not path.is_dir() or path.is_symlink():
+            files.append(path)
+        elif not path.name.startswith("."):
+            files += _list_files(path)
+    return files
