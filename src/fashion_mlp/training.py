@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from fashion_mlp.build.dry_run import dry_run
-from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer, with_absolute_paths
+from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
@@ -32,7 +32,7 @@ from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
-from fashion_mlp.runtime.run_result import METRICS_FILE
+from fashion_mlp.runtime.run_result import METRICS_FILE, write_metrics
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,9 @@ def train(
         Interrupted: by SIGTERM or Ctrl-C, after saving.
     """
     _prepare_process(cfg.seed)
-    cfg = with_absolute_paths(cfg)
-    run_dir = Path(cfg.run_dir)
+    run_dir = run_directory.resolve(cfg.run_dir)
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
     with _open_run(run_dir, resumed=resumed) as stop:
         initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
         initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
@@ -97,7 +98,7 @@ def train(
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
-            summary.write_metrics(run_dir / METRICS_FILE, metrics)
+            write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, checkpoint, run_dir, trainer.loggers))
         return objective

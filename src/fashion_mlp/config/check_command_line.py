@@ -119,12 +119,24 @@ def _check_combination(
             swept.append((override, values))
     if is_rank_zero():
         yield _directory_problem(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
-    yield from find_problems(cfg, multirun=multirun)
+    yield from _problems(cfg, multirun=multirun)
     for override, (first, *others) in swept:
         change = replace(override, type=OverrideType.CHANGE)
         for value in others:
-            yield from _set(cfg, change, value) or find_problems(cfg, multirun=multirun)
+            yield from _set(cfg, change, value) or _problems(cfg, multirun=multirun)
         _set(cfg, change, first)
+
+
+def _problems(cfg: DictConfig, *, multirun: bool) -> list[str]:
+    """Return a line for each mistake in a configuration, also in what its run needs from Hydra."""
+    problems = find_problems(cfg, multirun=multirun)
+    if cfg.hydra.job.chdir:
+        problems.append("hydra.job.chdir=true: not supported, since other paths are relative. Expected false")
+    nodes, command = cfg.trainer.num_nodes, OmegaConf.select(cfg, "hydra.launcher.command")
+    if multirun and not problems and nodes > 1 and not command:
+        start = "Set hydra/launcher=process and hydra.launcher.command; see conf/hydra/launcher/process.yaml"
+        problems.append(f"trainer.num_nodes={nodes}: a sweep starts its jobs on one machine. {start}")
+    return problems
 
 
 def _check_search(cfg: DictConfig, typed: Container[str]) -> Iterator[str]:

@@ -61,7 +61,8 @@ class Leaderboard(Callback):
             check_same_sweep(self.directory, config, jobs)
             if not _is_search(config):
                 self.lock.enter_context(lock(resolve(self.directory)))
-        EXIT_HOOKS.append(self.print_resume_hint)
+        self.is_running = True
+        EXIT_HOOKS.callback(self.print_resume_hint)
         if _is_search(config):  # it checks its space before it writes anything
             return
         OmegaConf.save(config, self.directory / SWEEP_CONFIG)
@@ -70,7 +71,7 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
-        EXIT_HOOKS.remove(self.print_resume_hint)
+        self.is_running = False
         if _is_search(config):
             return
         jobs = read_jobs(self.directory)
@@ -86,8 +87,8 @@ class Leaderboard(Callback):
             sys.exit(f"error: {failed} of {count} failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
-        """Print the command that resumes the sweep, if it has started."""
-        if (self.directory / SWEEP_CONFIG).exists():
+        """Print the command that resumes the sweep, if it has started and has not ended."""
+        if self.is_running and (self.directory / SWEEP_CONFIG).exists():
             hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 
