@@ -22,7 +22,7 @@ from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.run_names import run_name
+from fashion_mlp.config.records import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.multi_step import supports_multi_step

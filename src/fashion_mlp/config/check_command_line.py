@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fashion_mlp.config import run_names  # noqa: F401, its resolvers are used in `conf/`
+from fashion_mlp.config import records  # noqa: F401, its resolvers are used in `conf/`
 from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle

@@ -14,26 +14,21 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config import records
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.runtime.atomic import atomic_write
+from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
-from fashion_mlp.runtime.run_result import METRICS_FILE, read_result
+from fashion_mlp.runtime.run_result import read_result
 
 log = logging.getLogger(__name__)
 
-# The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
-HYDRA_DIR = ".hydra"
-SWEEP_CONFIG = "multirun.yaml"
-# A number from an environment variable, as an override or in a YAML file.
-NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs. Custom images may
 # have moved; `InitialCheckpoint.check` compares the files.
 OVERRIDABLE = (
@@ -90,7 +85,7 @@ def _holds_run(directory: Path) -> bool:
     Raises:
         UserError: a run in the directory is starting.
     """
-    if _load_record(directory) or any((directory / CHECKPOINTS).glob("*")):
+    if records.load_record(directory) or any((directory / CHECKPOINTS).glob("*")):
         return True
     if (directory / CHECKPOINTS).is_dir() and is_rank_zero():
         with lock(directory):
@@ -98,15 +93,8 @@ def _holds_run(directory: Path) -> bool:
     return (directory / SWEEP_CONFIG).exists()
 
 
-def _load_record(directory: Path) -> tuple[Any, list[str]] | None:
-    """Return Hydra's part of a run's configuration, and its overrides; None if the record is incomplete."""
-    hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
-    overrides, config = (_load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
-    return (hydra, overrides) if hydra and isinstance(config, dict) and _are_strings(overrides) else None
-
-
 def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
-    record = _load_record(directory)
+    record = records.load_record(directory)
     if record is None:
         if (directory / SWEEP_CONFIG).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
@@ -126,7 +114,7 @@ def _latest(overrides: Sequence[str]) -> list[str]:
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
     if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
         raise UserError(f"{' '.join(others)}: not supported with resume_sweep. Remove it, or start a new sweep")
-    hydra = load_hydra_config(directory / SWEEP_CONFIG)
+    hydra = records.load_hydra_config(directory / SWEEP_CONFIG)
     if hydra is None:
         raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_CONFIG} is missing or damaged)")
     has_launcher = any(text.startswith("hydra/launcher=") for text in added)
@@ -138,7 +126,7 @@ def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
 def _hydra_arguments(hydra: Any, replaced: tuple[str, ...]) -> list[str]:
     """Return the flags and overrides of Hydra in a recorded command line, without those that are replaced."""
     flags = [] if hydra["job"]["config_name"] == "train" else ["--config-name", hydra["job"]["config_name"]]
-    flags += [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
+    flags += [part for path in records.config_dirs(hydra) for part in ("--config-dir", path)]
     return flags + [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
 
 
@@ -157,17 +145,17 @@ def start_or_resume(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., 
         UserError: the configuration differs from the recorded one in more than the keys in `OVERRIDABLE`.
     """
     directory = Path(hydra_cfg.runtime.output_dir)
-    overrides = [text for text in task_overrides(hydra_cfg) if not text.startswith("resume=")]
+    overrides = [text for text in records.task_overrides(hydra_cfg) if not text.startswith("resume=")]
     if cfg.resume is not None:
-        recorded = _load_yaml(directory / HYDRA_DIR / "config.yaml")
-        current: Any = OmegaConf.to_container(OmegaConf.create(freeze_environment(OmegaConf.to_yaml(cfg))))
+        recorded = records.load_yaml(directory / HYDRA_DIR / "config.yaml")
+        current: Any = OmegaConf.to_container(OmegaConf.create(records.freeze_environment(OmegaConf.to_yaml(cfg))))
         if problems := list(dict.fromkeys(_problems(relative_to_cwd(directory), recorded, current, overrides))):
             raise UserError(*problems)
         result = read_result(directory)
         is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
         if result and (result.get("stopped_early") or not is_longer):
             return _report_complete(relative_to_cwd(directory), result)
-    record = partial(save_config, directory, cfg, overrides)
+    record = partial(records.save_config, directory, cfg, overrides)
     return train(cfg, overrides, resumed=cfg.resume is not None, before_first_write=record)
 
 
@@ -220,63 +208,3 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
     scheduler = config["scheduler"]
     is_planned = scheduler and getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True)
     return "the schedule" if is_planned else ""
-
-
-def save_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Record the configuration and overrides of a run, and delete its old `metrics.json`."""
-    if not (directory / HYDRA_DIR).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
-        return
-    (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
-    for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
-        with atomic_write(directory / HYDRA_DIR / f"{name}.yaml") as file:
-            file.write(freeze_environment(OmegaConf.to_yaml(content)).encode())
-
-
-def freeze_environment(text: str) -> str:
-    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
-
-    Text from a variable, such as a path or a password, remains a reference.
-    """
-    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
-
-
-def task_overrides(hydra_cfg: HydraConf) -> list[str]:
-    """Return the overrides of a run or job as they were typed, without resolving interpolations."""
-    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
-    return list(overrides)
-
-
-def load_hydra_config(path: Path) -> Any:
-    """Return the key `hydra` of a recorded configuration; None if the file is missing or damaged."""
-    try:
-        hydra = _load_yaml(path)["hydra"]
-        task, _, name, directories, _ = sweep_definition(hydra)
-        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *directories])
-    except (AttributeError, KeyError, TypeError):
-        return None
-    return hydra if is_valid else None
-
-
-def sweep_definition(hydra: Any) -> list[Any]:
-    """Return the values of the key `hydra` that determine the jobs of a sweep and their directories."""
-    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
-    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, _config_dirs(hydra), subdir]
-
-
-def _config_dirs(hydra: Any) -> list[str]:
-    """Return the directories that were given with `--config-dir`."""
-    sources = hydra["runtime"]["config_sources"]
-    return [source["path"] for source in sources if source["provider"] == "command-line"]
-
-
-def _are_strings(values: Any) -> bool:
-    """Return True if a value is a list of strings."""
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _load_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.resume import task_overrides
+from fashion_mlp.config.records import task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import EVALUATED, OBJECTIVES
-from fashion_mlp.config.resume import SWEEP_CONFIG
+from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fashion_mlp.config.monitoring import OBJECTIVES
 from fashion_mlp.config.overrides import search_space
-from fashion_mlp.config.resume import SWEEP_CONFIG
+from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.sweep.optuna.space import Space
