@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> CompletedRun:
         except Interrupted as interrupted:
             if interrupted.signum != signal.SIGINT:
                 raise
-            raise KeyboardInterrupt(str(interrupted)) from None
+            raise KeyboardInterrupt(interrupted.message) from None
         except SystemExit as error:  # from a Hydra callback
             raise UserError(str(error.code).removeprefix("error: ")) from None
     return result

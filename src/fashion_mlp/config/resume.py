@@ -75,8 +75,9 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
 
 def _value(overrides: Sequence[str], key: str) -> str:
     """Return the value of the last override of a key as text; an empty string if there is none."""
-    override = parse_override(next((text for text in reversed(overrides) if text.startswith(f"{key}=")), ""))
-    return str(override.value()) if override else ""
+    text = next((text for text in reversed(overrides) if text.startswith(f"{key}=")), "")
+    override = parse_override(text)
+    return str(override.value()) if override else text.partition("=")[2]
 
 
 def _holds_run(directory: Path) -> bool:
@@ -113,7 +114,8 @@ def _latest(overrides: Sequence[str]) -> list[str]:
 
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
     if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
-        raise UserError(f"{' '.join(others)}: not supported with resume_sweep. Remove it, or start a new sweep")
+        remedy = "Remove it, or start a new sweep"
+        raise UserError(f"{' '.join(others)}: not supported with resume_sweep={directory}. {remedy}")
     hydra = records.load_hydra_config(directory / SWEEP_CONFIG)
     if hydra is None:
         raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_CONFIG} is missing or damaged)")
