@@ -23,8 +23,6 @@ if __name__ == "__main__":
 
 import sys
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -34,7 +32,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_command_line, explain_hydra_errors
 from fashion_mlp.config.command_line import normalize, without_outputs
-from fashion_mlp.config.resume import expand_resume, resume, save_config, task_overrides
+from fashion_mlp.config.resume import expand_resume, start_or_resume
 from fashion_mlp.runtime.errors import exit_on_user_error
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.ranks import end_with_parent, is_rank_zero
@@ -47,15 +45,10 @@ from fashion_mlp.sweep.job import run_job
 def main(cfg: DictConfig) -> float:
     """Run one job; return the objective of a sweep."""
     hydra_cfg = HydraConfig.get()
-    overrides = task_overrides(hydra_cfg)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        # A job without last.ckpt starts at its first step.
-        return run_job(cfg, hydra_cfg, partial(train, overrides=overrides, resumed=True))
+        return run_job(cfg, hydra_cfg, train)
     with exit_on_user_error():
-        if cfg.resume is not None:
-            return resume(cfg, overrides, train)
-        directory = Path(hydra_cfg.runtime.output_dir)
-        return train(cfg, overrides, before_first_write=partial(save_config, directory, cfg, overrides))
+        return start_or_resume(cfg, hydra_cfg, train)
 
 
 def train(cfg: DictConfig, overrides: Sequence[str], **options: Any) -> float:

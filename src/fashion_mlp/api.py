@@ -5,7 +5,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, normalize, parse_flags
-from fashion_mlp.config.resume import expand_resume, resume, save_config, task_overrides
+from fashion_mlp.config.resume import expand_resume, start_or_resume
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import remove_unless_started
 from fashion_mlp.runtime.run_result import read_result
@@ -82,12 +81,8 @@ def train(cfg: DictConfig) -> CompletedRun:
 def _run(cfg: DictConfig) -> CompletedRun:
     from fashion_mlp import training  # imports torch
 
-    hydra_cfg = HydraConfig.get()
-    directory, overrides = Path(hydra_cfg.runtime.output_dir), task_overrides(hydra_cfg)
-    if cfg.resume is not None:
-        resume(cfg, overrides, training.train)
-    else:
-        training.train(cfg, overrides, before_first_write=partial(save_config, directory, cfg, overrides))
+    start_or_resume(cfg, HydraConfig.get(), training.train)
+    directory = Path(HydraConfig.get().runtime.output_dir)
     metrics = read_result(directory) or {}
     checkpoint = metrics.get("checkpoint")
     return CompletedRun(directory, metrics, directory / checkpoint if checkpoint else None)

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from fashion_mlp.build.dry_run import dry_run
-from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer, with_absolute_paths
+from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
@@ -22,7 +22,7 @@ from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.checkpoint.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, get_objective
-from fashion_mlp.config.run_names import run_name
+from fashion_mlp.config.records import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.multi_step import supports_multi_step
@@ -32,7 +32,7 @@ from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
-from fashion_mlp.runtime.run_result import METRICS_FILE
+from fashion_mlp.runtime.run_result import METRICS_FILE, write_metrics
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,9 @@ def train(
         Interrupted: by SIGTERM or Ctrl-C, after saving.
     """
     prepare_process(cfg.seed)
-    cfg = with_absolute_paths(cfg)
-    run_dir = Path(cfg.run_dir)
+    run_dir = run_directory.resolve(cfg.run_dir)
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
     with _open_run(run_dir, resumed=resumed) as stop:
         initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
         initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
@@ -98,7 +99,7 @@ def train(
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
-            summary.write_metrics(run_dir / METRICS_FILE, metrics)
+            write_metrics(run_dir / METRICS_FILE, metrics)
             log_run_end(trainer.loggers, succeeded=True)
             log.info(summary.results_table(metrics, classifier.plotted_metrics, checkpoint, run_dir, trainer.loggers))
         return objective

@@ -7,15 +7,12 @@ imported only when a search starts.
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 
 
-class OptunaSweeper(Sweeper):
+class OptunaSweeper(BasicSweeper):
     """A sweeper that launches jobs with the configurations that Optuna suggests.
 
     Args:
@@ -23,18 +20,12 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.launcher = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config_loader = hydra_context.config_loader
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        super().__init__(max_batch_size=None)
 
     def sweep(self, arguments: Sequence[str]) -> None:
         assert self.config is not None
         assert self.launcher is not None
+        assert self.hydra_context is not None
         with exit_on_user_error():
             try:
                 from fashion_mlp.sweep.optuna.loop import search
@@ -42,4 +33,4 @@ class OptunaSweeper(Sweeper):
                 if error.name != "optuna":
                     raise
                 raise UserError("sweep=optuna: needs Optuna. Type python -m pip install -e '.[sweep]'") from error
-            search(self.config, arguments, self.launcher, self.config_loader)
+            search(self.config, arguments, self.launcher, self.hydra_context.config_loader)

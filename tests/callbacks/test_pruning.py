@@ -10,7 +10,7 @@ from tests.conftest import Compose, Run
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.sweep.optuna.study import open_storage, open_study  # noqa: E402
+from fashion_mlp.sweep.optuna.loop import open_storage, open_study  # noqa: E402
 
 
 @pytest.fixture

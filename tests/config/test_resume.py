@@ -271,7 +271,7 @@ def test_resume_auto_starts_a_run_then_resumes_it(
     assert re.fullmatch(r"a: complete, with val/acc 0\.\d{4} after 2 epochs\n", done.stdout)
     done = run_small(*command, "seed=3")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: seed=3: would change the weights of the run.")
+    assert done.stderr.startswith("error: seed=3: cannot be changed.")
 
 
 @pytest.mark.parametrize("written", [[], ["config.yaml"], ["config.yaml", "hydra.yaml", "overrides.yaml"]], ids=str)
@@ -309,7 +309,7 @@ def test_complete_run_is_resumed_for_more_epochs(run_small: RunCommand, run_in_p
 
 def test_changed_configuration_is_refused(interrupted: Path, run_in_process: RunCommand) -> None:
     before = {path: path.stat().st_mtime_ns for path in interrupted.rglob("*")}
-    changed = "would change the weights of the run"
+    changed = "cannot be changed"
     for overrides, message in (
         (["model.hidden_sizes=[16]"], f"model.hidden_sizes=[16]: {changed}. Resume accepts"),
         (["optimizer=sgd", "seed=3"], f"seed=3: {changed}"),
@@ -455,7 +455,7 @@ def test_second_signal_ends_the_process(compose_small: Compose) -> None:
     program = (
         "import os, signal\n"
         "from fashion_mlp.runtime import signals\n"
-        "signals.SAME_REQUEST = 0\n"
+        "signals.SAME_REQUEST = -1\n"
         "stop = signals.GracefulStop()\n"
         "with stop.install():\n"
         "    stop.is_deferred = True\n"

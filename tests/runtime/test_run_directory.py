@@ -130,19 +130,6 @@ def test_the_working_directory_can_be_the_run_directory(run_small: RunCommand, t
     assert (tmp_path / "train.log").read_text().startswith("of the user\n")
 
 
-def test_a_run_may_change_into_its_directory(run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path) -> None:
-    changed = "hydra.job.chdir=true", "data.root=drawn", "logger=none"
-    done = run_small("hydra.run.dir=a", *changed, "trainer.max_epochs=1")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "checkpoint  a/checkpoints/best.ckpt" in done.stdout
-    done = run_small("hydra.run.dir=b", *changed, "ckpt_path=a/checkpoints/last.ckpt", "trainer.max_epochs=2")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "drawn"}
-    done = run_in_process("resume=b", "trainer.max_epochs=3")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "drawn"}
-
-
 def test_a_run_behind_a_symbolic_link_is_complete(
     run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path, sigterm_at: Ask
 ) -> None:

@@ -108,7 +108,8 @@ def test_the_sigint_handler_calls_exit_hooks_and_raises_nothing() -> None:
     code = (
         "import os, signal\n"
         "from fashion_mlp.runtime.signals import EXIT_HOOKS, exit_on_signal\n"
-        "EXIT_HOOKS[:] = [lambda: print('first', flush=True), lambda: print('last', flush=True)]\n"
+        "for text in ('first', 'last'):\n"
+        "    EXIT_HOOKS.callback(print, text, flush=True)\n"
         "signal.signal(signal.SIGINT, exit_on_signal)\n"
         "try:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -12,9 +12,9 @@ from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.reporting.summary import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_result import write_metrics
 from fashion_mlp.sweep import job
 from fashion_mlp.sweep.job import reserve_gpu, run_job
 from fashion_mlp.sweep.results import read_error, read_jobs
@@ -42,7 +42,7 @@ def cfg(tmp_path: Path) -> DictConfig:
     return OmegaConf.create({"run_dir": str(tmp_path / "3"), "trainer": TRAINER})
 
 
-def never(cfg: DictConfig) -> float:
+def never(cfg: DictConfig, overrides: list[str], *, resumed: bool) -> float:
     raise AssertionError("ran")
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_job_keeps_its_state_and_forgets_its_error(cfg: DictConfi
     for name in names | {"error.json"}:
         (directory / name).write_text("before\n")
 
-    def run(cfg: DictConfig) -> float:
+    def run(cfg: DictConfig, overrides: list[str], *, resumed: bool) -> float:
         assert all((directory / name).read_text() == "before\n" for name in names)
         assert not (directory / "error.json").exists()
         return 0.5
@@ -104,7 +104,7 @@ def test_an_interrupted_job_keeps_its_state_and_forgets_its_error(cfg: DictConfi
     ids=["user", "other"],
 )
 def test_a_failure_is_recorded_and_does_not_end_the_sweep(cfg: DictConfig, error: Exception, line: str) -> None:
-    def run(cfg: DictConfig) -> float:
+    def run(cfg: DictConfig, overrides: list[str], *, resumed: bool) -> float:
         Path(cfg.run_dir, ".lock").unlink()
         Path(cfg.run_dir).rmdir()  # as a run does that fails before it starts
         raise error

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
-from fashion_mlp.sweep import process
-from fashion_mlp.sweep.process import needs_new_process, run_in_new_process
+from fashion_mlp.sweep import job
+from fashion_mlp.sweep.job import needs_new_process, run_in_new_process
 from tests.conftest import ROOT, SMALL, Run, RunCommand
 from tests.sweep.test_sweeps import QUICK, leaderboard
 
@@ -56,7 +56,7 @@ def test_several_devices_need_new_processes(launcher: str, trainer: dict[str, An
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of a script that is run instead of `train.py`."""
-    monkeypatch.setattr(process, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(job, "CONF", tmp_path / "conf")
     return tmp_path / "train.py"
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate, to_absolute_path
+from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
@@ -28,7 +27,6 @@ from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
-from fashion_mlp.config.schema import ImageCSVConfig, ImageFolderConfig
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
@@ -67,18 +65,6 @@ def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any)
 def to_container(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain values, with its interpolations resolved and `~` expanded."""
     return cast("dict[str, Any]", run_directory.expand_home(OmegaConf.to_container(config, resolve=True)))
-
-
-def with_absolute_paths(cfg: DictConfig) -> DictConfig:
-    """Return a configuration with an absolute run directory, and other absolute paths if Hydra has changed the cwd."""
-    cfg = cfg.copy()
-    cfg.run_dir = str(run_directory.resolve(cfg.run_dir))
-    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
-        sources = {f"data.{name}" for name in (*ImageCSVConfig.sources, *ImageFolderConfig.sources)}
-        for key in ("ckpt_path", "data.root", *sources):
-            if path := OmegaConf.select(cfg, key):
-                OmegaConf.update(cfg, key, to_absolute_path(run_directory.expand_home(path)))
-    return cfg
 
 
 def build_datamodule(cfg: DictConfig) -> ImageDataModule:

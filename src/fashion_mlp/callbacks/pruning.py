@@ -5,7 +5,7 @@ import logging
 from lightning import Callback, LightningModule, Trainer
 from optuna.trial import TrialState
 
-from fashion_mlp.sweep.optuna.study import open_storage, open_trial
+from fashion_mlp.sweep.optuna.loop import open_storage, open_trial
 
 log = logging.getLogger(__name__)
 

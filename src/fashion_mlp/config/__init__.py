@@ -8,5 +8,6 @@
 - `check_across_sections`: check values of different sections against each other.
 - `monitoring`: the metrics that compare checkpoints, epochs and runs.
 - `messages`: fragments of error messages.
-- `resume`: record the configuration of a run or sweep, and resume from the record.
+- `records`: what a run or sweep records in its directory.
+- `resume`: resume from the record.
 """

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fashion_mlp.config import run_names  # noqa: F401, its resolvers are used in `conf/`
+from fashion_mlp.config import records  # noqa: F401, its resolvers are used in `conf/`
 from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
@@ -121,12 +121,24 @@ def _check_combination(
             swept.append((override, values))
     if is_rank_zero():
         yield _directory_problem(cfg, "hydra.sweep.dir" if multirun else "hydra.run.dir")
-    yield from find_problems(cfg, multirun=multirun)
+    yield from _problems(cfg, multirun=multirun)
     for override, (first, *others) in swept:
         change = replace(override, type=OverrideType.CHANGE)
         for value in others:
-            yield from _set(cfg, change, value) or find_problems(cfg, multirun=multirun)
+            yield from _set(cfg, change, value) or _problems(cfg, multirun=multirun)
         _set(cfg, change, first)
+
+
+def _problems(cfg: DictConfig, *, multirun: bool) -> list[str]:
+    """Return a line for each mistake in a configuration, also in what its run needs from Hydra."""
+    problems = find_problems(cfg, multirun=multirun)
+    if cfg.hydra.job.chdir:
+        problems.append("hydra.job.chdir=true: not supported, since other paths are relative. Expected false")
+    nodes, command = cfg.trainer.num_nodes, OmegaConf.select(cfg, "hydra.launcher.command")
+    if multirun and not problems and nodes > 1 and not command:
+        start = "Set hydra/launcher=process and hydra.launcher.command; see conf/hydra/launcher/process.yaml"
+        problems.append(f"trainer.num_nodes={nodes}: a sweep starts its jobs on one machine. {start}")
+    return problems
 
 
 def _check_search(cfg: DictConfig, typed: Container[str]) -> Iterator[str]:

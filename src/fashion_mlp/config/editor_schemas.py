@@ -40,13 +40,11 @@ def editor_schemas() -> dict[str, dict[str, Any]]:
 def _find_sections() -> Sections:
     """Return the sections of each part of the configuration that has a `_target_` in `conf/`."""
     sections: dict[Key, list[type[Section]]] = {(): [RunConfig], ("checkpoint",): [CheckpointConfig]}
-    for path in sorted(CONF.rglob("*.yaml")):
-        text, group = path.read_text(), path.relative_to(CONF).parent.parts
-        config = OmegaConf.to_container(OmegaConf.create(text))
-        for key, target in _targets(config, () if "# @package _global_" in text else group):
-            if key[0] != "hydra":
-                found = sections.setdefault(key, [])
-                found += [SCHEMAS[target]] if target in SCHEMAS and SCHEMAS[target] not in found else []
+    for path in sorted(CONF.glob("*/*.yaml")):  # without the groups of Hydra
+        config = OmegaConf.to_container(OmegaConf.load(path))
+        for key, target in _targets(config, () if "# @package _global_" in path.read_text() else (path.parent.name,)):
+            found = sections.setdefault(key, [])
+            found += [SCHEMAS[target]] if target in SCHEMAS and SCHEMAS[target] not in found else []
     return sections
 
 

@@ -32,6 +32,7 @@ def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Override
     """Return the overrides that choose valid options, those of single keys, and a line for each mistake."""
     loader = GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(config_loader=loader)
+    repository: Any = loader.repository  # type: ignore[attr-defined]  # methods of the loader copy all of it
     choices, settings, problems = [], [], []
     for text in _rejoin(texts):
         try:
@@ -41,7 +42,7 @@ def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Override
             problems.append(f"{text if text.strip() else repr(text)}: {_parse_problem(text, error)}")
             continue
         key = override.key_or_group
-        options = sorted(name for name in loader.get_group_options(key) if not name.startswith("_")) if key else []
+        options = [name for name in repository.get_group_options(key) if not name.startswith("_")] if key else []
         if text not in texts:
             problems.append(f"{text}: typed with spaces. Type {shlex.quote(text)}")
         elif key == "run_dir":

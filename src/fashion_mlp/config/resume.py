@@ -14,27 +14,21 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from hydra.conf import HydraConf
-from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config import records
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.runtime.atomic import atomic_write
+from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
-from fashion_mlp.runtime.run_result import METRICS_FILE, read_result
+from fashion_mlp.runtime.run_result import read_result
 
 log = logging.getLogger(__name__)
 
-# The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
-HYDRA_DIR = ".hydra"
-SWEEP_CONFIG = "multirun.yaml"
-# A number from an environment variable, as an override or in a YAML file.
-NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs. Custom images may
 # have moved; `InitialCheckpoint.check` compares the files.
 OVERRIDABLE = (
@@ -62,38 +56,28 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
     named = [text for text in args.overrides if re.match(r"resume(_sweep)?=(?!null$)", text)]
     if not named or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return list(argv)
-    key, _, path = named[0].partition("=")
-    override = parse_override(named[0])
-    path = str(override.value()) if override else path
-    added = [text for text in args.overrides if text not in named]
+    key, added = named[0].partition("=")[0], [text for text in args.overrides if text not in named]
     if key == "resume" and args.multirun:
         raise UserError(f"{named[0]}: resumes a single run. Type it without -m, or resume_sweep=DIR for a sweep")
-    directory = Path(path)
     if named[0] == "resume=auto":
-        directory = _named_run_dir(added)
-        if not _holds_run(directory):
+        path = _value(added, "hydra.run.dir")
+        if not path or "${" in path:  # it may change from one call to the next
+            raise UserError("resume=auto: finds the run by its directory. Type hydra.run.dir=DIR")
+        if not _holds_run(Path(path)):
             return [text for text in argv if text not in named]
-    elif not directory.is_dir() or directory == Path():
-        raise UserError(f"{key}={path}: no such directory. Expected that of a {'run' if key == 'resume' else 'sweep'}")
-    if key == "resume":
-        return _replay_run(directory, added)
-    if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
-        raise UserError(f"{' '.join(others)}: not supported with {named[0]}. Remove it, or start a new sweep")
-    return _replay_sweep(directory, added)
+    else:
+        path = _value(named[:1], key)
+        if not path or not Path(path).is_dir():
+            kind = "run" if key == "resume" else "sweep"
+            raise UserError(f"{key}={path}: no such directory. Expected that of a {kind}")
+    return (_replay_run if key == "resume" else _replay_sweep)(Path(path), added)
 
 
-def _named_run_dir(overrides: Sequence[str]) -> Path:
-    """Return the directory that `hydra.run.dir` names.
-
-    Raises:
-        UserError: there is no such override, or its value may change from one call to the next.
-    """
-    named = [text for text in overrides if text.startswith("hydra.run.dir=")]
-    override = parse_override(named[-1]) if named else None
-    path = str(override.value()) if override else ""
-    if not path or "${" in path:
-        raise UserError("resume=auto: finds the run by its directory. Type hydra.run.dir=DIR")
-    return Path(path)
+def _value(overrides: Sequence[str], key: str) -> str:
+    """Return the value of the last override of a key as text; an empty string if there is none."""
+    text = next((text for text in reversed(overrides) if text.startswith(f"{key}=")), "")
+    override = parse_override(text)
+    return str(override.value()) if override else text.partition("=")[2]
 
 
 def _holds_run(directory: Path) -> bool:
@@ -102,7 +86,7 @@ def _holds_run(directory: Path) -> bool:
     Raises:
         UserError: a run in the directory is starting.
     """
-    if _load_record(directory) or any((directory / CHECKPOINTS).glob("*")):
+    if records.load_record(directory) or any((directory / CHECKPOINTS).glob("*")):
         return True
     if (directory / CHECKPOINTS).is_dir() and is_rank_zero():
         with lock(directory):
@@ -110,21 +94,13 @@ def _holds_run(directory: Path) -> bool:
     return (directory / SWEEP_CONFIG).exists()
 
 
-def _load_record(directory: Path) -> tuple[Any, list[str], dict[str, Any]] | None:
-    """Return Hydra's part of a run's configuration, its overrides and its configuration; None if one is missing."""
-    hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
-    overrides, config = (_load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
-    is_valid = hydra and isinstance(config, dict) and _are_strings(overrides)
-    return (hydra, overrides, config) if is_valid else None
-
-
 def _replay_run(directory: Path, added: Sequence[str]) -> list[str]:
-    record = _load_record(directory)
+    record = records.load_record(directory)
     if record is None:
         if (directory / SWEEP_CONFIG).exists():
             raise UserError(f"resume={directory}: holds a sweep. Type resume_sweep={directory}")
         raise UserError(f"resume={directory}: no record of a run ({HYDRA_DIR} is missing or damaged). Start a new run")
-    hydra, overrides, _ = record
+    hydra, overrides = record
     place = [f"hydra.run.dir={hydra_quote(directory)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     replayed = [*_hydra_arguments(hydra, REPLACED), *_latest(overrides), *place]
     changed = [text for text in _latest(added) if text not in replayed]
@@ -137,7 +113,10 @@ def _latest(overrides: Sequence[str]) -> list[str]:
 
 
 def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
-    hydra = load_hydra_config(directory / SWEEP_CONFIG)
+    if others := [text for text in added if not text.startswith(("hydra.", "hydra/"))]:
+        remedy = "Remove it, or start a new sweep"
+        raise UserError(f"{' '.join(others)}: not supported with resume_sweep={directory}. {remedy}")
+    hydra = records.load_hydra_config(directory / SWEEP_CONFIG)
     if hydra is None:
         raise UserError(f"resume_sweep={directory}: no record of a sweep ({SWEEP_CONFIG} is missing or damaged)")
     has_launcher = any(text.startswith("hydra/launcher=") for text in added)
@@ -149,16 +128,16 @@ def _replay_sweep(directory: Path, added: Sequence[str]) -> list[str]:
 def _hydra_arguments(hydra: Any, replaced: tuple[str, ...]) -> list[str]:
     """Return the flags and overrides of Hydra in a recorded command line, without those that are replaced."""
     flags = [] if hydra["job"]["config_name"] == "train" else ["--config-name", hydra["job"]["config_name"]]
-    flags += [part for path in _config_dirs(hydra) for part in ("--config-dir", path)]
+    flags += [part for path in records.config_dirs(hydra) for part in ("--config-dir", path)]
     return flags + [text for text in hydra["overrides"]["hydra"] if not text.startswith(replaced)]
 
 
-def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float]) -> float:
-    """Resume the run that `cfg.resume` names, unless it is complete.
+def start_or_resume(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) -> float:
+    """Start a run, or resume the one that `cfg.resume` names, unless it is complete.
 
     Args:
-        cfg: the configuration, composed from the recorded overrides and the added ones.
-        overrides: the recorded and the added overrides.
+        cfg: the configuration; of a resumed run, composed from the recorded overrides and the added ones.
+        hydra_cfg: Hydra's part of it.
         train: `fashion_mlp.training.train`.
 
     Returns:
@@ -167,22 +146,27 @@ def resume(cfg: DictConfig, overrides: Sequence[str], train: Callable[..., float
     Raises:
         UserError: the configuration differs from the recorded one in more than the keys in `OVERRIDABLE`.
     """
-    directory = Path(to_absolute_path(cfg.resume))
-    name = relative_to_cwd(directory)
-    recorded = _load_yaml(directory / HYDRA_DIR / "config.yaml")
-    current: Any = OmegaConf.to_container(OmegaConf.create(freeze_environment(OmegaConf.to_yaml(cfg))))
-    typed = [text for text in overrides if not text.startswith("resume=")]
-    if problems := list(dict.fromkeys(_problems(name, recorded, current, typed))):
-        raise UserError(*problems)
-    result = read_result(Path(cfg.run_dir))
-    stopped = result and result.get("stopped_early")
-    if result is None or (cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"] and not stopped):
-        return train(cfg, typed, resumed=True, before_first_write=partial(save_config, directory, cfg, typed))
-    objective = get_objective(result)
-    epochs = format_count(result["epochs"], "epoch")
-    log.info(f"{name}: complete, with {objective} {result[objective]:.4f} after {epochs}")
-    if stopped:
-        remedy = f"start a new run with ckpt_path={name}/checkpoints/last.ckpt, or without early stopping"
+    directory = Path(hydra_cfg.runtime.output_dir)
+    overrides = [text for text in records.task_overrides(hydra_cfg) if not text.startswith("resume=")]
+    if cfg.resume is not None:
+        recorded = records.load_yaml(directory / HYDRA_DIR / "config.yaml")
+        current: Any = OmegaConf.to_container(OmegaConf.create(records.freeze_environment(OmegaConf.to_yaml(cfg))))
+        if problems := list(dict.fromkeys(_problems(relative_to_cwd(directory), recorded, current, overrides))):
+            raise UserError(*problems)
+        result = read_result(directory)
+        is_longer = cfg.trainer.max_epochs != recorded["trainer"]["max_epochs"]
+        if result and (result.get("stopped_early") or not is_longer):
+            return _report_complete(relative_to_cwd(directory), result)
+    record = partial(records.save_config, directory, cfg, overrides)
+    return train(cfg, overrides, resumed=cfg.resume is not None, before_first_write=record)
+
+
+def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
+    """Log that a run is complete, and return its objective."""
+    objective, epochs = get_objective(result), format_count(result["epochs"], "epoch")
+    log.info(f"{directory}: complete, with {objective} {result[objective]:.4f} after {epochs}")
+    if stopped := result.get("stopped_early"):
+        remedy = f"start a new run with ckpt_path={directory}/checkpoints/last.ckpt, or without early stopping"
         log.info(f"stopped early: {stopped} To train longer, {remedy}")
     return float(result[objective])
 
@@ -201,7 +185,7 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         elif key in (*OVERRIDABLE, *NOT_COMPARED):
             continue
         elif by_override:
-            yield f"{by_override[-1]}: would change the weights of the run. Resume accepts {', '.join(OVERRIDABLE)}"
+            yield f"{by_override[-1]}: cannot be changed. Resume accepts {', '.join(OVERRIDABLE)}"
         elif ABSENT in (before, now):
             yield f"resume={directory}: recorded by another version, since {key} is new or gone. {new_run}"
         else:
@@ -226,70 +210,3 @@ def _planned_for_length(config: Mapping[str, Any]) -> str:
     scheduler = config["scheduler"]
     is_planned = scheduler and getattr(resolve_name(str(scheduler["_target_"])), "depends_on_length", True)
     return "the schedule" if is_planned else ""
-
-
-def save_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Record the configuration and overrides of a run, and delete its old `metrics.json`.
-
-    Raises:
-        UserError: the directory is not writable.
-    """
-    if not (directory / HYDRA_DIR).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
-        return
-    try:
-        (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
-        for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
-            with atomic_write(directory / HYDRA_DIR / f"{name}.yaml") as file:
-                file.write(freeze_environment(OmegaConf.to_yaml(content)).encode())
-    except OSError as error:
-        raise UserError(f"{directory}: not writable ({error.strerror}). Make it writable, or free space") from error
-
-
-def freeze_environment(text: str) -> str:
-    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
-
-    Text from a variable, such as a path or a password, remains a reference.
-    """
-    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
-
-
-def task_overrides(hydra_cfg: HydraConf) -> list[str]:
-    """Return the overrides of a run or job as they were typed, without resolving interpolations."""
-    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
-    return list(overrides)
-
-
-def load_hydra_config(path: Path) -> Any:
-    """Return the key `hydra` of a recorded configuration; None if the file is missing or damaged."""
-    try:
-        hydra = _load_yaml(path)["hydra"]
-        task, _, name, directories, _ = sweep_definition(hydra)
-        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *directories])
-    except (AttributeError, KeyError, TypeError):
-        return None
-    return hydra if is_valid else None
-
-
-def sweep_definition(hydra: Any) -> list[Any]:
-    """Return the values of the key `hydra` that determine the jobs of a sweep and their directories."""
-    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
-    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, _config_dirs(hydra), subdir]
-
-
-def _config_dirs(hydra: Any) -> list[str]:
-    """Return the directories that were given with `--config-dir`."""
-    sources = hydra["runtime"]["config_sources"]
-    return [source["path"] for source in sources if source["provider"] == "command-line"]
-
-
-def _are_strings(values: Any) -> bool:
-    """Return True if a value is a list of strings."""
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _load_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None

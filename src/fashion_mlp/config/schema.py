@@ -282,17 +282,13 @@ class RMSpropConfig(OptimizerConfig, targets=["torch.optim.RMSprop"]):
     centered: bool
 
 
-class SchedulerConfig(Section):
-    """Arguments of every schedule."""
-
-
-class CosineConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.cosine"]):
+class CosineConfig(Section, targets=["fashion_mlp.schedulers.cosine"]):
     """Arguments of `fashion_mlp.schedulers.cosine`."""
 
     min_lr: AtLeastZero
 
 
-class OneCycleConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.onecycle"]):
+class OneCycleConfig(Section, targets=["fashion_mlp.schedulers.onecycle"]):
     """Arguments of `fashion_mlp.schedulers.onecycle`."""
 
     pct_start: BelowOne
@@ -300,7 +296,7 @@ class OneCycleConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.onecycle"
     final_div_factor: AtLeastOne
 
 
-class PlateauConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.plateau"]):
+class PlateauConfig(Section, targets=["fashion_mlp.schedulers.plateau"]):
     """Arguments of `fashion_mlp.schedulers.plateau`."""
 
     monitor: MetricName
@@ -309,7 +305,7 @@ class PlateauConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.plateau"])
     min_lr: AtLeastZero
 
 
-class StepConfig(SchedulerConfig, targets=["fashion_mlp.schedulers.step"]):
+class StepConfig(Section, targets=["fashion_mlp.schedulers.step"]):
     """Arguments of `fashion_mlp.schedulers.step`."""
 
     step_size: Positive

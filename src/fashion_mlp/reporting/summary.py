@@ -1,6 +1,5 @@
-"""The summaries of a run before and after training, and `metrics.json`."""
+"""The summaries of a run before and after training."""
 
-import json
 import platform
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.custom_images import CustomImagesDataModule
-from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 # Largest number of classes in a summary.
@@ -133,18 +131,6 @@ def results_table(
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     return {"version/python": platform.python_version()} | {f"version/{name}": version(name) for name in PACKAGES}
-
-
-def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write `metrics.json` atomically."""
-    with atomic_write(path) as file:
-        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
-        file.write((to_json(rounded) + "\n").encode())
-
-
-def to_json(values: Any) -> str:
-    """Return plain values as JSON; NaN and infinity, which JSON lacks, become null."""
-    return json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), indent=2)
 
 
 def _name(factory: Any) -> str:

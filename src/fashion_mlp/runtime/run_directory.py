@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
@@ -131,10 +130,8 @@ def existing_run_message(directory: str | Path) -> str:
 
 
 def relative_to_cwd(path: Path) -> Path:
-    """Return a path relative to the directory in which the command was typed, or unchanged if it is outside."""
-    # Hydra has saved it, since hydra.job.chdir=true changes the working directory.
-    cwd = Path(HydraConfig.get().runtime.cwd if HydraConfig.initialized() else Path.cwd())
-    return path.relative_to(cwd) if path.is_relative_to(cwd) else path
+    """Return a path relative to the working directory, or unchanged if it is outside."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _remove_not_started() -> None:
@@ -145,4 +142,4 @@ def _remove_not_started() -> None:
         remove_written(created)
 
 
-EXIT_HOOKS.append(_remove_not_started)  # a signal can end the process before the `finally` of a block runs
+EXIT_HOOKS.callback(_remove_not_started)  # a signal can end the process before the `finally` of a block runs

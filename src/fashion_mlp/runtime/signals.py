@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # the sweep of a job, forwards the signal to its own.
 SAME_REQUEST = 1.0
 # Functions to call before the process ends, by a signal or otherwise, in reverse order.
-EXIT_HOOKS: list[Callable[[], object]] = []
+EXIT_HOOKS = ExitStack()
+atexit.register(EXIT_HOOKS.close)
 
 
 class Interrupted(SystemExit):
@@ -41,16 +42,9 @@ def exit_on_signal(signum: int, frame: FrameType | None) -> None:
     a state that it must restore.
     """
     erase_line()
-    run_exit_hooks()
+    EXIT_HOOKS.close()
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
-
-
-@atexit.register
-def run_exit_hooks() -> None:
-    """Call the functions in `EXIT_HOOKS`, once."""
-    while EXIT_HOOKS:
-        EXIT_HOOKS.pop()()
 
 
 def erase_line() -> None:

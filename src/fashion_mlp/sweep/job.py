@@ -1,44 +1,54 @@
 """One job of a sweep. It runs unless its directory holds its result, and resumes if it was interrupted.
 
-Parallel jobs have a GPU each, if there are several. A job with several devices has its own processes.
+Parallel jobs have a GPU each, if there are several. A job with several devices runs in a new process, in which
+Lightning, torchrun or srun can start one process per device.
 """
 
 import logging
 import math
+import os
+import shlex
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.command_line import CONF, hydra_quote
 from fashion_mlp.config.monitoring import get_objective
-from fashion_mlp.config.resume import task_overrides
+from fashion_mlp.config.records import task_overrides
+from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.run_result import METRICS_FILE, read_json, read_result
-from fashion_mlp.sweep.process import needs_new_process, run_in_new_process
+from fashion_mlp.runtime.signals import SIGNALS, Interrupted, handle
 from fashion_mlp.sweep.results import ERROR, save_error
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+# Variables of an srun that started the sweep. In its job, Lightning would wait for processes from that srun.
+SLURM_STEP = ("SLURM_STEP_ID", "SLURM_STEPID")
 
 
-def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], float]) -> float:
+def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) -> float:
     """Run one job of a sweep, unless its directory holds its result.
 
     Args:
         cfg: the configuration of the job.
         hydra_cfg: Hydra's part of it.
-        run: trains with the configuration, or resumes the training, and returns the objective.
+        train: `fashion_mlp.training.train`.
 
     Returns:
         The objective; NaN if the job failed, since an exception would end the sweep before its leaderboard.
@@ -55,7 +65,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, run: Callable[[DictConfig], f
                 run_in_new_process(directory, hydra_cfg)
                 return _objective(read_json(directory / METRICS_FILE))
             with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
-                return run(cfg)
+                return train(cfg, overrides, resumed=True)  # a job without last.ckpt starts at its first step
     except Exception as error:
         line = save_error(directory, overrides, error)
         log.error(f"error: {line}", exc_info=None if isinstance(error, UserError) else error)
@@ -94,3 +104,60 @@ def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[obje
                 return gpu
         time.sleep(POLL_SECONDS)
     return nullcontext()
+
+
+def needs_new_process(cfg: DictConfig, hydra_cfg: HydraConf) -> bool:
+    """Return whether a job has several devices, or `hydra/launcher=process` was chosen."""
+    is_chosen = hydra_cfg.runtime.choices["hydra/launcher"] == "process"
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    return is_chosen or TrainerConfig.model_construct(**trainer).num_processes() > 1
+
+
+def run_in_new_process(directory: Path, hydra_cfg: HydraConf) -> None:
+    """Start or resume a job as a single run, and wait until it has ended.
+
+    Signals are forwarded to the job. Its stderr is passed on, except for its error.
+
+    Args:
+        directory: of the job, in which Hydra has saved its configuration.
+        hydra_cfg: Hydra's part of that configuration.
+
+    Raises:
+        UserError: the job failed.
+        Interrupted: by a signal, after the job has saved its state.
+    """
+    command, cwd = _command(directory, hydra_cfg), hydra_cfg.runtime.cwd
+    env = {name: value for name, value in os.environ.items() if name not in SLURM_STEP}
+    received: list[int] = []
+    errors: list[str] = []
+    line = "its process ended without a message"
+
+    def forward(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        process.send_signal(signum)
+
+    with (
+        subprocess.Popen(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True) as process,
+        handle(*SIGNALS, handler=forward),
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(("error: ", "interrupted")):
+                errors.append(line.removeprefix("error: "))
+            else:
+                sys.stderr.write(line)
+        process.wait()
+    if received:
+        raise Interrupted(received[0], "".join(errors).partition("; resume with")[0])
+    if process.returncode < 0:
+        raise UserError(f"its process was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise UserError(*errors or [line])
+
+
+def _command(directory: Path, hydra_cfg: HydraConf) -> list[str]:
+    """Return the command line that resumes the run in the directory of a job."""
+    program = OmegaConf.select(cast("DictConfig", hydra_cfg), "launcher.command")
+    python = shlex.split(program) if program else [sys.executable]
+    place = [f"hydra.sweep.dir={hydra_quote(hydra_cfg.sweep.dir)}", f"hydra.job.num={hydra_cfg.job.num}"]
+    return [*python, str(CONF.parent / "train.py"), f"resume={hydra_quote(directory)}", *place]

@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.messages import format_count
-from fashion_mlp.config.resume import SWEEP_CONFIG
+from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
@@ -60,7 +60,8 @@ class Leaderboard(Callback):
             check_same_sweep(self.directory, config, jobs)
             if not _is_search(config):
                 self.lock.enter_context(lock(resolve(self.directory)))
-        EXIT_HOOKS.append(self.print_resume_hint)
+        self.is_running = True
+        EXIT_HOOKS.callback(self.print_resume_hint)
         if _is_search(config):  # it checks its space before it writes anything
             return
         OmegaConf.save(config, self.directory / SWEEP_CONFIG)
@@ -69,7 +70,7 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.lock.close()
-        EXIT_HOOKS.remove(self.print_resume_hint)
+        self.is_running = False
         if _is_search(config):
             return
         jobs = read_jobs(self.directory)
@@ -85,8 +86,8 @@ class Leaderboard(Callback):
             sys.exit(f"error: {failed} of {count} failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
-        """Print the command that resumes the sweep, if it has started."""
-        if (self.directory / SWEEP_CONFIG).exists():
+        """Print the command that resumes the sweep, if it has started and has not ended."""
+        if self.is_running and (self.directory / SWEEP_CONFIG).exists():
             hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
 

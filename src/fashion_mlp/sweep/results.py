@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import get_objective, metric_direction
-from fashion_mlp.config.resume import SWEEP_CONFIG, load_hydra_config, sweep_definition
+from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_definition
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_result import read_json, read_result
 

@@ -19,8 +19,7 @@ from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-from fashion_mlp.sweep.optuna import study  # noqa: E402
-from fashion_mlp.sweep.optuna.loop import search  # noqa: E402
+from fashion_mlp.sweep.optuna.loop import PRUNERS, open_storage, open_trial, search  # noqa: E402
 
 Result = float | BaseException
 
@@ -187,7 +186,7 @@ def test_a_pruned_trial_is_never_the_best(
 
     def prune(number: int) -> Result:
         if number == 1:  # as the callback does
-            trial = study.open_trial(study.open_storage(tmp_path / "sweep"), "median", number)
+            trial = open_trial(open_storage(tmp_path / "sweep"), "median", number)
             trial.report(0.99, step=2)
             trial.study.tell(number, state=optuna.trial.TrialState.PRUNED)
         return value(number)
@@ -218,4 +217,4 @@ def test_a_damaged_database_is_reported(run: Callable[..., FakeLauncher], tmp_pa
 
 
 def test_the_names_of_pruners_are_those_of_the_schema() -> None:
-    assert set(study.PRUNERS) == set(get_args(SearchConfig.model_fields["pruner"].annotation))
+    assert set(PRUNERS) == set(get_args(SearchConfig.model_fields["pruner"].annotation))

@@ -27,11 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if find_spec("gradio") is None:
         raise UserError("demo: package missing. Type python -m pip install -e '.[demo]'")
-    from fashion_mlp.demo.server import accepted_hosts, listen, make_server
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory
     paths, overrides = split_words(arguments)
     classifiers = {str(path): load_ensemble([path], arguments.device) for path in paths}
+    from fashion_mlp.demo.server import accepted_hosts, listen, make_server  # imports gradio, which takes seconds
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory
     with listen(arguments.host, arguments.port) as socket:
         address, port = socket.getsockname()[:2]
         test_data = None

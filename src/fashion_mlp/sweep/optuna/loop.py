@@ -1,30 +1,40 @@
-"""Start or resume a search, and run trials until there are enough."""
+"""Start or resume a search, whose trials are in an SQLite file, and run trials until there are enough."""
 
 import logging
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import StorageInternalError
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from fashion_mlp.config.monitoring import metric_direction
 from fashion_mlp.config.overrides import search_space
-from fashion_mlp.config.resume import SWEEP_CONFIG
+from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.sweep.optuna.space import Space
-from fashion_mlp.sweep.optuna.study import make_sampler, open_storage, open_study
 from fashion_mlp.sweep.results import read_error
 
 log = logging.getLogger(__name__)
 
+# The names of the file, in the directory of the sweep, and of the study in the file.
+FILE = "study.db"
+STUDY = "fashion-mlp"
+PRUNERS: dict[str, Callable[[], BasePruner]] = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
 EXAMPLE = "'model.KEY=interval(0, 0.5)'"
 FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -118,7 +128,9 @@ class Search:
         return [*interrupted, *(self._draw() for _ in range(min(size, missing)))]
 
     def _draw(self) -> Trial:
-        self.study.sampler = make_sampler(self.seed, len(self.study.trials))
+        # A seed for each trial, so that a resumed search draws the values of an uninterrupted one.
+        seed = np.random.SeedSequence([self.seed, len(self.study.trials)]).generate_state(1)[0]
+        self.study.sampler = TPESampler(seed=int(seed))
         return self.study.ask(self.space.distributions)
 
     def _is_drawn(self, trial: FrozenTrial) -> bool:
@@ -153,3 +165,35 @@ class Search:
         overrides = " ".join(self.space.trial_overrides(trial.params))
         error = [read_error(self.directory / str(number))] if failed else []
         log.info("   ".join([f"trial {number:>3}", f"{result:<25}", best_result, overrides, *error]))
+
+
+def open_storage(sweep_dir: str | Path) -> RDBStorage:
+    """Open the database in the directory of a sweep, or create it.
+
+    Raises:
+        UserError: the file is not a database, or cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    file = resolve(sweep_dir) / FILE
+    try:
+        return RDBStorage(f"sqlite:///{file}")
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(f"{file}: cannot be opened: {str(error).splitlines()[0]}") from error
+
+
+def open_study(storage: RDBStorage, pruner: str, objective: str) -> optuna.Study:
+    """Open the study of an objective, or create it."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=STUDY,
+        direction="minimize" if metric_direction(objective) == "min" else "maximize",
+        pruner=PRUNERS[pruner](),
+        load_if_exists=True,
+    )
+
+
+def open_trial(storage: RDBStorage, pruner: str, number: int) -> Trial:
+    """Open a trial that the process of the search has started."""
+    study_id = storage.get_study_id_from_name(STUDY)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    return Trial(optuna.load_study(study_name=STUDY, storage=storage, pruner=PRUNERS[pruner]()), trial_id)

@@ -6,9 +6,11 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from fashion_mlp.config.schema import LAYER_KEYS
 from fashion_mlp.runtime.errors import UserError
 
-WIDTH, DEPTH, HIDDEN_SIZES = "model.width", "model.depth", "model.hidden_sizes"
+WIDTH, DEPTH = LAYER_KEYS
+HIDDEN_SIZES = "model.hidden_sizes"
 
 
 class Space:
@@ -32,7 +34,7 @@ class Space:
     def __init__(self, overrides: Iterable[Override], *, has_layers: bool = True) -> None:
         by_key = {override.key_or_group: override for override in overrides}
         if HIDDEN_SIZES in by_key:
-            by_key = {key: override for key, override in by_key.items() if key not in (WIDTH, DEPTH)}
+            by_key = {key: override for key, override in by_key.items() if key not in LAYER_KEYS}
         elif has_layers and (WIDTH in by_key) != (DEPTH in by_key):
             raise UserError(f"{WIDTH}, {DEPTH}: a search needs both, or {HIDDEN_SIZES}")
         self.has_layers = has_layers

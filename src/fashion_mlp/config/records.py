@@ -1,0 +1,121 @@
+"""What a run or sweep records in its directory: its configuration and overrides, which also give the names of jobs."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from fashion_mlp.runtime.atomic import atomic_write
+from fashion_mlp.runtime.run_result import METRICS_FILE
+
+# The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
+HYDRA_DIR = ".hydra"
+SWEEP_CONFIG = "multirun.yaml"
+# A number from an environment variable, as an override or in a YAML file.
+NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
+
+
+def save_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Record the configuration and overrides of a run, and delete its old `metrics.json`."""
+    if not (directory / HYDRA_DIR).is_dir():  # hydra.output_subdir=null: the run cannot be resumed
+        return
+    (directory / METRICS_FILE).unlink(missing_ok=True)  # it marks a run as complete
+    for name, content in (("config", cfg), ("overrides", OmegaConf.create(list(overrides)))):
+        with atomic_write(directory / HYDRA_DIR / f"{name}.yaml") as file:
+            file.write(freeze_environment(OmegaConf.to_yaml(content)).encode())
+
+
+def freeze_environment(text: str) -> str:
+    """Replace numbers from environment variables, which may change before a run is resumed, by their values.
+
+    Text from a variable, such as a path or a password, remains a reference.
+    """
+    return NUMBER_FROM_ENVIRONMENT.sub(lambda match: str(OmegaConf.create([match[1]])[0]), text)
+
+
+def task_overrides(hydra_cfg: HydraConf) -> list[str]:
+    """Return the overrides of a run or job as they were typed, without resolving interpolations."""
+    overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    return list(overrides)
+
+
+def load_hydra_config(path: Path) -> Any:
+    """Return the key `hydra` of a recorded configuration; None if the file is missing or damaged."""
+    try:
+        hydra = load_yaml(path)["hydra"]
+        task, _, name, directories, _ = sweep_definition(hydra)
+        is_valid = _are_strings([*task, *hydra["overrides"]["hydra"], name, *directories])
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return hydra if is_valid else None
+
+
+def sweep_definition(hydra: Any) -> list[Any]:
+    """Return the values of the key `hydra` that determine the jobs of a sweep and their directories."""
+    name, subdir = hydra["job"]["config_name"], hydra["sweep"]["subdir"]
+    return [hydra["overrides"]["task"], hydra["sweeper"].get("params"), name, config_dirs(hydra), subdir]
+
+
+def config_dirs(hydra: Any) -> list[str]:
+    """Return the directories that were given with `--config-dir`."""
+    sources = hydra["runtime"]["config_sources"]
+    return [source["path"] for source in sources if source["provider"] == "command-line"]
+
+
+def _are_strings(values: Any) -> bool:
+    """Return True if a value is a list of strings."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def load_yaml(path: Path) -> Any:
+    """Return the content of a YAML file, without resolving interpolations; None if it is missing or damaged."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+
+
+def load_record(directory: Path) -> tuple[Any, list[str]] | None:
+    """Return Hydra's part of a run's configuration, and its overrides; None if the record is incomplete."""
+    hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
+    overrides, config = (load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
+    return (hydra, overrides) if hydra and isinstance(config, dict) and _are_strings(overrides) else None
+
+
+def name_suffix(name: str | None) -> str:
+    """Return what the key `name` adds to the name of a directory."""
+    return f"-{name}" if name else ""
+
+
+def job_name(*, _root_: DictConfig) -> str:
+    """Return the name of a job, such as `optimizer=sgd,seed=1`, as a directory name; an empty string for a single run.
+
+    It consists of the key `name`, if it is set, and the overrides that vary in the sweep.
+    """
+    if not HydraConfig.initialized():
+        return ""
+    sweep = load_hydra_config(Path(_root_.run_dir).parent / SWEEP_CONFIG)
+    if sweep is None:
+        return ""
+    params = [f"{key}={value}" for key, value in (sweep["sweeper"].get("params") or {}).items()]
+    typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
+    varies = {override.key_or_group: override.is_sweep_override() for override in typed}
+    overrides = {text.partition("=")[0].lstrip("+"): text for text in HydraConfig.get().overrides.task}
+    varying = [text for key, text in overrides.items() if varies.get(key, True)]  # a search adds keys
+    name = ",".join(filter(None, [_root_.get("name"), *varying]))
+    return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:100]
+
+
+def run_name(*, _root_: DictConfig) -> str | None:
+    """Return the name of a run or job; None for a single run without the key `name`."""
+    return job_name(_root_=_root_) or _root_.get("name")
+
+
+for resolver in (name_suffix, job_name, run_name):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver)
