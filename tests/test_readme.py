@@ -90,7 +90,7 @@ def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> 
     assert run_small().returncode == 0
     for command in TOOLS:
         arguments = shlex.split(command)[1:]
-        if arguments[0] == "data":  # Fashion-MNIST may not be available
+        if arguments[0] in ("data", "lr-find"):  # Fashion-MNIST may not be available
             arguments += [
                 "data=synthetic",
                 "data.root=data",
@@ -99,10 +99,10 @@ def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> 
                 "data.val_size=10",
             ]
         assert main(arguments) == 0, command
-    for name in ("plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
+    for name in ("lr.png", "plots/mistakes.png", "seen.png", "samples.png", "grid.png"):
         assert (tmp_path / name).is_file()
     created = {path.name for path in tmp_path.iterdir()} - before
-    assert created == {"runs", "data", "plots", "seen.png", "samples.png", "grid.png"}
+    assert created == {"runs", "data", "lr.png", "plots", "seen.png", "samples.png", "grid.png"}
 
 
 def test_tensorboard_finds_the_scalars_of_a_run(run_small: RunCommand, tmp_path: Path) -> None:
