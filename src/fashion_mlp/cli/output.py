@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
-from fashion_mlp.runtime.console import printable
+from fashion_mlp.runtime.console import discard_stdout, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,10 @@ progress = partial(tqdm, disable=None, leave=False, delay=2)
 
 def echo(text: str, file: TextIO | None = None) -> None:
     """Print a line to stdout, or another file."""
-    print(printable(text), file=file, flush=True)
+    try:
+        print(printable(text), file=file, flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has ended; the command still saves its files
+        discard_stdout()
 
 
 @contextmanager
