@@ -58,7 +58,7 @@ def test_words_may_stand_before_between_and_after_options(command: str) -> None:
         (["export", "CKPT", "--format", "onnx", "--output", "x.pt"], "--output x.pt: wrong suffix."),
         (["evaluate", "CKPT", "ROOT", "--plots", "/dev/null/x"], "/dev/null/x: /dev/null is a file. Expected"),
         (["data", "data=synthetic", "ROOT", "data.train_size=600", "data.test_size=200", "data.val_size=100",
-          "--plot", "x.what"], "x.what: cannot be written (Format 'what' is not supported"),
+          "--plot", "x.what"], "x.what: unknown format. Expected .jpg"),
         (["evaluate", "CKPT", "--device", "cuda"], "--device cuda: not available on this machine"),
     ],
 )  # fmt: skip

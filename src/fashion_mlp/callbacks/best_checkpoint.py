@@ -10,10 +10,10 @@ from fashion_mlp.runtime.atomic import atomic_write
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint`, in whose directory `best.ckpt` is always the best checkpoint.
+    """Lightning's `ModelCheckpoint`, in whose directory `best.ckpt` is the best checkpoint.
 
     With `save_top_k` other than 1, several are kept, with epoch (from 1) and step in their names, and `best.ckpt` is a
-    copy of the best of them. A `filename` with fields in braces names each checkpoint instead.
+    copy of the best of them, made after each epoch. A `filename` with fields in braces names each checkpoint instead.
     """
 
     @property
@@ -28,15 +28,8 @@ class BestCheckpoint(ModelCheckpoint):
             filename = f"{self.filename}-epoch{int(metrics['epoch']) + 1}-step{int(metrics['step'])}"
         return super().format_checkpoint_name(metrics, filename, ver, prefix)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_validation_end(trainer, pl_module)
-        self._copy_best(trainer)
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        self._copy_best(trainer)
-
-    def _copy_best(self, trainer: Trainer) -> None:
         if self.keeps_several and self.best_model_path and trainer.is_global_zero:
             with atomic_write(Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")) as file:
                 file.write(Path(self.best_model_path).read_bytes())

@@ -74,3 +74,12 @@ def output_file(text: str) -> Path:
     if obstacle := find_obstacle(Path(text).parent):
         sys.exit(printable(f"error: {text}: its directory {obstacle}"))
     return Path(text).expanduser()
+
+
+def figure_file(text: str) -> Path:
+    """Return the path of an `output_file` with the suffix of a figure; otherwise exit with status 1."""
+    from fashion_mlp.config.schema import FIGURE_SUFFIXES  # takes too long for --help
+
+    if Path(text).suffix not in FIGURE_SUFFIXES:
+        sys.exit(printable(f"error: {text}: unknown format. Expected {', '.join(FIGURE_SUFFIXES)}"))
+    return output_file(text)

@@ -2,14 +2,14 @@
 
 import argparse
 
-from fashion_mlp.cli.arguments import DATA, WORDS, output_file
+from fashion_mlp.cli.arguments import DATA, WORDS, figure_file
 from fashion_mlp.cli.output import echo, save_figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp data`."""
     parser.add_argument("words", **WORDS, metavar="data", help="data=OPTION, data.KEY=VALUE as for train.py")
-    parser.add_argument("--plot", type=output_file, metavar="FILE", help="save a grid of samples with their labels")
+    parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save a grid of samples with their labels")
 
 
 def run(arguments: argparse.Namespace) -> int:

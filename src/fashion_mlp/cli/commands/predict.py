@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, WORDS, add_shared, output_file, positive, split_words
+from fashion_mlp.cli.arguments import DATA_HELP, ENSEMBLE_HELP, WORDS, add_shared, figure_file, positive, split_words
 from fashion_mlp.cli.output import echo, progress, save_figure
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words_help = f"{ENSEMBLE_HELP}; images: files, directories or globs; with --test-samples {DATA_HELP}"
     parser.add_argument("words", **WORDS, metavar="CKPT | IMAGE | data", help=words_help)
     show_help = "save each image, the object found in it, and what the model sees"
-    parser.add_argument("--show", type=output_file, metavar="FILE", help=show_help)
+    parser.add_argument("--show", type=figure_file, metavar="FILE", help=show_help)
     parser.add_argument("--test-samples", type=positive, metavar="N", help="classify the first N test images instead")
-    parser.add_argument("--plot", type=output_file, metavar="FILE", help="save the test images with their classes")
+    parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save the test images with their classes")
 
 
 def run(arguments: argparse.Namespace) -> int:
