@@ -146,20 +146,22 @@ def test_a_mirror_cannot_redirect_to_local_files(tmp_path: Path, site: Site, fil
     ("mirrors", "reason"),
     [
         ((), "data.mirrors is empty"),
+        (("{site}page/",), "{host}: a web page instead of the file"),
         (("{site}wrong/",), "{host}: wrong content, by its MD5"),
         (("{site}gone/",), "{host}: HTTP Error 404: File not found"),
-        (("http:///",), "http:///: urlopen error no host given"),
-        (("http://gone.invalid/",), r"gone.invalid: urlopen error \[Errno -\d\] .*"),
-        (("unknown://a/",), "a: urlopen error unknown url type: unknown"),
+        (("http:///",), "http:///: no host given"),
+        (("http://gone.invalid/",), r"gone.invalid: \[Errno -\d\] .*"),
+        (("unknown://a/",), "a: unknown url type: unknown"),
         (("nothing",), "nothing: unknown url type: 'nothingone.gz'"),
-        (("{site}wrong/", CLOSED), r"{host}: wrong content.*; 127.0.0.1:9: urlopen error \[Errno 111\] .* refused"),
+        (("{site}page/", CLOSED), r"{host}: a web page .*; 127.0.0.1:9: \[Errno 111\] Connection refused"),
     ],
 )
-def test_a_failure_is_explained(
+def test_a_failure_is_explained_and_leaves_nothing(
     tmp_path: Path, site: Site, files: Files, mirrors: tuple[str, ...], reason: str
 ) -> None:
-    (site.directory / "wrong").mkdir()
-    (site.directory / "wrong" / "one.gz").write_bytes(gzip.compress(b"other"))
+    for name, content in (("page", b"\n<!DOCTYPE html><p>Log in first</p>"), ("wrong", gzip.compress(b"other"))):
+        (site.directory / name).mkdir()
+        (site.directory / name / "one.gz").write_bytes(content)
     root = tmp_path / "new" / "root"
     with pytest.raises(UserError) as caught:
         download_and_verify(root / "NAME" / "raw", files, tuple(url.format(site=site.url) for url in mirrors), 5.0)
@@ -168,6 +170,7 @@ def test_a_failure_is_explained(
     assert re.fullmatch(rf"data.root={root}: NAME is missing, and could not be downloaded \({reason}\)", first)
     assert second.startswith(f"error: place its .gz files in {root}/NAME/raw, or type data.root=DIRECTORY or ")
     assert "data=synthetic" in third
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), URLError(OSError()), URLError("")])
@@ -176,7 +179,7 @@ def test_a_reason_is_never_empty(tmp_path: Path, files: Files, monkeypatch: pyte
         raise error
 
     monkeypatch.setattr("fashion_mlp.data.download.urlopen", fail)
-    with pytest.raises(UserError, match=r"could not be downloaded \(a: .*[Ee]rror.*\)"):
+    with pytest.raises(UserError, match=r"could not be downloaded \(a: [A-Za-z]+Error\)"):
         download_and_verify(tmp_path / "NAME" / "raw", files, ("http://a/",), 5.0)
 
 
@@ -187,6 +190,28 @@ def test_a_damaged_file_without_a_source_is_kept(tmp_path: Path, files: Files) -
     with pytest.raises(UserError, match=r"NAME is damaged, and could not be downloaded \(data.mirrors is empty\)"):
         download_and_verify(directory, files, (), 5.0)
     assert (directory / "one").read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize(
+    ("root", "remedy"),
+    [
+        ("NAME/raw", "the files of NAME are in {top}/NAME/raw. Type data.root={top}"),
+        ("NAME", "the files of NAME are in {top}/NAME/raw. Type data.root={top}"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_root_within_the_data_set_is_refused_without_network(
+    tmp_path: Path, site: Site, files: Files, root: str, remedy: str, suffix: str
+) -> None:
+    download_and_verify(tmp_path / "NAME" / "raw", files[:1], (site.url,), 5.0)
+    (tmp_path / "NAME" / "raw" / f"one{'' if suffix else '.gz'}").unlink()
+    site.requests.clear()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        download_and_verify(tmp_path / root / "NAME" / "raw", files, (site.url,), 5.0)
+    assert str(caught.value) == f"data.root={tmp_path / root}: {remedy.format(top=tmp_path)}"
+    assert site.requests == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_other_files_of_the_same_names_do_not_matter(tmp_path: Path, site: Site, files: Files) -> None:

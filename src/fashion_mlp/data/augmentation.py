@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -95,8 +96,7 @@ class Augmentation:
         return images * (keeps_row | keeps_column)
 
     def _mixup(self, images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-        alpha = torch.full((len(labels),), self.mixup, device=images.device)
-        weights = Beta(alpha, alpha, validate_args=False).sample()
+        weights = _symmetric_beta(self.mixup, images.device).sample((len(labels),))
         weights = torch.maximum(weights, 1 - weights)
         partners = torch.randperm(len(labels), device=images.device)
         targets = one_hot(labels, num_classes).float()
@@ -104,6 +104,12 @@ class Augmentation:
         # The conversion by way of int16 takes a third of the time.
         mixed = pixels.short().to(images.dtype)
         return mixed, targets.index_select(0, partners).lerp_(targets, weights.view(-1, 1))
+
+
+@cache  # the constructor takes as long as a sample
+def _symmetric_beta(alpha: float, device: torch.device) -> Beta:
+    concentration = torch.full((), alpha, dtype=torch.float32, device=device)
+    return Beta(concentration, concentration, validate_args=False)
 
 
 def _scale(fraction: Tensor, low: float, high: float) -> Tensor:

@@ -6,12 +6,13 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -67,19 +68,33 @@ def data_root(root: str | Path | None) -> Path:
     return Path(root or os.environ.get("FASHION_MLP_DATA", "data")).expanduser()
 
 
-def lock_directory(directory: Path) -> AbstractContextManager[object]:
-    """Create `directory` and lock it until the returned context ends; concurrent runs and ranks wait for each other.
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Create `directory` and lock it within the block, so that concurrent runs and ranks wait for each other.
+
+    A directory that is still empty at the end is removed.
 
     Raises:
         UserError: the directory cannot be created or written.
     """
+    created = [path for path in (directory, *directory.parents) if not path.exists()]
+    lock = directory / ".lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return FileLock(directory / ".lock").acquire()
+        lock.touch()
     except OSError as error:
         raise UserError(
             f"data.root: {directory} cannot be written ({error.strerror}). Set data.root to a writable directory"
         ) from error
+    try:
+        with FileLock(lock):
+            yield
+    finally:
+        with suppress(OSError):  # another process may have removed it, or written a file
+            if list(directory.iterdir()) == [lock]:
+                lock.unlink()
+                for path in created:
+                    path.rmdir()
 
 
 @cache
@@ -96,10 +111,11 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
         timeout: seconds to wait for data from a mirror.
 
     Raises:
-        UserError: no source has a file, or `directory` cannot be written.
+        UserError: no source has a file, `directory` cannot be written, or `ROOT` is `NAME` or `NAME/raw`.
     """
     if all(file.is_intact(directory) for file in files):
         return
+    _check_root(directory, files)
     with lock_directory(directory):
         for file in files:
             # Another process may have restored it while this one waited for the lock.
@@ -109,10 +125,21 @@ def download_and_verify(directory: Path, files: tuple[DataFile, ...], mirrors: t
                 _restore(directory, file, mirrors, timeout)
 
 
+def _check_root(directory: Path, files: Sequence[DataFile]) -> None:
+    """Refuse a root that is `NAME` or `NAME/raw` with the files in it."""
+    root, name = directory.parents[1].absolute(), directory.parent.name
+    for parent in root.parents[:2]:
+        actual = parent / name / directory.name
+        holds_files = any(file.is_intact(actual) or file.read_archive(actual) for file in files)
+        if holds_files and root in (actual, actual.parent):
+            raise UserError(f"data.root={root}: the files of {name} are in {actual}. Type data.root={parent}")
+
+
 def _restore(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: float) -> None:
     archive = file.read_archive(directory)
     if not archive:
         archive = _download(directory, file, mirrors, timeout)
+        directory.mkdir(parents=True, exist_ok=True)  # a process that failed may have removed it
         with atomic_write(directory / f"{file.name}.gz") as target:
             target.write(archive)
     with atomic_write(directory / file.name) as target:
@@ -134,9 +161,12 @@ def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: 
                 content: bytes = response.read(MAX_ARCHIVE_BYTES)
             if file.is_archive(content):
                 return content
-            reason = "wrong content, by its MD5"
+            is_page = content.lstrip()[:1] == b"<"
+            reason = "a web page instead of the file" if is_page else "wrong content, by its MD5"
         except (OSError, HTTPException, ValueError) as error:
-            reason = str(error).strip("<>") or type(error).__name__  # a `URLError` is in angle brackets
+            # The cause of a `URLError` is clearer than the error; an `HTTPError` has the status.
+            cause = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
+            reason = str(cause) or type(error).__name__
         log.warning("skipped %s: %s", url, reason)
         failures.append(f"{urlsplit(url).netloc or mirror}: {reason}")
     state, name = "damaged" if (directory / file.name).exists() else "missing", directory.parent.name

@@ -44,8 +44,13 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
     def list_samples(self, source: str) -> list[Sample]:
         samples: list[Sample] = []
         problems: list[str] = []
+        text = _read_text(Path(source))
+        header = text.partition("\n")[0]
+        for separator, name in (("\t", "tabs"), (";", "semicolons")):
+            if separator in header and "," not in header:
+                raise UserError(f"{source}: separated by {name}. Expected commas: file name,label")
         # One line at a time, so that an open quotation mark does not swallow the lines below it.
-        for number, line in enumerate(StringIO(_read_text(Path(source))), start=1):
+        for number, line in enumerate(StringIO(text), start=1):
             place = f"{source} line {number}: "
             try:
                 name, label = _parse_row(line)
@@ -57,6 +62,8 @@ class ImageCSVDataModule(CustomImagesDataModule, option="image_csv"):
             path = self.img_dir / name
             if number > 1 or path.suffix or isfile(path):  # noqa: PTH113, no error for names that no file can have
                 samples.append(Sample(path, label, place))
+        if samples and all(is_image_name(sample.label) for sample in samples):
+            raise UserError(f"{source}: the label is in the first column. Expected file name,label")
         if problems:
             raise UserError(*problems)
         return samples
@@ -119,7 +126,7 @@ def _parse_row(text: str) -> tuple[str, str]:
         raise UserError(f"is not valid CSV ({error}); a quotation mark must be closed on its line") from error
     name, label, *_ = (*(cell.strip() for cell in cells), "", "")
     if not name or not label:
-        raise UserError("has no file name or no label. Expected file name,label, separated by a comma")
+        raise UserError("has no file name or no label")
     if Path(name).is_absolute() or Path(normpath(name)).parts[:1] == ("..",):
         raise UserError(f"{name} is outside of data.img_dir")
     return name, label
