@@ -15,10 +15,10 @@ from tests.conftest import CONF, check
 @pytest.mark.parametrize(("name", "extra"), [("joblib", "sweep"), ("slurm", "slurm"), ("submitit_local", "slurm")])
 def test_a_missing_extra_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with initialize_hydra():
-        loader = GlobalHydra.instance().config_loader()
-        get_options: Callable[[str], list[str]] = loader.get_group_options
+        repository = GlobalHydra.instance().config_loader().repository  # type: ignore[attr-defined]
+        get_options: Callable[[str], list[str]] = repository.get_group_options
         monkeypatch.setattr(
-            loader,
+            repository,
             "get_group_options",
             lambda group: [option for option in get_options(group) if not option.startswith(("joblib", "submitit"))],
         )

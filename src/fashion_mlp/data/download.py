@@ -165,8 +165,8 @@ def _download(directory: Path, file: DataFile, mirrors: Sequence[str], timeout: 
             reason = "a web page instead of the file" if is_page else "wrong content, by its MD5"
         except (OSError, HTTPException, ValueError) as error:
             # The cause of a `URLError` is clearer than the error; an `HTTPError` has the status.
-            cause = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
-            reason = str(cause) or type(error).__name__
+            text = str(error if isinstance(error, HTTPError) else getattr(error, "reason", error))
+            reason = text or type(error).__name__
         log.warning("skipped %s: %s", url, reason)
         failures.append(f"{urlsplit(url).netloc or mirror}: {reason}")
     state, name = "damaged" if (directory / file.name).exists() else "missing", directory.parent.name
