@@ -106,10 +106,8 @@ def _check_combination(
             continue
         elif isinstance(override.value(), IntervalSweep) and not is_search:
             yield f"{text}: an interval is for sweep=optuna. Expected values, such as a,b"
-        elif key == "name" and override.is_sweep_override():
-            yield f"{text}: several names. Expected one for the whole sweep; its jobs are named by what varies"
-        elif key == "objective" and override.is_sweep_override():
-            yield f"{text}: several objectives. Expected one, by which the whole sweep is ranked"
+        elif key in ("name", "objective") and override.is_sweep_override():
+            yield f"{text}: several values. Expected one for the whole sweep"
         elif not 0 < len(values) <= MAX_VALUES:
             yield f"{text}: invalid number of values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
         elif is_search and key in LAYER_KEYS and "hidden_sizes" in cfg.model:
