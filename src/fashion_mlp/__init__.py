@@ -12,7 +12,7 @@ Train without Hydra: a data module, a network, a classifier, and Lightning's Tra
 >>> trainer.fit(classifier, data)
 >>> results = trainer.test(classifier, data, verbose=False)
 
-Use a checkpoint of `train.py`. It takes raw pixels, and loading it executes nothing from the file:
+Use a checkpoint of `train.py`. The classifier takes raw pixels, and loading it executes nothing from the file:
 
 >>> classifier = fashion_mlp.load_classifier("best.ckpt")    # doctest: +SKIP
 >>> images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)

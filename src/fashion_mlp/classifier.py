@@ -33,7 +33,8 @@ class Classifier(LightningModule):
         model: network from raw pixels, uint8 `[B, C, H, W]`, to logits, float `[B, num_classes]`.
         class_names: the names of the classes, in the order of the logits.
         optimizer: returns an optimizer for some parameters; not needed for evaluation.
-        scheduler: returns a learning-rate schedule for an optimizer and a number of steps.
+        scheduler: returns a learning-rate schedule for an optimizer and a number of steps, which the Trainer's
+            `ImageDataModule` determines.
         label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
             use the plain cross-entropy.
         class_weights: weights of the training loss, float `[num_classes]`; None for equal weights.

@@ -124,12 +124,15 @@ def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback
 def needs_step_hooks(callback: Callback) -> bool:
     """Return True if a callback must run before or after each optimizer step.
 
-    A callback that overrides one of `STEP_HOOKS` must, unless its attribute `needs_step_hooks` is False.
+    A callback that overrides one of `STEP_HOOKS` must, unless its attribute `needs_step_hooks` is False or it is a
+    progress bar.
     `ModelCheckpoint` has no public attributes for its intervals.
     """
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
     if isinstance(callback, GradientAccumulationScheduler):
         return True
-    overrides = any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
+    # Of the instance, since `LambdaCallback` sets its hooks there.
+    hooks = {name: getattr(getattr(callback, name), "__func__", None) for name in STEP_HOOKS}
+    overrides = any(hook is not getattr(Callback, name) for name, hook in hooks.items())
     return overrides and getattr(callback, "needs_step_hooks", not isinstance(callback, ProgressBar))

@@ -1,4 +1,8 @@
-"""Learning-rate schedules: functions of an optimizer and the number of steps of the run."""
+"""Learning-rate schedules: functions of an optimizer and the number of steps of the run.
+
+A schedule that ignores the number of steps has the attribute `depends_on_length = False`, so that a resumed run may
+have more epochs.
+"""
 
 from collections.abc import Callable
 
@@ -69,5 +73,4 @@ def step(optimizer: Optimizer, total_steps: int, *, step_size: int = 2, gamma: f
     return {"scheduler": StepLR(optimizer, step_size=step_size, gamma=gamma), "interval": "epoch"}
 
 
-# A resumed run with one of these may have more epochs than it was started with.
 plateau.depends_on_length = step.depends_on_length = False  # type: ignore[attr-defined]

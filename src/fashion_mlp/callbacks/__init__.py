@@ -1,1 +1,1 @@
-"""Callbacks, one file each."""
+"""Callbacks of the Trainer, one file each; `TrainingStateCheckpoint` is in `checkpoint/`."""

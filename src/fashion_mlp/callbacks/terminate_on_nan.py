@@ -21,8 +21,8 @@ class TerminateOnNaN(Callback):
     synchronize each step; the loss is checked at intervals and at the end of the epoch. All processes check their mean
     loss and stop together.
 
-    An exploding gradient ruins the weights while its loss is still finite. Therefore the weights are checked before
-    validation and before a checkpoint is saved.
+    An exploding gradient makes the weights NaN or infinite while its loss is still finite. Therefore the weights are
+    checked before validation and before a checkpoint is saved.
 
     Args:
         every_n_batches: interval of the check on an accelerator or with several processes, in calls of

@@ -1,1 +1,1 @@
-"""Save, load and resume."""
+"""Save and load checkpoints, and restore the training state."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST
 from fashion_mlp.sweep.leaderboard import rank_jobs
@@ -13,8 +14,9 @@ RUNS = Path("runs")
 
 
 def names_checkpoint(word: str) -> bool:
-    """Return True if a word names a checkpoint: a file, the directory of a run, or `latest`."""
-    return word.endswith(".ckpt") or word == LATEST or Path(word, CHECKPOINTS).is_dir()
+    """Return True if a word names a checkpoint: a file, the directory of a run or sweep, or `latest`."""
+    is_directory = Path(word, CHECKPOINTS).is_dir() or Path(word, SWEEP_CONFIG).is_file()
+    return word.endswith(".ckpt") or word == LATEST or is_directory
 
 
 def find_checkpoint(path: Path) -> Path:

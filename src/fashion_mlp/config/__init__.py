@@ -10,4 +10,5 @@
 - `messages`: fragments of error messages.
 - `records`: what a run or sweep records in its directory.
 - `resume`: resume from the record.
+- `editor_schemas`: JSON Schemas of the files in `conf/`.
 """

@@ -30,7 +30,7 @@ from fashion_mlp.runtime.run_result import read_result
 log = logging.getLogger(__name__)
 
 # Keys that a resumed run may change: they do not change the weights after a given number of epochs. Custom images may
-# have moved; `InitialCheckpoint.check` compares the files.
+# have moved; `InitialCheckpoint.restore_weights` compares the files.
 OVERRIDABLE = (
     *("data.annotations_file", "data.val_annotations_file", "data.test_annotations_file"),
     *("data.img_dir", "data.val_img_dir", "data.test_img_dir"),

@@ -144,6 +144,7 @@ class DataConfig(Section):
     shuffle_seed: Seed
     num_workers: Annotated[int, Ge(0), Le(1024)]
     split_seed: Seed
+    val_size: Count | BelowOne
     folds: Annotated[int, Ge(2)] | None
     fold: Count
     balanced_sampling: bool
@@ -189,7 +190,6 @@ class CustomImagesConfig(DataConfig):
 
     image_size: Annotated[list[Annotated[int, Ge(1), Le(4096)]], Len(2, 2)]
     mode: Literal["gray", "rgb"]
-    val_size: Count | BelowOne
     test_size: Positive | BetweenZeroAndOne
     class_names: Annotated[list[Text], Len(2)] | None
     img_dir: Directory

@@ -139,8 +139,8 @@ class ImageDataModule(LightningDataModule):
         return self.has_own_val or self.val_size > 0 or self.folds is not None
 
     def setup(self, stage: str) -> None:
-        """Read the splits of a stage into memory; the test images only for the stage "test"."""
-        if stage == "fit" and "train" not in self.splits:
+        """Read the splits that a stage needs into memory; the test images only for the stage "test"."""
+        if stage in ("fit", "validate") and "train" not in self.splits:
             images, labels = self.read_split("train")
             train, val = self._split(labels)
             if self.train_fraction < 1:

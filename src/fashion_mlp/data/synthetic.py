@@ -30,7 +30,7 @@ def _symmetric(*right: tuple[float, float]) -> Points:
 
 
 LEG = ((0.02, -0.9), (0.36, -0.9), (0.42, 0.9), (0.18, 0.9), (0.04, -0.3))
-# In the order of the labels. Points are (x, y) in [-1, 1], with y downwards; shoes point to the left.
+# In the order of the labels. Points are (x, y) in [-1, 1], with y downwards; half of the drawings are mirrored.
 GARMENTS: tuple[tuple[Points, ...], ...] = (
     (_symmetric((0.15, -0.65), (0.5, -0.7), (0.85, -0.25), (0.65, -0.05), (0.46, -0.25), (0.46, 0.75)),),  # T-shirt/top
     (LEG, tuple((-x, y) for x, y in LEG)),  # trouser
@@ -65,7 +65,6 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
     """
 
     name = "synthetic garments"
-    left_facing = ("Sandal", "Sneaker", "Ankle boot")
     class_names = tuple(FashionMNIST.classes)
     image_shape = (1, SIZE, SIZE)
     is_light_on_black = True

@@ -1,1 +1,1 @@
-"""Figures, TensorBoard and the summary on the terminal."""
+"""Figures, and the summaries on the terminal."""

@@ -13,7 +13,7 @@ from fashion_mlp.runtime import ranks
 from fashion_mlp.runtime.console import discard_stdout, printable
 from fashion_mlp.runtime.signals import Interrupted, erase_line
 
-# Lines of a message. Nobody reads more, and the others are printed once these are corrected.
+# Maximum number of lines of a message. The other mistakes are reported after these are corrected.
 MAX_ERRORS = 5
 
 

@@ -53,7 +53,7 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
-        # It composes each job a second time, to check it; `config.check` has done this before.
+        # It composes each job a second time, to check it; `config.check_command_line` has done this before.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
         with exit_on_user_error():
             jobs = read_jobs(self.directory)

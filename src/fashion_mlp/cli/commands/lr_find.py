@@ -2,7 +2,7 @@
 
 import argparse
 
-from fashion_mlp.cli.arguments import WORDS, output_file
+from fashion_mlp.cli.arguments import WORDS, figure_file
 from fashion_mlp.cli.output import echo, save_figure
 
 
@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp lr-find`."""
     parser.add_argument("words", **WORDS, metavar="override", help="KEY=VALUE as for train.py")
     plot_help = "save the loss by learning rate (default: %(default)s)"
-    parser.add_argument("--plot", type=output_file, default="lr_find.png", metavar="FILE", help=plot_help)
+    parser.add_argument("--plot", type=figure_file, default="lr_find.png", metavar="FILE", help=plot_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
