@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LambdaCallback, ModelCheckpoint
 from torch.testing import assert_close
 
 from fashion_mlp.callbacks.ema import WeightEMA
@@ -137,6 +137,7 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
         {"detect_anomaly": True},
         {"max_epochs": -1},
         {"callbacks": [StepHook()]},
+        {"callbacks": [LambdaCallback(on_train_batch_end=lambda *arguments: None)]},
         {"callbacks": [GradientNorm(50)]},
         {"callbacks": [ModelCheckpoint(every_n_train_steps=5)]},
         {"callbacks": [GradientAccumulationScheduler({1: 2})]},
@@ -144,7 +145,7 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
     ids=lambda changes: " ".join(changes),
 )
 def test_options_that_need_hooks_in_each_step_exclude_multi_step(changes: dict[str, Any]) -> None:
-    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), GradientNorm(None)]
+    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), GradientNorm(None), LambdaCallback()]
     assert is_supported(common_callbacks, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not is_supported(**changes)
 

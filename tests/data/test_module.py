@@ -79,6 +79,11 @@ def test_training_does_not_read_the_test_images(data: SyntheticDataModule, monke
     assert splits_read == ["train", "test"]
 
 
+def test_the_validation_stage_reads_the_validation_split(data: SyntheticDataModule) -> None:
+    data.setup("validate")
+    assert len(labels_of(data.val_dataloader())) == 100
+
+
 def test_only_training_is_shuffled(data: SyntheticDataModule) -> None:
     data.setup("fit")
     data.setup("test")
