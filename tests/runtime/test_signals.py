@@ -70,7 +70,7 @@ SWEEP = "the sweep was interrupted; resume with: python train.py resume_sweep=s"
         (["hydra.run.dir=a", "data.num_workers=2"], "epoch 1/1000   train", RUN),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "epoch 1/1000   train", rf"interrupted after step \d+\r\n{SWEEP}"),
         (["-m", "seed=1,2", "hydra.sweep.dir=s"], "sweep     s\r\n", SWEEP),  # while Hydra composes the first job
-        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", rf"interrupted\r\n{SWEEP}"),
+        (["sweep=optuna", "hydra.sweep.dir=s"], "epoch 2/1000: ", rf"interrupted after step \d+\r\n{SWEEP}"),
     ],
     ids=["run", "workers", "sweep", "sweep that starts", "search"],
 )

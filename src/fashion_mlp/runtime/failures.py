@@ -133,6 +133,8 @@ def _describe_death(error: BaseException, hint: str) -> str:
     reason = _first_line(error).partition(". ")[0].rstrip(".")
     if "/gloo/" in reason and reason.endswith("by peer"):
         return f"trainer.devices: another process of the run died{hint}"
+    if "unable to allocate shared memory" in str(error):
+        return f"data.num_workers: shared memory is full. Set data.num_workers=0{hint}"
     files = "".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     is_closed = isinstance(error, ConnectionError | EOFError) and "multiprocessing" in files
     if not is_closed and not reason.startswith(("DataLoader worker (pid", "Pin memory thread exited")):

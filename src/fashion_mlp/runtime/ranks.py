@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 PARENT = os.getppid()
-# Environment variable that a run sets for the other ranks, which Lightning starts, and a sweep for its jobs.
+# Environment variable with the process of a run, for the other ranks, which Lightning starts; or of a sweep, for jobs.
 END_WITH_PARENT = "FASHION_MLP_END_WITH_PARENT"
 # Seconds in which torchrun or srun ends the other ranks after rank zero has failed.
 GRACE = 15.0
@@ -62,8 +62,10 @@ def end_with_parent() -> None:
     Until the processes of a run have connected, the others would wait for rank zero for half an hour.
     """
     if END_WITH_PARENT in os.environ:
+        if PARENT == 1 and os.environ[END_WITH_PARENT] != "1":  # it ended before this process could look
+            os._exit(1)
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ[END_WITH_PARENT] = "1"
+    os.environ[END_WITH_PARENT] = str(os.getpid())
 
 
 def _end_with_parent() -> None:
