@@ -28,9 +28,9 @@ OOM_MESSAGES = (
     "failed to map segment",  # the dynamic loader, in an ImportError
     "Cannot allocate memory",  # the system, in an OSError
 )
-# Iterations for which a thread of OpenMP polls before it sleeps. By libgomp's default, 300,000, a run takes nine times
-# as long while another process uses the cores; by 1000, a run alone takes a quarter longer.
-SPIN_COUNT = "2000"
+# Iterations for which a thread of OpenMP polls before it sleeps. With libgomp's default, 300,000, two runs at once on
+# two cores each take nine times as long as one alone; with this number three times. A lower number slows one alone.
+SPIN_COUNT = "5000"
 # Errors of the operating system whose text tells the user what to correct, such as "No space left on device".
 OS_ERRORS = ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "EROFS")
 
