@@ -84,9 +84,9 @@ def test_busy_compares_one_run_with_two_at_once(
     monkeypatch.setattr(bench, "_measure", measure)
     assert main(["bench", "--busy", "--rounds", "1", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].split() == ["this", "project", "2.00", "5.50", "2.75"]
-    assert lines[-1].split() == ["libgomp's", "default", "2.00", "5.50", "2.75"]
-    assert variables == [{}] * 3 + [{"GOMP_SPINCOUNT": "300000"}] * 3
+    assert lines[-2].split() == ["default", "2.00", "5.50", "2.75"]
+    assert lines[-1].split() == ["GOMP_SPINCOUNT=5000", "2.00", "5.50", "2.75"]
+    assert variables == [{}] * 3 + [{"GOMP_SPINCOUNT": "5000"}] * 3
 
 
 @pytest.mark.usefixtures("_small_fashion_mnist")

@@ -2,17 +2,14 @@
 
 import errno
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fashion_mlp.cli.output import writing
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import SPIN_COUNT, explain_failures, importing_torch
+from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 
 # As TensorBoard raises it.
@@ -71,31 +68,3 @@ def test_other_errors_are_unchanged(tmp_path: Path, message: str) -> None:
         raise RuntimeError(message)
     with pytest.raises(UserError, match=r"Set data.num_workers=0$"), explain_failures(""):
         raise RuntimeError(KILLED)
-
-
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
-    ids=str,
-)
-def test_threads_wait_briefly_unless_the_user_chose(
-    variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.environ", dict(variables))
-    with importing_torch():
-        pass
-    assert os.environ.get("GOMP_SPINCOUNT") == expected
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is the OpenMP library of torch on Linux")
-def test_openmp_reads_how_long_to_wait_when_torch_is_imported(tmp_path: Path) -> None:
-    code = "from fashion_mlp.runtime.failures import importing_torch\nwith importing_torch():\n    import torch"
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
-    environment["OMP_DISPLAY_ENV"] = "verbose"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert f"GOMP_SPINCOUNT = '{SPIN_COUNT}'" in done.stderr

@@ -28,9 +28,6 @@ OOM_MESSAGES = (
     "failed to map segment",  # the dynamic loader, in an ImportError
     "Cannot allocate memory",  # the system, in an OSError
 )
-# Iterations for which a thread of OpenMP polls before it sleeps. With libgomp's default, 300,000, two runs at once on
-# two cores each take nine times as long as one alone; with this number three times. A lower number slows one alone.
-SPIN_COUNT = "5000"
 # Errors of the operating system whose text tells the user what to correct, such as "No space left on device".
 OS_ERRORS = ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "EROFS")
 
@@ -39,14 +36,11 @@ OS_ERRORS = ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOSPC", "EPERM", "E
 def importing_torch() -> Iterator[None]:
     """Import modules that need torch within the block; Ctrl-C ends the process at once.
 
-    The import takes seconds and, with CUDA, gigabytes of address space. It loads libgomp (Linux), which reads
-    `GOMP_SPINCOUNT` then, unless the user chose how its threads wait. Other OpenMP libraries ignore the variable.
+    The import takes seconds and, with CUDA, gigabytes of address space.
 
     Raises:
         UserError: there is too little memory.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     with exit_at_once(), explain_failures("torch cannot be loaded; free memory, or raise its limit (ulimit -v)"):
         yield
 

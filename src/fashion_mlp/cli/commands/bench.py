@@ -65,17 +65,17 @@ def _compare_methods(names: Sequence[str], task: Mapping[str, Any], rounds: Iter
 
 
 def _compare_busy(task: Mapping[str, Any], rounds: Iterable[int]) -> None:
-    """Print the seconds of one run and of two at once, with the setting of `importing_torch` and without."""
-    settings = {"this project": {}, "libgomp's default": {"GOMP_SPINCOUNT": "300000"}}
+    """Print the seconds of one run and of two at once, with two waiting times of the threads of libgomp."""
+    settings = {"default": {}, "GOMP_SPINCOUNT=5000": {"GOMP_SPINCOUNT": "5000"}}
     seconds: dict[tuple[str, int], list[float]] = {}
     with ThreadPoolExecutor() as executor:
         for _, (name, variables), count in product(rounds, settings.items(), (1, 2)):
             runs = [executor.submit(_measure, "this project", task, **variables) for _ in range(count)]
             seconds.setdefault((name, count), []).append(mean(run.result()[0] for run in runs))
-    echo(f"{'':<18}{'alone':>8}{'two at once, each':>20}{'ratio':>8}")
+    echo(f"{'':<20}{'alone':>8}{'two at once, each':>20}{'ratio':>8}")
     for name in settings:
         alone, busy = (median(seconds[name, count]) for count in (1, 2))
-        echo(f"{name:<18}{alone:>8.2f}{busy:>20.2f}{busy / alone:>8.2f}")
+        echo(f"{name:<20}{alone:>8.2f}{busy:>20.2f}{busy / alone:>8.2f}")
 
 
 def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[float, float, float]:
