@@ -232,6 +232,13 @@ def run_in_new_process(tmp_path: Path) -> RunCommand:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _hide_real_data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a test that names no directory from writing to that of the real data."""
+    if "real_data" not in request.fixturenames:
+        monkeypatch.delenv("FASHION_MLP_DATA", raising=False)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """Return the root of the real Fashion-MNIST data set, or skip the test."""
