@@ -1,7 +1,6 @@
 """Fixtures and helpers that compose small configurations, run `train.py`, and read the results of a run."""
 
 import json
-import logging
 import os
 import pickle
 import runpy
@@ -24,6 +23,7 @@ from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
+from fashion_mlp.runtime.console import restore_logging
 from fashion_mlp.runtime.ranks import END_WITH_PARENT
 from fashion_mlp.runtime.signals import SIGNALS
 from tests import composition_cache
@@ -186,10 +186,10 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         monkeypatch.delenv(END_WITH_PARENT, raising=False)  # set by an earlier run
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # restored after the test, also if train.py sets it
         capsys.readouterr()
-        handlers, level = logging.root.handlers[:], logging.root.level
         signal_handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
-            runpy.run_path(argv[0], run_name="__main__")
+            with restore_logging():
+                runpy.run_path(argv[0], run_name="__main__")
             status = 0
         except SystemExit as error:
             if isinstance(error.code, str):
@@ -198,10 +198,6 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         finally:  # restore what Hydra and train.py change for the whole process
             for signum, signal_handler in signal_handlers.items():
                 signal.signal(signum, signal_handler)
-            for handler in set(logging.root.handlers) - set(handlers):
-                handler.close()
-            logging.root.handlers[:] = handlers
-            logging.root.setLevel(level)
             HydraConfig.instance().cfg = None
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
 

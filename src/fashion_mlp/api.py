@@ -1,9 +1,6 @@
 """Runs from a notebook or script: `train(compose("experiment=fast"))` does what `python train.py` does."""
 
-import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, normalize, parse_flags
 from fashion_mlp.config.resume import expand_resume, start_or_resume
+from fashion_mlp.runtime.console import restore_logging
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import remove_unless_started
 from fashion_mlp.runtime.run_result import read_result
@@ -65,7 +63,7 @@ def train(cfg: DictConfig) -> CompletedRun:
         KeyboardInterrupt: by Ctrl-C or the interruption of a notebook, after saving the state.
     """
     overrides = [*cfg.hydra.overrides.hydra, *cfg.hydra.overrides.task]
-    with initialize_hydra(), _restore_logging(), remove_unless_started():
+    with initialize_hydra(), restore_logging(), remove_unless_started():
         app: Any = GlobalHydra.instance().hydra
         try:
             result: CompletedRun = app.run("train", _run, overrides).return_value
@@ -86,16 +84,3 @@ def _run(cfg: DictConfig) -> CompletedRun:
     metrics = read_result(directory) or {}
     checkpoint = metrics.get("checkpoint")
     return CompletedRun(directory, metrics, directory / checkpoint if checkpoint else None)
-
-
-@contextmanager
-def _restore_logging() -> Iterator[None]:
-    """Restore the root logger after the block, since Hydra replaces its handlers."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    try:
-        yield
-    finally:
-        for handler in set(logging.root.handlers) - set(handlers):
-            handler.close()
-        logging.root.handlers[:] = handlers
-        logging.root.setLevel(level)

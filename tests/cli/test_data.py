@@ -1,8 +1,6 @@
 """Tests of `fashion-mlp data`."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,12 +54,3 @@ def test_data_reports_a_missing_configuration_directory(
         f"error: {tmp_path}/conf: no such directory. Type python -m pip install -e . in that of the project",
     )
     assert run_cli("evaluate", checkpoint, root, "--json").json["images"] == 200  # needs no configuration
-
-
-@pytest.mark.slow
-def test_invalid_key_of_data_is_reported_without_importing_torch(tmp_path: Path) -> None:
-    program = "import sys; from fashion_mlp.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-X", "importtime", "-c", program, "data", "data.batch_sise=3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "data.batch_sise=3: no such key; did you mean data.batch_size?" in done.stderr
-    assert " torch" not in done.stderr

@@ -1,7 +1,5 @@
 """Tests of `fashion-mlp lr-find`."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -77,12 +75,3 @@ def test_overrides_are_checked_as_those_of_a_run(run_cli: RunCLI, overrides: lis
     assert result.status == 1
     assert result.err.startswith(f"error: {message}")
     assert len(result.err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_mistake_in_an_override_is_reported_without_importing_torch(tmp_path: Path) -> None:
-    program = "import sys; from fashion_mlp.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-X", "importtime", "-c", program, "lr-find", "optimizer.lrr=3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "optimizer.lrr=3: no such key; did you mean optimizer.lr?" in done.stderr
-    assert " torch" not in done.stderr

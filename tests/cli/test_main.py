@@ -93,3 +93,21 @@ def test_help_is_printed_without_importing_torch(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "evaluate" in done.stdout
     assert " torch" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "data.batch_sise=3"], "data.batch_sise=3: no such key; did you mean data.batch_size?"),
+        (["lr-find", "optimizer.lrr=3"], "optimizer.lrr=3: no such key; did you mean optimizer.lr?"),
+    ],
+)
+def test_a_mistake_in_an_override_is_reported_without_importing_torch(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    program = "import sys; from fashion_mlp.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-X", "importtime", "-c", program, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert message in done.stderr
+    assert " torch" not in done.stderr

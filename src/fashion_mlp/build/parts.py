@@ -144,7 +144,7 @@ def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:
         return None
     train, names = datamodule.splits["train"], datamodule.class_names
     if config == "balanced":
-        counts = torch.bincount(train.labels[train.indices], minlength=len(names))
+        counts = torch.bincount(train.selected_labels, minlength=len(names))
         return len(train) / (len(names) * counts.clamp(min=1))
     if len(config) != len(names):
         raise UserError(f"class_weights={format_value(list(config))}: {len(config)} weights for {len(names)} classes")

@@ -212,7 +212,7 @@ def main(name: str, **task: Any) -> None:
     These are the seconds for 60,000 images, when training started, and the peak memory of this process in bytes.
 
     Args:
-        name: of the method.
+        name: the name of the method.
         **task: the arguments of the method.
     """
     samples = 2 * (METHODS | PEERS)[name](**task)

@@ -38,6 +38,11 @@ def get_objective(metrics: Mapping[str, Any]) -> str:
     return str(metrics.get("objective"))
 
 
+def objective_value(metrics: Mapping[str, Any]) -> float:
+    """Return the value of the metric that a complete run is judged by."""
+    return float(metrics[get_objective(metrics)])
+
+
 def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a callback that follow from its monitored metric and are not set.
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.config import records
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
-from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.monitoring import get_objective, objective_value
 from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
@@ -163,12 +163,12 @@ def start_or_resume(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., 
 
 def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
     """Log that a run is complete, and return its objective."""
-    objective, epochs = get_objective(result), format_count(result["epochs"], "epoch")
-    log.info(f"{directory}: complete, with {objective} {result[objective]:.4f} after {epochs}")
+    objective, epochs = objective_value(result), format_count(result["epochs"], "epoch")
+    log.info(f"{directory}: complete, with {get_objective(result)} {objective:.4f} after {epochs}")
     if stopped := result.get("stopped_early"):
         remedy = f"start a new run with ckpt_path={directory}/checkpoints/last.ckpt, or without early stopping"
         log.info(f"stopped early: {stopped} To train longer, {remedy}")
-    return float(result[objective])
+    return objective
 
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:

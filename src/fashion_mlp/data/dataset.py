@@ -30,6 +30,11 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def selected_labels(self) -> Tensor:
+        """The labels of the samples in this dataset, int64 `[M]`."""
+        return self.labels[self.indices]
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return an image `[C, H, W]` and its label, a scalar."""
         source = self.indices[index]

@@ -129,7 +129,7 @@ class ImageDataModule(LightningDataModule):
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class in the splits that are set up."""
-        labels = torch.cat([dataset.labels[dataset.indices] for dataset in self.splits.values()])
+        labels = torch.cat([dataset.selected_labels for dataset in self.splits.values()])
         counts = torch.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
@@ -220,8 +220,10 @@ class ImageDataModule(LightningDataModule):
 
     def _train_sampler(self) -> ResumableDistributedSampler:
         train = self.splits["train"]
-        labels = train.labels[train.indices]
-        weights = 1 / torch.bincount(labels)[labels] if self.balanced_sampling else None
+        weights = None
+        if self.balanced_sampling:
+            labels = train.selected_labels
+            weights = 1 / torch.bincount(labels)[labels]
         return ResumableDistributedSampler(
             train, seed=self.shuffle_seed, shuffle=self.shuffle, weights=weights, **self._share()
         )

@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
     """The prediction for one image.
 
     Attributes:
-        probabilities: of all classes, float `[num_classes]`.
+        probabilities: the probabilities of all classes, float `[num_classes]`.
         photo: the image as it was read, uint8 `[C, H, W]`.
         found: the object on black, uint8 `[C, h, w]`; the photo itself if it was not converted.
         image: the image as the model saw it, uint8 `[C, H, W]`.
@@ -94,7 +94,7 @@ def classify(source: ImageSource, predict: Callable[[Tensor], Tensor], metadata:
     Args:
         source: as for `read_photo`.
         predict: returns the probabilities, float `[N, num_classes]`, of images, uint8 `[N, C, H, W]`.
-        metadata: of the classifier.
+        metadata: the metadata of the classifier.
 
     Raises:
         UserError: the image cannot be read, or no object is found in it.

@@ -6,6 +6,8 @@ import re
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
 
@@ -88,3 +90,16 @@ def silence_libraries() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_requested)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def restore_logging() -> Iterator[None]:
+    """Restore the root logger after the block, since Hydra replaces its handlers."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        yield
+    finally:
+        for handler in set(logging.root.handlers) - set(handlers):
+            handler.close()
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import parent_process
 from pathlib import Path
@@ -24,7 +24,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
-from fashion_mlp.config.monitoring import get_objective
+from fashion_mlp.config.monitoring import get_objective, objective_value
 from fashion_mlp.config.records import task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
@@ -63,7 +63,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
             (directory / ERROR).unlink(missing_ok=True)  # of an earlier attempt
             if needs_new_process(cfg, hydra_cfg):
                 run_in_new_process(directory, hydra_cfg)
-                return _objective(read_json(directory / METRICS_FILE))
+                return objective_value(read_json(directory / METRICS_FILE))
             with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 return train(cfg, overrides, resumed=True)  # a job without last.ckpt starts at its first step
     except Exception as error:
@@ -72,12 +72,8 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
         return math.nan
     if result.get("overrides") != overrides:
         sys.exit(f"error: {directory}: holds the result of another job. Choose another hydra.sweep.dir")
-    log.info(f"done already: {get_objective(result)} {_objective(result):.4f}")
-    return _objective(result)
-
-
-def _objective(metrics: Mapping[str, Any]) -> float:
-    return float(metrics[get_objective(metrics)])
+    log.info(f"done already: {get_objective(result)} {objective_value(result):.4f}")
+    return objective_value(result)
 
 
 def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[object]:
@@ -85,7 +81,7 @@ def reserve_gpu(cfg: DictConfig, directory: Path) -> AbstractContextManager[obje
 
     Args:
         cfg: the configuration of the job, whose `trainer.devices` becomes the GPU.
-        directory: of the sweep, for the locks with which its workers share the GPUs.
+        directory: the directory of the sweep, for the locks with which its workers share the GPUs.
 
     Returns:
         A context that holds the GPU, at the latest until the process ends.
@@ -119,7 +115,7 @@ def run_in_new_process(directory: Path, hydra_cfg: HydraConf) -> None:
     Signals are forwarded to the job. Its stderr is passed on, except for its error.
 
     Args:
-        directory: of the job, in which Hydra has saved its configuration.
+        directory: the directory of the job, in which Hydra has saved its configuration.
         hydra_cfg: Hydra's part of that configuration.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import get_objective, metric_direction
+from fashion_mlp.config.monitoring import get_objective, metric_direction, objective_value
 from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_definition
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_result import read_json, read_result
@@ -46,7 +46,7 @@ class JobResult:
     @property
     def score(self) -> float:
         """The value of the objective, negated if lower is better; NaN counts as the worst."""
-        value = float(self.metrics[self.objective])
+        value = objective_value(self.metrics)
         return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
 
 

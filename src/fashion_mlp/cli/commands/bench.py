@@ -82,7 +82,7 @@ def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[floa
     """Train in a new process; return its seconds for 60,000 images, its start-up seconds and its peak memory in bytes.
 
     Args:
-        name: of the method.
+        name: the name of the method.
         task: its arguments.
         **variables: environment variables of the process, in addition to those of this one.
 

@@ -43,7 +43,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     """Run trials until there are `hydra.sweeper.n_trials`, and log the best one.
 
     Args:
-        config: of the sweep, composed by Hydra.
+        config: the configuration of the sweep, composed by Hydra.
         arguments: the overrides of the command line, without those of Hydra's own keys.
         launcher: launcher of Hydra; runs the jobs.
         loader: finds the options of config groups, for a sweep over a glob.

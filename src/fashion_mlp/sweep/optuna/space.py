@@ -19,12 +19,12 @@ class Space:
     `model.width` and `model.depth` are not keys of a run: a trial gets the `model.hidden_sizes` that they describe.
 
     Args:
-        overrides: of the sweep's configuration, then of the command line. A later override replaces an earlier one of
-            the same key.
+        overrides: those of the sweep's configuration, then those of the command line. A later override replaces an
+            earlier one of the same key.
         has_layers: whether the network has the key `model.hidden_sizes`.
 
     Attributes:
-        distributions: of the varied keys.
+        distributions: the distribution of each varied key.
         fixed: the overrides that do not vary, as they were typed.
 
     Raises:
