@@ -34,6 +34,7 @@ from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.run_result import METRICS_FILE, write_metrics
 from fashion_mlp.runtime.signals import GracefulStop
+from fashion_mlp.runtime.threads import share_cores
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,8 @@ def _fit(
     if trainer.world_size > 1:
         stop.use_default_handlers()  # until all ranks have connected
     try:
-        trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
+        with share_cores():
+            trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
 
