@@ -14,24 +14,17 @@ from pathlib import Path
 import pytest
 
 from fashion_mlp.runtime.signals import GracefulStop
-from tests.conftest import ROOT, SMALL
+from tests.conftest import SMALL
+from tests.forked import ForkedProcess
 
-TRAIN = [sys.executable, str(ROOT / "train.py")]
 LONG = ("trainer.max_epochs=1000", "logger=none")
 
 
-def become_foreground() -> None:
-    """Make the terminal on stdin send Ctrl-C to this process and its children."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def run_in_terminal(command: list[str], cwd: Path, *, interrupt_at: str = "") -> tuple[int, str]:
-    """Run a command in a pseudo-terminal, type Ctrl-C once a pattern is shown, and return status and output."""
+def run_in_terminal(arguments: list[str], cwd: Path, *, interrupt_at: str = "") -> tuple[int, str]:
+    """Run `python train.py` in a pseudo-terminal, type Ctrl-C once a pattern is shown, and return status and output."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    process = subprocess.Popen(command, cwd=cwd, **streams, start_new_session=True, preexec_fn=become_foreground)  # type: ignore[call-overload]
-    os.close(terminal)
+    process = ForkedProcess(arguments, cwd, terminal=terminal)  # which closes the file descriptor here
     output = b""
     while True:
         try:
@@ -49,7 +42,7 @@ def run_in_terminal(command: list[str], cwd: Path, *, interrupt_at: str = "") ->
 @pytest.mark.slow
 def test_output_on_a_terminal_has_a_progress_bar(tmp_path: Path, data_root: Path) -> None:
     drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
-    status, text = run_in_terminal([*TRAIN, *SMALL, f"data.root={data_root}", *drawn], tmp_path)
+    status, text = run_in_terminal([*SMALL, f"data.root={data_root}", *drawn], tmp_path)
     assert status == 0
     assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)
     assert set(re.findall(r"epoch 1/2: +(\d+)%", text)) == {"0", "20", "40", "60", "80", "100"}
@@ -80,7 +73,7 @@ def test_ctrl_c_prints_the_command_to_resume_on_one_line(
     if "sweep=optuna" in arguments:
         pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
     flags = [argument for argument in arguments if "=" not in argument]
-    command = [*TRAIN, *flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    command = [*flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
     status, text = run_in_terminal(command, tmp_path, interrupt_at=moment)
     assert status in (130, -signal.SIGINT)
     found = re.search(rf"[\r\n]{message}\r\n", text)
@@ -139,9 +132,8 @@ def test_a_closed_stdout_ends_the_process(
     tmp_path: Path, data_root: Path, arguments: list[str], read_until: str, message: str
 ) -> None:
     flags = [argument for argument in arguments if "=" not in argument]
-    command = [*TRAIN, *flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:  # type: ignore[call-overload]
+    command = [*flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    with ForkedProcess(command, tmp_path) as process:
         while read_until and read_until not in process.stdout.readline():
             pass
         process.stdout.close()

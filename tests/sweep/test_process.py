@@ -18,6 +18,7 @@ from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.sweep import job
 from fashion_mlp.sweep.job import needs_new_process, run_in_new_process
 from tests.conftest import ROOT, SMALL, Run, RunCommand
+from tests.forked import ForkedProcess, run_forked
 from tests.sweep.test_sweeps import QUICK, leaderboard
 
 # Ends some time after its first checkpoint.
@@ -117,21 +118,17 @@ def test_a_signal_is_forwarded_and_the_job_awaited(program: Path, tmp_path: Path
 
 def interrupt_sweep(cwd: Path, sweep: Path, arguments: list[str], signum: int) -> "subprocess.CompletedProcess[str]":
     """Start a sweep, and send it a signal when its first job has saved its state."""
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, f"hydra.sweep.dir={sweep}"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True) as sweeping:
+    with ForkedProcess([*arguments, f"hydra.sweep.dir={sweep}"], cwd) as sweeping:
         while not (sweep / "0/checkpoints/last.ckpt").exists():
             assert sweeping.poll() is None
             time.sleep(0.05)
         sweeping.send_signal(signum)
-        out, err = sweeping.communicate(timeout=120)  # until all processes that hold the pipes have ended
-    return subprocess.CompletedProcess(command, sweeping.returncode, out, err)
+        out, err = sweeping.communicate(timeout=120)
+    return subprocess.CompletedProcess(sweeping.args, sweeping.wait(), out, err)
 
 
 @pytest.mark.slow
-def test_jobs_with_two_devices_are_interrupted_and_resumed(
-    run_in_new_process: RunCommand, data_root: Path, tmp_path: Path
-) -> None:
+def test_jobs_with_two_devices_are_interrupted_and_resumed(data_root: Path, tmp_path: Path) -> None:
     sweep, devices = tmp_path / "s", ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     arguments = ["-m", *SMALL, f"data.root={data_root}", *devices, *INTERRUPTIBLE, "optimizer=sgd,adam"]
     done = interrupt_sweep(tmp_path, sweep, arguments, signal.SIGTERM)
@@ -141,7 +138,7 @@ def test_jobs_with_two_devices_are_interrupted_and_resumed(
     assert hint == f"the sweep was interrupted; resume with: python train.py resume_sweep={sweep}"
     step = Run(sweep / "0").checkpoint("last")["global_step"]
 
-    done = run_in_new_process(f"resume_sweep={sweep}")
+    done = run_forked([f"resume_sweep={sweep}"], tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"after step {step}\n" in done.stdout
     assert {row["job"]: row["status"] for row in leaderboard(sweep)} == {"0": "done", "1": "done"}
@@ -149,15 +146,13 @@ def test_jobs_with_two_devices_are_interrupted_and_resumed(
 
 
 @pytest.mark.slow
-def test_a_killed_job_does_not_end_the_sweep(
-    run_in_new_process: RunCommand, run_in_process: RunCommand, data_root: Path, tmp_path: Path
-) -> None:
+def test_a_killed_job_does_not_end_the_sweep(run_in_process: RunCommand, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "s"
     killer = f"+callbacks.killer={{_target_:tests.sweep.optuna.killer.Killer,number:0,marker:{tmp_path}/killed}}"
     small = [*SMALL, f"data.root={data_root}", *QUICK, "checkpoint.every_n_steps=4", "steps_per_execution=2", killer]
     path = f"{ROOT / 'src'}:{ROOT}"
     launcher = ("hydra/launcher=process", f"hydra.sweep.dir={sweep}")
-    done = run_in_new_process("-m", *small, "seed=0,1", *launcher, PYTHONPATH=path)
+    done = run_forked(["-m", *small, "seed=0,1", *launcher], tmp_path, PYTHONPATH=path)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "error: 1 of 2 jobs failed" in done.stderr
     rows = {row["job"]: row for row in leaderboard(sweep)}
@@ -168,9 +163,7 @@ def test_a_killed_job_does_not_end_the_sweep(
 
 
 @pytest.mark.slow
-def test_an_interrupted_trial_of_a_search_is_resumed(
-    run_in_new_process: RunCommand, data_root: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_trial_of_a_search_is_resumed(data_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
     sweep, space = tmp_path / "s", "optimizer.lr=interval(1e-3,1e-2)"
     search = ["sweep=optuna", "hydra.sweeper.n_trials=2", space, "hydra/launcher=process"]
@@ -181,7 +174,7 @@ def test_an_interrupted_trial_of_a_search_is_resumed(
     assert done.stderr.startswith(f"interrupted after step {step}\nthe sweep was interrupted; resume with: ")
     assert f"python train.py resume_sweep={sweep}" in done.stderr
 
-    done = run_in_new_process(f"resume_sweep={sweep}")
+    done = run_forked([f"resume_sweep={sweep}"], tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"last.ckpt, with optimizer and schedule, after step {step}\n" in (sweep / "0/train.log").read_text()
     assert "trials    2 complete, 0 pruned, 0 failed" in done.stdout

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from tests.config.test_resume import Ask, sigterm_at
 from tests.conftest import ROOT, SMALL, Run, RunCommand
+from tests.forked import ForkedProcess
 from tests.kill_and_resume import differences, outcome
 from tests.sweep.test_resume import record_sweep
 
@@ -168,11 +168,9 @@ def test_a_killed_sweep_is_resumed(run_in_process: RunCommand, data_root: Path, 
     # The second job waits for the lock of its data, so it is killed before it ends, however fast the machine is.
     directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7"
     directory.mkdir(parents=True)
-    with FileLock(directory / ".lock"):
-        command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
-            wait_for(sweep / "1" / ".lock", process)
-            process.kill()
+    with FileLock(directory / ".lock"), ForkedProcess(["-m", *arguments], tmp_path) as process:
+        wait_for(sweep / "1" / ".lock", process)
+        process.kill()
     before = finished(sweep)
     assert before.keys() == {"0"}
     assert not (sweep / "leaderboard.csv").exists()
@@ -221,7 +219,7 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 
-def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
+def wait_for(path: Path, process: "subprocess.Popen[str] | ForkedProcess") -> None:
     """Wait until a process has created `path`."""
     while not path.exists():
         assert process.poll() is None

@@ -52,7 +52,11 @@ def exit_on_user_error() -> Iterator[None]:
     """
     is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        yield
+        try:
+            yield
+        except SystemExit:  # of argparse, after it has printed the help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         discard_stdout()

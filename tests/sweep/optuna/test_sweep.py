@@ -10,6 +10,7 @@ import pytest
 
 from fashion_mlp.data import SyntheticDataModule
 from tests.conftest import ROOT, SMALL, Run, RunCommand
+from tests.forked import run_forked
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
@@ -65,19 +66,14 @@ def test_a_search_ends_with_the_command_of_its_best_run(
 
 @pytest.mark.slow
 def test_a_killed_search_loses_no_trial_and_repeats_none(
-    run_small: RunCommand,
-    run_in_process: RunCommand,
-    run_in_new_process: RunCommand,
-    data_root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_small: RunCommand, run_in_process: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
     monkeypatch.setattr("tests.conftest.SMALL", small)
     killer = f"+callbacks.killer={{_target_:tests.sweep.optuna.killer.Killer,number:1,marker:{tmp_path}/killed}}"
     typed = [*small, f"data.root={data_root}", *SEARCH, killer, "hydra.sweeper.n_trials=3"]
     path = f"{ROOT / 'src'}:{ROOT}"
-    killed = run_in_new_process(*typed, PYTHONPATH=path)
+    killed = run_forked(typed, tmp_path, PYTHONPATH=path)
     assert killed.returncode == -signal.SIGKILL
     before = trials(tmp_path / "sweep")
     assert [(number, state) for number, state, *_ in before] == [(0, "COMPLETE"), (1, "RUNNING")]
