@@ -15,7 +15,7 @@ from fashion_mlp.config.monitoring import DEFAULT_OBJECTIVE
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
-from fashion_mlp.data.photo import ImageSource, Prediction, Predictions, classify
+from fashion_mlp.inference.photo.classifier import ImageSource, Prediction, Predictions, classify
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.schedulers import SchedulerFactory

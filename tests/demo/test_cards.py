@@ -13,8 +13,8 @@ from torch import Tensor
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.cli.main import main
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.photo import Prediction
 from fashion_mlp.demo import cards
+from fashion_mlp.inference.photo.classifier import Prediction
 from fashion_mlp.models import MLP
 from tests.demo.conftest import png
 

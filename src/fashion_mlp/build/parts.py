@@ -28,7 +28,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
+from fashion_mlp.inference.photo.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.atomic import atomic_write

@@ -15,7 +15,7 @@ from fashion_mlp.checkpoint import safe_load
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.data.custom_images import MAX_CLASSES
 from fashion_mlp.data.image_io import MAX_PIXELS
-from fashion_mlp.data.novelty import is_valid_description
+from fashion_mlp.inference.photo.novelty import is_valid_description
 from fashion_mlp.runtime.errors import UserError
 
 TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")

@@ -1,4 +1,4 @@
-"""Data modules: images as uint8 tensors in memory, fetched in whole batches; and the conversion of photographs."""
+"""Data modules: images as uint8 tensors in memory, fetched in whole batches."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.photo import Prediction
 from fashion_mlp.inference.image_files import fit_square
+from fashion_mlp.inference.photo.classifier import Prediction
 from fashion_mlp.runtime.errors import UserError
 
 

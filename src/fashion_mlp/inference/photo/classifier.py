@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fashion_mlp.data import find_data_module
 from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
-from fashion_mlp.data.novelty import is_novel
-from fashion_mlp.data.photo_rendering import find_upright_angle, is_in_dataset_form, render, to_gray
-from fashion_mlp.data.segmentation import find_object
+from fashion_mlp.inference.photo.novelty import is_novel
+from fashion_mlp.inference.photo.rendering import find_upright_angle, is_in_dataset_form, render, to_gray
+from fashion_mlp.inference.photo.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 
 # Side in pixels down to which a large photograph may be reduced while it is decoded.

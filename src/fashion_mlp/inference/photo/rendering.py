@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from fashion_mlp.data.segmentation import LUMA, FoundObject, bounding_box
+from fashion_mlp.inference.photo.segmentation import LUMA, FoundObject, bounding_box
 
 SIZE = 28
 # Weight of the difference to a Gaussian blur of standard deviation 1, which sharpening adds.

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.mnist import FashionMNISTDataModule
-from fashion_mlp.data.novelty import describe_images, is_novel
-from fashion_mlp.data.photo import read_photo
-from fashion_mlp.data.photo_rendering import render
-from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.data.synthetic import draw_garments
 from fashion_mlp.inference.image_files import fit_square
+from fashion_mlp.inference.photo.classifier import read_photo
+from fashion_mlp.inference.photo.novelty import describe_images, is_novel
+from fashion_mlp.inference.photo.rendering import render
+from fashion_mlp.inference.photo.segmentation import find_object
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
 from tests.photographs import KINDS, take_photograph
