@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 httpx = pytest.importorskip("httpx", reason="needs the extra [demo]")
 pytest.importorskip("gradio", reason="needs the extra [demo]")
@@ -26,7 +26,7 @@ Send = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def app(classifier: Classifier, data: ImageDataModule) -> Iterator[Any]:
+def app(classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[Any]:
     with server.make_server({"first": classifier}, data, ["localhost", "127.0.0.1", "[::1]", "demo.example"]) as web:
         yield web.config.app
 
@@ -137,7 +137,7 @@ def test_host_header_must_name_this_server(send: Send, host: str, status: int) -
     assert send("GET", "/", headers={"Host": host}).status_code == status
 
 
-def test_wildcard_address_accepts_any_host(classifier: Classifier, run: RunCoroutine) -> None:
+def test_wildcard_address_accepts_any_host(classifier: PhotoClassifier, run: RunCoroutine) -> None:
     assert server.accepted_hosts("0.0.0.0", "0.0.0.0") == ["*"]
     assert server.accepted_hosts("::", "::") == ["*"]
     assert server.accepted_hosts("MyHost", "192.0.2.1") == ["localhost", "127.0.0.1", "[::1]", "MyHost", "192.0.2.1"]

@@ -11,13 +11,12 @@ from io import BytesIO
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference.image_files import fit_square
-from fashion_mlp.inference.photo.classifier import Prediction
+from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction
 from fashion_mlp.runtime.errors import UserError
 
 
-def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
+def classify_upload(content: bytes, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
     """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
         cards = _classify(content, classifiers)
@@ -26,13 +25,13 @@ def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> li
     return [render_message(""), *cards]
 
 
-def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, Classifier]) -> list[str]:
+def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
     """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
     return [render_message(f"Test image {caption}"), *_classify(encode_png(image), classifiers)]
 
 
-def _classify(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
-    return [render_card(name, model.classify(content), model) for name, model in classifiers.items()]
+def _classify(content: bytes, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
+    return [render_card(name, model.predict_photo(content), model) for name, model in classifiers.items()]
 
 
 def encode_png(image: Tensor) -> bytes:
@@ -53,7 +52,7 @@ def render_empty_cards(names: Iterable[str]) -> list[str]:
     return [f'<section class="card"><p class="name">{escape(name)}</p>{hint}</section>' for name in names]
 
 
-def render_card(name: str, prediction: Prediction, classifier: Classifier) -> str:
+def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassifier) -> str:
     """Return a card with the image, the object found in it, what the model sees, and the probability of each class."""
     probabilities = prediction.probabilities.tolist()
     ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)

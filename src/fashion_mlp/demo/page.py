@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 from torchvision.transforms.v2.functional import to_pil_image
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.demo.cards import classify_test_image, render_empty_cards, render_message
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 DIRECTORY = Path(__file__).parent
 STYLE = DIRECTORY / "page.css"
@@ -30,7 +30,7 @@ NUM_TEST_IMAGES = 32
 SHOW_RESULTS = "() => document.getElementById('results').scrollIntoView({block: 'nearest'})"
 
 
-def build_page(classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None) -> gr.Blocks:
+def build_page(classifiers: Mapping[str, PhotoClassifier], test_data: ImageDataModule | None) -> gr.Blocks:
     """Lay out the page: on the left an image to upload, draw or choose, on the right the results.
 
     Args:
@@ -65,7 +65,7 @@ def _image_input(name: str, results: list[gr.HTML]) -> None:
     _bind(image.submit, results, inputs=image, js=(DIRECTORY / "send.js").read_text())
 
 
-def _gallery(data: ImageDataModule, classifiers: Mapping[str, Classifier], results: list[gr.HTML]) -> None:
+def _gallery(data: ImageDataModule, classifiers: Mapping[str, PhotoClassifier], results: list[gr.HTML]) -> None:
     """Add the first test images to choose from, with their true classes."""
     dataset = data.splits["test"]
     images, labels = dataset.__getitems__(range(min(NUM_TEST_IMAGES, len(dataset))))

@@ -19,10 +19,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.demo.cards import classify_upload
 from fashion_mlp.demo.page import MAX_BYTES, STYLE, THEME, build_page
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 from fashion_mlp.runtime.errors import UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -87,7 +87,7 @@ class Guard(TrustedHostMiddleware):
 
 
 async def make_app(
-    classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None, hosts: list[str]
+    classifiers: Mapping[str, PhotoClassifier], test_data: ImageDataModule | None, hosts: list[str]
 ) -> FastAPI:
     """Return the page and the route that classifies an image file, with limits on requests.
 
@@ -118,7 +118,7 @@ async def make_app(
 
 @contextmanager
 def make_server(
-    classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None, hosts: list[str]
+    classifiers: Mapping[str, PhotoClassifier], test_data: ImageDataModule | None, hosts: list[str]
 ) -> Iterator[uvicorn.Server]:
     """Build the page and yield its server; afterwards remove the files that Gradio wrote.
 

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp demo` until Ctrl-C; return its exit status."""
-    from fashion_mlp.inference.load import load_ensemble, load_test_data
+    from fashion_mlp.inference.load import load_ensemble
+    from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
     if find_spec("gradio") is None:

@@ -20,7 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     from torch.utils.tensorboard import SummaryWriter
 
     from fashion_mlp.inference.evaluate import last_hidden_layer
-    from fashion_mlp.inference.load import load_ensemble, load_test_data
+    from fashion_mlp.inference.load import load_ensemble
+    from fashion_mlp.inference.test_data import load_test_data
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     dataset = load_test_data(classifier, arguments.words).splits["test"]

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp evaluate`; return its exit status."""
     from fashion_mlp.inference import evaluate
-    from fashion_mlp.inference.load import load_ensemble, load_test_data
+    from fashion_mlp.inference.load import load_ensemble
+    from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.run_result import to_json
 
     paths, overrides = split_words(arguments)

@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp export`; return its exit status, which is 1 if a prediction differs."""
     import torch
 
-    from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
+    from fashion_mlp.inference.load import load_classifier
     from fashion_mlp.runtime.atomic import atomic_write
     from fashion_mlp.runtime.errors import UserError
 

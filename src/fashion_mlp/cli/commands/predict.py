@@ -10,6 +10,7 @@ from fashion_mlp.cli.output import echo, progress, save_figure
 
 if TYPE_CHECKING:
     from fashion_mlp.classifier import Classifier
+    from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 # Notes on a prediction, by the entries of JSON.
 NOTES = {"novel": "low confidence: unlike the training images", "mirrored": "mirrored"}
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     return predict(classifier, words, arguments)
 
 
-def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
+def _predict_files(classifier: "PhotoClassifier", patterns: Sequence[str], arguments: argparse.Namespace) -> int:
     import torch
 
     from fashion_mlp.inference.image_files import find_images, fit_square
@@ -57,7 +58,7 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
     images, titles = [], []
     for path in progress(paths, "classifying"):
         try:
-            prediction = classifier.classify(path)
+            prediction = classifier.predict_photo(path)
         except UserError as error:
             rows.append({"image": str(path), "error": str(error)})
             continue
@@ -73,8 +74,10 @@ def _predict_files(classifier: "Classifier", patterns: Sequence[str], arguments:
     return 1 if any("error" in row for row in rows) else 0
 
 
-def _predict_test_samples(classifier: "Classifier", overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    from fashion_mlp.inference.load import load_test_data
+def _predict_test_samples(
+    classifier: "PhotoClassifier", overrides: Sequence[str], arguments: argparse.Namespace
+) -> int:
+    from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.reporting import figures
 
     dataset = load_test_data(classifier, overrides).splits["test"]

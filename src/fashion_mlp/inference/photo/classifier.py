@@ -1,14 +1,16 @@
-"""Photographs as input of a classifier: read an image from any source, convert it, and classify its views."""
+"""A classifier that takes photographs: it reads an image from any source, converts it, and classifies its views."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from fashion_mlp.classifier import Classifier, Predictions
 from fashion_mlp.data import find_data_module
 from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
 from fashion_mlp.inference.photo.novelty import is_novel
@@ -24,15 +26,8 @@ ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 
 
-class Predictions(NamedTuple):
-    """The names of the predicted classes, `[N]`, and the probabilities of all classes, float `[N, num_classes]`."""
-
-    names: list[str]
-    probabilities: Tensor
-
-
-class Prediction(NamedTuple):
-    """The prediction for one image.
+class PhotoPrediction(NamedTuple):
+    """The prediction for a photograph.
 
     Attributes:
         probabilities: the probabilities of all classes, float `[num_classes]`.
@@ -83,52 +78,73 @@ def read_photo(source: ImageSource, mode: Mode) -> Tensor:
     return to_tensor(Image.fromarray(array), mode)
 
 
-def classify(source: ImageSource, predict: Callable[[Tensor], Tensor], metadata: Mapping[str, Any]) -> Prediction:
-    """Classify one image.
+class PhotoClassifier(Classifier):
+    """A classifier from a checkpoint, which also takes photographs, since the checkpoint describes the training data.
 
-    If the data are light on black, as Fashion-MNIST, a photograph is set upright and converted as the images of that
+    If these are light on black, as Fashion-MNIST, a photograph is set upright and converted as the images of that
     dataset were, and the probabilities are averaged over `ANGLES`. Its mirror image is used if that gives a more
-    confident prediction of a class that always points left in the dataset. If the data are custom images, it is only
+    confident prediction of a class that always points left in the dataset. For custom images, a photograph is only
     resized, as these were.
-
-    Args:
-        source: as for `read_photo`.
-        predict: returns the probabilities, float `[N, num_classes]`, of images, uint8 `[N, C, H, W]`.
-        metadata: the metadata of the classifier.
-
-    Raises:
-        UserError: the image cannot be read, or no object is found in it.
     """
-    channels, height, width = metadata["model"]["image_shape"]
-    data = find_data_module(metadata["data"]["option"])
-    if not data.is_light_on_black:
-        photo = read_photo(source, mode_of(channels))
-        image = resize(photo, (height, width))
-        return Prediction(predict(image.unsqueeze(0))[0], photo, photo, image)
-    photo = read_photo(source, "rgb")
-    if is_in_dataset_form(photo):
-        image = to_gray(photo)
-        prediction = Prediction(predict(image.unsqueeze(0))[0], photo, photo, image)
-    else:
-        left_facing = [name in data.left_facing for name in metadata["class_names"]]
-        prediction = _classify_views(photo, predict, left_facing)
-    novelty = metadata.get("novelty")
-    return prediction._replace(is_novel=novelty is not None and is_novel(prediction.image, novelty))
 
+    @torch.inference_mode()
+    def predict(self, images: Any) -> Predictions:
+        """Classify images in evaluation mode, without gradients.
 
-def _classify_views(photo: Tensor, predict: Callable[[Tensor], Tensor], left_facing: Sequence[bool]) -> Prediction:
-    """Convert a photograph and average the probabilities over its views, or over their mirror images.
+        Args:
+            images: a batch, uint8 `[N, C, H, W]`, in the form of the training images, which is classified as it is; or
+                a photograph or a list of them, which are converted as by `fashion-mlp predict`: paths, Pillow's images,
+                arrays, uint8 `[H, W]` or `[H, W, C]`, or tensors, uint8 `[H, W]` or `[C, H, W]`.
 
-    Args:
-        photo: uint8 `[3, H, W]`.
-        predict: as for `classify`.
-        left_facing: whether the objects of each class point left in the dataset.
-    """
-    found = find_object(photo)
-    upright = find_upright_angle(found.mask)
-    views = render(found, [upright + angle for angle in ANGLES])
-    probabilities, mirrored = predict(views).mean(0), predict(views.flip(-1)).mean(0)
-    image = views[len(views) // 2]
-    if mirrored.max() > probabilities.max() and left_facing[int(mirrored.argmax())]:
-        return Prediction(mirrored, photo, found.cutout(), image.flip(-1), is_mirrored=True)
-    return Prediction(probabilities, photo, found.cutout(), image)
+        Raises:
+            UserError: an image has another type or shape, cannot be read, or shows no object.
+        """
+        if isinstance(images, Tensor) and images.ndim == 4:
+            return super().predict(images)
+        photos = images if isinstance(images, list | tuple) else [images]
+        probabilities = torch.empty(len(photos), len(self.class_names))
+        for index, photo in enumerate(photos):
+            try:
+                probabilities[index] = self.predict_photo(photo).probabilities
+            except UserError as error:
+                raise UserError(f"image {index} {error}") from error
+        return self.name_classes(probabilities)
+
+    @torch.inference_mode()
+    def predict_photo(self, source: ImageSource) -> PhotoPrediction:
+        """Classify a photograph as `predict` does, and return how it was converted too.
+
+        Raises:
+            UserError: the image cannot be read, or no object is found in it.
+        """
+        channels, height, width = self.metadata["model"]["image_shape"]
+        data = find_data_module(self.metadata["data"]["option"])
+        if not data.is_light_on_black:
+            photo = read_photo(source, mode_of(channels))
+            return self._predict_unconverted(photo, resize(photo, (height, width)))
+        photo = read_photo(source, "rgb")
+        if is_in_dataset_form(photo):
+            prediction = self._predict_unconverted(photo, to_gray(photo))
+        else:
+            prediction = self._predict_converted(photo, data.left_facing)
+        novelty = self.metadata.get("novelty")
+        return prediction._replace(is_novel=novelty is not None and is_novel(prediction.image, novelty))
+
+    def _predict_unconverted(self, photo: Tensor, image: Tensor) -> PhotoPrediction:
+        return PhotoPrediction(self.predict_probabilities(image.unsqueeze(0))[0], photo, photo, image)
+
+    def _predict_converted(self, photo: Tensor, left_facing: Sequence[str]) -> PhotoPrediction:
+        """Convert a photograph, uint8 `[3, H, W]`, and average the probabilities over its views or their mirror images.
+
+        Args:
+            photo: uint8 `[3, H, W]`.
+            left_facing: the names of the classes whose objects point left in the dataset.
+        """
+        found = find_object(photo)
+        upright = find_upright_angle(found.mask)
+        views = render(found, [upright + angle for angle in ANGLES])
+        probabilities, mirrored = (self.predict_probabilities(images).mean(0) for images in (views, views.flip(-1)))
+        image = views[len(views) // 2]
+        if mirrored.max() > probabilities.max() and self.class_names[int(mirrored.argmax())] in left_facing:
+            return PhotoPrediction(mirrored, photo, found.cutout(), image.flip(-1), is_mirrored=True)
+        return PhotoPrediction(probabilities, photo, found.cutout(), image)
