@@ -6,7 +6,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.image_sources import ImageCSVDataModule, ImageFolderDataModule
+from fashion_mlp.data.image_csv import ImageCSVDataModule
+from fashion_mlp.data.image_folder import ImageFolderDataModule
 from fashion_mlp.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from fashion_mlp.data.module import ImageDataModule
 from fashion_mlp.data.synthetic import SyntheticDataModule
