@@ -115,7 +115,7 @@ def _describe_images(datamodule: ImageDataModule) -> dict[str, Any] | None:
     train = datamodule.splits.get("train")
     if train is None or not datamodule.is_light_on_black:
         return None
-    return describe_images(train.__getitems__(range(min(2 * NUM_REFERENCES, len(train))))[0])
+    return describe_images(train.first(2 * NUM_REFERENCES)[0])
 
 
 def _build_metrics(cfg: DictConfig, num_classes: int) -> dict[str, Metric]:

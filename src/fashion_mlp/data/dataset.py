@@ -46,6 +46,10 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         # index_select copies whole images; indexing with a tensor copies single bytes.
         return self.images.index_select(0, source), self.labels.index_select(0, source)
 
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first images and labels, at most `count`."""
+        return self.__getitems__(range(min(count, len(self))))
+
 
 class ResumableDistributedSampler(DistributedSampler[Any]):
     """Shuffled training images; each of n processes takes every n-th of them.

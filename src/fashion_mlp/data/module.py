@@ -165,8 +165,7 @@ class ImageDataModule(LightningDataModule):
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images, augmented, without a change of the random state."""
-        train = self.splits["train"]
-        images, labels = train.__getitems__(range(min(count, len(train))))
+        images, labels = self.splits["train"].first(count)
         with torch.random.fork_rng(devices=[]):
             return self.augment(images, labels, len(self.class_names))[0]
 

@@ -11,7 +11,6 @@ from io import BytesIO
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from fashion_mlp.inference.image_files import fit_square
 from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction
 from fashion_mlp.runtime.errors import UserError
 
@@ -63,10 +62,10 @@ def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassif
         for probability, class_name in ranked
     )
     seen = "Seen by the model" + (", mirrored" if prediction.is_mirrored else "")
-    steps = {"Image": prediction.photo, "Object found": prediction.found, seen: prediction.image}
     figures = "".join(
-        f'<figure><img src="{_data_url(image)}" alt=""><figcaption>{title}</figcaption></figure>'
-        for title, image in steps.items()
+        f'<figure><img src="data:image/png;base64,{b64encode(encode_png(step)).decode()}" alt="">'
+        f"<figcaption>{title}</figcaption></figure>"
+        for title, step in zip(("Image", "Object found", seen), prediction.steps(), strict=True)
     )
     note = '<p class="hint">Low confidence: unlike the training images</p>' if prediction.is_novel else ""
     return (
@@ -74,7 +73,3 @@ def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassif
         f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>{note}'
         f'<table aria-label="Probabilities of {escape(name)}">{bars}</table></section>'
     )
-
-
-def _data_url(image: Tensor) -> str:
-    return f"data:image/png;base64,{b64encode(encode_png(fit_square(image))).decode()}"

@@ -67,8 +67,7 @@ def _image_input(name: str, results: list[gr.HTML]) -> None:
 
 def _gallery(data: ImageDataModule, classifiers: Mapping[str, PhotoClassifier], results: list[gr.HTML]) -> None:
     """Add the first test images to choose from, with their true classes."""
-    dataset = data.splits["test"]
-    images, labels = dataset.__getitems__(range(min(NUM_TEST_IMAGES, len(dataset))))
+    images, labels = data.splits["test"].first(NUM_TEST_IMAGES)
     captions = [f"{index}: {data.class_names[label]}" for index, label in enumerate(labels.tolist())]
     gallery = gr.Gallery(
         [(to_pil_image(image), caption) for image, caption in zip(images, captions, strict=True)],

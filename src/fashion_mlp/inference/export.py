@@ -17,9 +17,6 @@ from fashion_mlp.models import MLP
 from fashion_mlp.models.preprocessing import PixelNormalization
 from fashion_mlp.runtime.errors import UserError
 
-# The batch size is not fixed.
-DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
-
 
 def export_state_dict(classifier: Classifier, file: IO[bytes], *, prefix: str = "", input_max: float = 255.0) -> None:
     """Write weights for a plain `nn.Sequential`, with the normalization of the pixels folded into its first layer.
@@ -57,17 +54,10 @@ def export_onnx(classifier: Classifier, file: IO[bytes]) -> None:
     """
     if not all(map(find_spec, ("onnxruntime", "onnxscript"))):
         raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'")
-    program = torch.onnx.export(
-        classifier.model,
-        _example_input(classifier),
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=DYNAMIC_SHAPES,
-    )
-    assert program is not None
-    proto = program.model_proto
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    exported = torch.onnx.export(_to_program(classifier), dynamo=True, verbose=False, **names)
+    assert exported is not None
+    proto = exported.model_proto
     proto.metadata_props.add(key="class_names", value=json.dumps(list(classifier.class_names)))
     file.write(proto.SerializeToString())
 
@@ -77,8 +67,8 @@ def export_program(classifier: Classifier, file: IO[bytes]) -> None:
 
     The file contains `class_names`, a list in JSON.
     """
-    program = torch.export.export(classifier.model, _example_input(classifier), dynamic_shapes=DYNAMIC_SHAPES)
-    torch.export.save(program, file, extra_files={"class_names": json.dumps(list(classifier.class_names))})
+    class_names = json.dumps(list(classifier.class_names))
+    torch.export.save(_to_program(classifier), file, extra_files={"class_names": class_names})
 
 
 def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.0) -> Callable[[Tensor], Tensor]:
@@ -149,6 +139,7 @@ def _onnxruntime() -> Any:
     return import_module("onnxruntime")
 
 
-def _example_input(classifier: Classifier) -> tuple[Tensor]:
-    """Return a batch of two images; `torch.export` would take a batch size of one for a constant."""
-    return (torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8),)
+def _to_program(classifier: Classifier) -> torch.export.ExportedProgram:
+    """Trace the network for batches of any size; `torch.export` would take an example of one image for a constant."""
+    example = torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8)
+    return torch.export.export(classifier.model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))

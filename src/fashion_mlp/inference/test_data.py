@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from inspect import getfullargspec
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.check_config import section_problems
+from fashion_mlp.config.command_line import parse_override
 from fashion_mlp.config.messages import did_you_mean, format_value, is_same_path
 from fashion_mlp.config.schema import SCHEMAS
 from fashion_mlp.data import ImageDataModule, data_modules, find_data_module
@@ -90,10 +88,9 @@ def _parse_overrides(texts: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """
     values = {}
     for text in texts:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except (HydraException, ValueError, RecursionError) as error:  # ValueError: too many digits for `int`
-            raise UserError(f"{text or repr(text)}: cannot be parsed. {EXPECTED}") from error
+        override = parse_override(text)
+        if override is None:
+            raise UserError(f"{text or repr(text)}: cannot be parsed. {EXPECTED}")
         is_single = not (override.is_add() or override.is_delete() or override.is_sweep_override() or "${" in text)
         if not is_single or not f"{override.key_or_group}.".startswith("data."):
             raise UserError(f"{text}: not supported here. {EXPECTED}")

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from fashion_mlp.data.mnist import FashionMNISTDataModule
 from fashion_mlp.data.synthetic import draw_garments
-from fashion_mlp.inference.image_files import fit_square
-from fashion_mlp.inference.photo.classifier import PhotoClassifier, read_photo
+from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction, read_photo
 from fashion_mlp.inference.photo.novelty import describe_images, is_novel
 from fashion_mlp.inference.photo.rendering import render
 from fashion_mlp.inference.photo.segmentation import find_object
@@ -121,9 +120,9 @@ def test_other_input_is_refused(classifier: PhotoClassifier, images: object, mes
         classifier.predict(images)
 
 
-def test_figure_shows_the_whole_image() -> None:
-    assert fit_square(torch.full((1, 28, 14), 200, dtype=torch.uint8)).shape == (3, 168, 168)
-    squared = fit_square(torch.full((3, 100, 400), 200, dtype=torch.uint8))
-    assert squared.shape == (3, 168, 168)
-    assert (squared[0, 84] == 200).all()
-    assert squared[0, 0].max() == 0
+def test_steps_show_whole_images() -> None:
+    small, wide = (torch.full(shape, 200, dtype=torch.uint8) for shape in ((1, 28, 14), (3, 100, 400)))
+    steps = PhotoPrediction(torch.zeros(10), wide, small, small).steps()
+    assert [step.shape for step in steps] == [(3, 168, 168)] * 3
+    assert (steps[0][0, 84] == 200).all()
+    assert steps[0][0, 0].max() == 0

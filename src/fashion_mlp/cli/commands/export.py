@@ -3,7 +3,7 @@
 import argparse
 
 from fashion_mlp.cli.arguments import add_shared, output_file, positive
-from fashion_mlp.cli.output import echo, writing
+from fashion_mlp.cli.output import echo
 
 # Each format with the suffix of its files.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != suffix:
         raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    with writing(path), atomic_write(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
         if arguments.format == "onnx":
             export.export_onnx(classifier, file)
         elif arguments.format == "torch_export":

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from fashion_mlp.classifier import Classifier, Predictions
 from fashion_mlp.data import find_data_module
-from fashion_mlp.data.image_io import Mode, mode_of, read_image, resize, to_tensor
+from fashion_mlp.data.image_io import Mode, fit, mode_of, read_image, resize, to_tensor
 from fashion_mlp.inference.photo.novelty import is_novel
 from fashion_mlp.inference.photo.rendering import find_upright_angle, is_in_dataset_form, render, to_gray
 from fashion_mlp.inference.photo.segmentation import find_object
@@ -22,6 +22,9 @@ from fashion_mlp.runtime.errors import UserError
 MIN_PHOTO_SIDE = 448
 # Rotations of an upright object, in degrees, over which the probabilities are averaged.
 ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
+
+# Side in pixels of the squares that show the steps of a conversion.
+STEP_SIDE = 168
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 
@@ -46,6 +49,10 @@ class PhotoPrediction(NamedTuple):
     is_mirrored: bool = False
     is_novel: bool = False
 
+    def steps(self) -> list[Tensor]:
+        """Return photo, object and image, each in the middle of a black square in colour, uint8 `[3, side, side]`."""
+        return [_fit_square(step) for step in (self.photo, self.found, self.image)]
+
 
 def read_photo(source: ImageSource, mode: Mode) -> Tensor:
     """Return an image as uint8 `[C, H, W]`; a large one of a file is reduced.
@@ -62,20 +69,14 @@ def read_photo(source: ImageSource, mode: Mode) -> Tensor:
         return read_image(Path(source) if isinstance(source, str) else source, mode, min_side=MIN_PHOTO_SIDE)
     if isinstance(source, Image.Image):
         return to_tensor(ImageOps.exif_transpose(source), mode)
-    if isinstance(source, Tensor):
-        source = source.cpu()
-        array = source.movedim(0, -1).numpy() if source.ndim == 3 else source.numpy()
-    else:
-        array = np.asarray(source)
-    if array.dtype != np.uint8:
-        raise UserError(
-            f"has the type {array.dtype}. Expected uint8 from 0 to 255, such as (255 * image).astype(uint8)"
-        )
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise UserError(f"has the shape {list(source.shape)}. Expected a grey or colour image")
-    return to_tensor(Image.fromarray(array), mode)
+    dtype = str(getattr(source, "dtype", type(source).__name__)).removeprefix("torch.")
+    if dtype != "uint8":
+        raise UserError(f"has the type {dtype}. Expected uint8 from 0 to 255, such as (255 * image).astype(uint8)")
+    shape = list(source.shape)
+    channels = 1 if len(shape) == 2 else shape[0] if isinstance(source, Tensor) else shape[-1]
+    if len(shape) not in (2, 3) or 0 in shape or channels not in (1, 3, 4):
+        raise UserError(f"has the shape {shape}. Expected a grey or colour image")
+    return to_tensor(functional.to_pil_image(source), mode)
 
 
 class PhotoClassifier(Classifier):
@@ -148,3 +149,10 @@ class PhotoClassifier(Classifier):
         if mirrored.max() > probabilities.max() and self.class_names[int(mirrored.argmax())] in left_facing:
             return PhotoPrediction(mirrored, photo, found.cutout(), image.flip(-1), is_mirrored=True)
         return PhotoPrediction(probabilities, photo, found.cutout(), image)
+
+
+def _fit_square(image: Tensor) -> Tensor:
+    is_enlarged = max(image.shape[1:]) < STEP_SIDE
+    interpolation = InterpolationMode.NEAREST if is_enlarged else InterpolationMode.BILINEAR
+    squared: Tensor = functional.center_crop(fit(image.expand(3, -1, -1), STEP_SIDE, interpolation), [STEP_SIDE])
+    return squared

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from fashion_mlp.data.image_io import fit
 from fashion_mlp.inference.photo.segmentation import LUMA, FoundObject, bounding_box
 
 SIZE = 28
@@ -89,9 +90,8 @@ def _rotate(light: Tensor, angle: float) -> Tensor:
 
 def _place(light: Tensor) -> Tensor:
     """Fit the brightness of a trimmed object into a square of 28 x 28 pixels, centre and sharpen it."""
-    scale = SIZE / max(light.shape[1:])
-    height, width = (max(1, round(side * scale)) for side in light.shape[1:])
-    fitted = functional.resize(light, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    fitted = fit(light, SIZE, InterpolationMode.BICUBIC)
+    height, width = fitted.shape[1:]
     # An odd pixel of padding is at the top and on the left, as in the dataset.
     top, left = (SIZE - height + 1) // 2, (SIZE - width + 1) // 2
     square = pad(fitted, (left, SIZE - width - left, top, SIZE - height - top))
