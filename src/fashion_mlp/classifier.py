@@ -87,7 +87,7 @@ class Classifier(LightningModule):
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names, metrics)
         self.val_metrics = EpochMetrics("val", class_names, metrics)
-        self.test_metrics = EpochMetrics("test", class_names, metrics, per_class=True)
+        self.test_metrics = EpochMetrics("test", class_names, metrics)
         self.shown_metrics = list(dict.fromkeys(["loss", "acc", objective.rpartition("/")[2]]))
         self.plotted_metrics = list(dict.fromkeys([*self.shown_metrics, *(metrics or {})]))
         self.last_learning_rate = math.nan

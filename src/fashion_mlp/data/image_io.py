@@ -60,7 +60,9 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         path = Path(pattern)
         try:
             if path.is_dir():
-                files = _images_in(path)
+                entries = sorted(path.iterdir())
+                files = [entry for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
+                warn_of_skipped(path, len(entries) - len(files))
             else:
                 files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
         except OSError as error:
@@ -70,13 +72,6 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
-
-
-def _images_in(directory: Path) -> list[Path]:
-    entries = sorted(directory.iterdir())
-    images = [path for path in entries if is_image_name(path.name) and not path.is_dir()]
-    warn_of_skipped(directory, len(entries) - len(images))
-    return images
 
 
 def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from string import Template
 from typing import IO, Any
 
 import torch
@@ -82,7 +83,8 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
         input_max: the value that it was exported with.
     """
     if path.suffix == ".onnx":
-        session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it is sent, and written to the home directory
+        session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
@@ -101,25 +103,15 @@ def usage(path: Path, classifier: Classifier, *, prefix: str = "", input_max: fl
         prefix: the prefix that it was exported with.
         input_max: the value that it was exported with.
     """
-    name, shape = str(path), [1, *classifier.metadata["model"]["image_shape"]]
-    if path.suffix == ".onnx":
-        return f"""import json, numpy, onnxruntime
-session = onnxruntime.InferenceSession({name!r})
-(logits,) = session.run(None, {{"images": numpy.zeros({shape}, "uint8")}})  # raw pixels
-print(json.loads(session.get_modelmeta().custom_metadata_map["class_names"])[logits[0].argmax()])"""
-    if path.suffix == ".pt2":
-        return f"""import json, torch
-files = {{"class_names": ""}}
-model = torch.export.load({name!r}, extra_files=files).module()
-logits = model(torch.zeros({shape}, dtype=torch.uint8))  # raw pixels
-print(json.loads(files["class_names"])[logits[0].argmax()])"""
-    assert isinstance(classifier.model, MLP)
-    layers = ", ".join(f"nn.{layer!r}" for layer in classifier.model.layers).replace("nn.FastDropout(", "nn.Dropout(")
-    return f"""import torch; from torch import nn
-model = nn.Sequential({layers}).eval()
-weights = torch.load({name!r}, weights_only=True)
-model.load_state_dict({{name.removeprefix({prefix!r}): weight for name, weight in weights.items()}})
-logits = model(torch.zeros({shape}).flatten(1))  # pixels from 0 to {input_max:g}"""
+    layers = ", ".join(f"nn.{layer!r}" for layer in getattr(classifier.model, "layers", ()))
+    values = {
+        "path": repr(str(path)),
+        "shape": [1, *classifier.metadata["model"]["image_shape"]],
+        "layers": layers.replace("nn.FastDropout(", "nn.Dropout("),
+        "prefix": repr(prefix),
+        "input_max": f"{input_max:g}",
+    }
+    return Template(Path(__file__).with_name(f"usage{path.suffix}.txt").read_text()).substitute(values).rstrip()
 
 
 @torch.inference_mode()
@@ -131,12 +123,6 @@ def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], images
     """
     expected, actual = classifier(images), exported(images)
     return float((expected - actual).abs().max()), int((expected.argmax(1) != actual.argmax(1)).sum())
-
-
-def _onnxruntime() -> Any:
-    """Import the ONNX runtime without its telemetry, which since 1.29 is sent and written to the home directory."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    return import_module("onnxruntime")
 
 
 def _to_program(classifier: Classifier) -> torch.export.ExportedProgram:

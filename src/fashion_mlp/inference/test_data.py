@@ -47,7 +47,12 @@ def load_test_data(classifier: Classifier, overrides: Sequence[str], *, download
     if download:
         datamodule.prepare_data()
     datamodule.setup("test")
-    _check_compatible(classifier, datamodule)
+    shape, expected = list(datamodule.image_shape), list(classifier.metadata["model"]["image_shape"])
+    if shape != expected:
+        problem = f"its images have the shape {format_value(shape)}. The checkpoint expects {format_value(expected)}"
+        raise UserError(f"data={option}: {problem}")
+    if tuple(datamodule.class_names) != tuple(classifier.class_names):
+        raise UserError(f"data={option}: its classes differ from those of the checkpoint")
     if isinstance(datamodule, CustomImagesDataModule):
         _warn_of_training_images(datamodule, trained_on)
     return datamodule
@@ -123,17 +128,6 @@ def build_untrusted_datamodule(option: str, arguments: Mapping[str, Any]) -> Ima
     if problems:
         raise UserError(*problems)
     return module(**arguments)
-
-
-def _check_compatible(classifier: Classifier, datamodule: ImageDataModule) -> None:
-    shape, expected = list(datamodule.image_shape), list(classifier.metadata["model"]["image_shape"])
-    if shape != expected:
-        raise UserError(
-            f"data={datamodule.option}: its images have the shape {format_value(shape)}. The checkpoint expects "
-            f"{format_value(expected)}"
-        )
-    if tuple(datamodule.class_names) != tuple(classifier.class_names):
-        raise UserError(f"data={datamodule.option}: its classes differ from those of the checkpoint")
 
 
 def _warn_of_training_images(datamodule: CustomImagesDataModule, trained_on: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Classify image files, or test images."""
 
-import argparse
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 Row = dict[str, Any]
+Answer = tuple[list[Row], "Figure | None"]
 
 # Notes on a prediction, by the entries of JSON.
 NOTES = {"novel": "low confidence: unlike the training images", "mirrored": "mirrored"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp predict`."""
     add_shared(parser, "checkpoint", "--json", "--device", "--tta")
     words_help = f"{ENSEMBLE_HELP}; images: files, directories or globs; with --test-samples {DATA_HELP}"
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save the test images with their classes")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Run `fashion-mlp predict`; return its exit status, which is 1 if an image got no answer."""
     from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.runtime.errors import UserError
@@ -55,9 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any("error" in row for row in rows) else 0
 
 
-def _predict_files(
-    classifier: "PhotoClassifier", patterns: Sequence[str], arguments: argparse.Namespace
-) -> tuple[list[Row], "Figure | None"]:
+def _predict_files(classifier: "PhotoClassifier", patterns: Sequence[str], arguments: Namespace) -> Answer:
     """Return a row for each image file, and the figure for `--show`."""
     import torch
 
@@ -85,9 +84,7 @@ def _predict_files(
     return rows, figures.image_grid(torch.stack(images), titles, columns=6) if is_shown else None
 
 
-def _predict_test_samples(
-    classifier: "PhotoClassifier", overrides: Sequence[str], arguments: argparse.Namespace
-) -> Any:
+def _predict_test_samples(classifier: "PhotoClassifier", overrides: Sequence[str], arguments: Namespace) -> Answer:
     """Return a row for each test image, and the figure for `--plot`."""
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.reporting import figures
