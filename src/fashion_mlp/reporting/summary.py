@@ -16,7 +16,6 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 # Largest number of classes in a summary.
@@ -54,7 +53,7 @@ def run_summary(
         "device": device_name(trainer),
         "directory": str(relative_to_cwd(run_dir)),
     }
-    if isinstance(datamodule, CustomImagesDataModule):
+    if datamodule.source_key:
         lines["classes"] = format_counts(datamodule.class_counts())
     if initial:
         lines["from"] = initial
