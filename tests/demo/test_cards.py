@@ -31,7 +31,7 @@ def test_page_command_and_python_agree(
     predictions = json.loads(capsys.readouterr().out)
     assert [Path(prediction["image"]) for prediction in predictions] == files
     for file, prediction in zip(files, predictions, strict=True):
-        _, card = cards.classify_upload(file.read_bytes(), {"first": classifier})
+        _, card = cards.render_answer(file.read_bytes(), {"first": classifier})
         assert len(bars(card)) == 10
         top = [(entry["class"], f"{entry['probability']:.1%}") for entry in prediction["top"]]
         assert bars(card)[:3] == top
@@ -57,19 +57,21 @@ def test_gallery_image_is_converted_for_each_classifier(
         metadata={"model": {"image_shape": [3, 14, 20]}, "data": {"option": "image_csv"}},
     )
     image = data.splits["test"].images[0]
-    message, *_ = cards.classify_test_image(image, "0: <b>", {"first": classifier, "other": other})
+    message, *_ = cards.render_answer(
+        cards.encode_png(image), {"first": classifier, "other": other}, "Test image 0: <b>"
+    )
     assert message == '<p role="status">Test image 0: &lt;b&gt;</p>'
     assert torch.equal(images["first"], image)
     assert images["other"].shape == (3, 14, 20)
 
 
 def test_photograph_without_an_object_gets_a_message(classifier: PhotoClassifier) -> None:
-    message, card = cards.classify_upload(png(Image.new("RGB", (300, 200), "orange")), {"first": classifier})
+    message, card = cards.render_answer(png(Image.new("RGB", (300, 200), "orange")), {"first": classifier})
     assert "The file is refused: no object found: nothing stands out from the background." in message
     assert bars(card) == []
 
 
 def test_image_unlike_the_training_images_gets_a_note(classifier: PhotoClassifier) -> None:
     noise = Image.effect_noise((10, 10), 100).resize((200, 200), Image.Resampling.NEAREST)
-    _, card = cards.classify_upload(png(ImageOps.expand(noise, 50, "white")), {"first": classifier})
+    _, card = cards.render_answer(png(ImageOps.expand(noise, 50, "white")), {"first": classifier})
     assert "Low confidence: unlike the training images" in card

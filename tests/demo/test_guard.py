@@ -195,7 +195,7 @@ def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypa
     lock, max_running = threading.Lock(), 0
     running: list[bytes] = []
 
-    def classify_upload(content: bytes, classifiers: object) -> list[str]:
+    def render_answer(content: bytes, classifiers: object) -> list[str]:
         nonlocal max_running
         with lock:
             running.append(content)
@@ -210,7 +210,7 @@ def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypa
             posts = [session.post("/answer", content=str(number)) for number in range(8)]
             return [response.json() for response in await asyncio.gather(*posts)]
 
-    monkeypatch.setattr(server, "classify_upload", classify_upload)
+    monkeypatch.setattr(server, "render_answer", render_answer)
     assert run(upload_all()) == [[str(number)] for number in range(8)]
     assert max_running == 1
 
@@ -225,7 +225,7 @@ def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, mon
         await asyncio.sleep(0.02)
         yield b"x"
 
-    def classify_upload(content: bytes, classifiers: object) -> list[str]:
+    def render_answer(content: bytes, classifiers: object) -> list[str]:
         nonlocal num_reading
         num_reading -= 1
         return []
@@ -234,7 +234,7 @@ def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, mon
         async with client(app) as session:
             await asyncio.gather(*(session.post("/answer", content=content()) for _ in range(12)))
 
-    monkeypatch.setattr(server, "classify_upload", classify_upload)
+    monkeypatch.setattr(server, "render_answer", render_answer)
     run(upload_all())
     assert (num_reading, max_reading) == (0, server.MAX_UPLOADS)
 

@@ -15,22 +15,13 @@ from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPredict
 from fashion_mlp.runtime.errors import UserError
 
 
-def classify_upload(content: bytes, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
-    """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
+def render_answer(content: bytes, classifiers: Mapping[str, PhotoClassifier], message: str = "") -> list[str]:
+    """Return a message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
-        cards = _classify(content, classifiers)
+        cards = [render_card(name, model.predict_photo(content), model) for name, model in classifiers.items()]
     except UserError as error:
         return [render_message(f"The file {error}.", role="alert"), *render_empty_cards(classifiers)]
-    return [render_message(""), *cards]
-
-
-def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
-    """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
-    return [render_message(f"Test image {caption}"), *_classify(encode_png(image), classifiers)]
-
-
-def _classify(content: bytes, classifiers: Mapping[str, PhotoClassifier]) -> list[str]:
-    return [render_card(name, model.predict_photo(content), model) for name, model in classifiers.items()]
+    return [render_message(message), *cards]
 
 
 def encode_png(image: Tensor) -> bytes:

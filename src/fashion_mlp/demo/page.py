@@ -8,7 +8,7 @@ import gradio as gr
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.cards import classify_test_image, render_empty_cards, render_message
+from fashion_mlp.demo.cards import encode_png, render_answer, render_empty_cards, render_message
 from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 DIRECTORY = Path(__file__).parent
@@ -81,10 +81,10 @@ def _gallery(data: ImageDataModule, classifiers: Mapping[str, PhotoClassifier], 
         interactive=False,
     )
 
-    def classify(event: gr.SelectData) -> list[str]:
-        return classify_test_image(images[event.index], captions[event.index], classifiers)
+    def show(event: gr.SelectData) -> list[str]:
+        return render_answer(encode_png(images[event.index]), classifiers, f"Test image {captions[event.index]}")
 
-    _bind(gallery.select, results, classify)
+    _bind(gallery.select, results, show)
 
 
 def _bind(event: Callable[..., Any], results: list[gr.HTML], function: Any = None, **options: Any) -> None:

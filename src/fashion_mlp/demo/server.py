@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.cards import classify_upload
+from fashion_mlp.demo.cards import render_answer
 from fashion_mlp.demo.page import MAX_BYTES, STYLE, THEME, build_page
 from fashion_mlp.inference.photo.classifier import PhotoClassifier
 from fashion_mlp.runtime.errors import UserError
@@ -107,7 +107,7 @@ async def make_app(
             except (ClientDisconnect, asyncio.TimeoutError):
                 return Response(status_code=408)
             async with decoding:
-                return JSONResponse(await run_in_threadpool(classify_upload, content, classifiers))
+                return JSONResponse(await run_in_threadpool(render_answer, content, classifiers))
 
     page = build_page(classifiers, test_data)
     page.state_session_capacity = MAX_SESSIONS

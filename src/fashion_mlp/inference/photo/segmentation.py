@@ -85,13 +85,11 @@ def find_object(photo: Tensor) -> FoundObject:
     if found.mask.float().mean() < MIN_OBJECT:
         raise UserError("is refused: no object found: nothing stands out from the background")
     rows, columns = found.box
-    box = found.mask[found.box]
+    box = found.mask[rows, columns]
     is_inside = not any(side.any() for side in _sides(found.mask))
     if is_inside and box.numel() > MIN_FRAMED * found.mask.numel() and box.float().mean() > 0.98:  # within a frame
         margin = max(1, round(0.02 * min(box.shape)))
-        rows = slice(rows.start + margin, rows.stop - margin)
-        columns = slice(columns.start + margin, columns.stop - margin)
-        framed = _segment(found.photo[:, rows, columns])
+        framed = _segment(found.photo[:, rows, columns][:, margin:-margin, margin:-margin])
         if MIN_OBJECT < framed.mask.float().mean() < 0.9:
             found = framed
     if all(side.any() for side in _sides(found.mask)):
