@@ -51,9 +51,7 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
 
     The arguments are parsed in a second step, since a subparser does not accept words both before and after options.
     """
-    parser = _Parser(
-        prog="fashion-mlp", description="Inspect data, find a learning rate, use checkpoints, measure speed."
-    )
+    parser = _Parser(prog="fashion-mlp", description="Inspect data and learning rates, use checkpoints, measure speed.")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {name: import_module(f"{commands.__name__}.{name.replace('-', '_')}") for name in COMMANDS}

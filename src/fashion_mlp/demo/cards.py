@@ -14,8 +14,11 @@ from torchvision.transforms.v2.functional import to_pil_image
 from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction
 from fashion_mlp.runtime.errors import UserError
 
+# By the names that the page shows.
+Classifiers = Mapping[str, PhotoClassifier]
 
-def render_answer(content: bytes, classifiers: Mapping[str, PhotoClassifier], message: str = "") -> list[str]:
+
+def render_answer(content: bytes, classifiers: Classifiers, message: str = "") -> list[str]:
     """Return a message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
         cards = [render_card(name, model.predict_photo(content), model) for name, model in classifiers.items()]

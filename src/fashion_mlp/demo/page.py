@@ -1,6 +1,6 @@
 """The layout of the page, with Gradio."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,7 @@ import gradio as gr
 from torchvision.transforms.v2.functional import to_pil_image
 
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.cards import encode_png, render_answer, render_empty_cards, render_message
-from fashion_mlp.inference.photo.classifier import PhotoClassifier
+from fashion_mlp.demo.cards import Classifiers, encode_png, render_answer, render_empty_cards, render_message
 
 DIRECTORY = Path(__file__).parent
 STYLE = DIRECTORY / "page.css"
@@ -30,7 +29,7 @@ NUM_TEST_IMAGES = 32
 SHOW_RESULTS = "() => document.getElementById('results').scrollIntoView({block: 'nearest'})"
 
 
-def build_page(classifiers: Mapping[str, PhotoClassifier], test_data: ImageDataModule | None) -> gr.Blocks:
+def build_page(classifiers: Classifiers, test_data: ImageDataModule | None) -> gr.Blocks:
     """Lay out the page: on the left an image to upload, draw or choose, on the right the results.
 
     Args:
@@ -65,7 +64,7 @@ def _image_input(name: str, results: list[gr.HTML]) -> None:
     _bind(image.submit, results, inputs=image, js=(DIRECTORY / "send.js").read_text())
 
 
-def _gallery(data: ImageDataModule, classifiers: Mapping[str, PhotoClassifier], results: list[gr.HTML]) -> None:
+def _gallery(data: ImageDataModule, classifiers: Classifiers, results: list[gr.HTML]) -> None:
     """Add the first test images to choose from, with their true classes."""
     images, labels = data.splits["test"].first(NUM_TEST_IMAGES)
     captions = [f"{index}: {data.class_names[label]}" for index, label in enumerate(labels.tolist())]

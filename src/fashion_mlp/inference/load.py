@@ -85,10 +85,8 @@ def _add_tta(path: Path, classifier: Classifier) -> TTA:
     augment = classifier.metadata.get("augment", {})
     hflip, translate = bool(augment.get("hflip")), bool(augment.get("translate"))
     if not (hflip or translate):
-        raise UserError(
-            f"{path}: trained on images neither flipped nor translated, so --tta would lower its accuracy. "
-            "Remove --tta, or train with data.augment.translate=1"
-        )
+        problem = "trained on images neither flipped nor translated, so --tta would lower its accuracy"
+        raise UserError(f"{path}: {problem}. Remove --tta, or train with data.augment.translate=1")
     return TTA(classifier.model, hflip=hflip, translate=translate)
 
 
