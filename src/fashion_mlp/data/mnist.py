@@ -66,12 +66,8 @@ class MNISTDataModule(IDXDataModule, option="mnist"):
         self.directory = data_root(root) / self.dataset.__name__ / "raw"
         self.mirrors = (*self.dataset.mirrors, *self.more_mirrors) if mirrors is None else tuple(mirrors)
         self.timeout = timeout
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """The four files."""
         named = [(archive.removesuffix(".gz"), md5) for archive, md5 in self.dataset.resources]
-        return tuple(DataFile(name, md5, self.sha256.get(name, "")) for name, md5 in named)
+        self.files = tuple(DataFile(name, md5, self.sha256.get(name, "")) for name, md5 in named)
 
     def prepare_data(self) -> None:
         """Verify the files; download those that are missing or damaged.
