@@ -22,7 +22,6 @@ from fashion_mlp.runtime.errors import UserError
 MIN_PHOTO_SIDE = 448
 # Rotations of an upright object, in degrees, over which the probabilities are averaged.
 ANGLES = (-6.0, -3.0, 0.0, 3.0, 6.0)
-
 # Side in pixels of the squares that show the steps of a conversion.
 STEP_SIDE = 168
 
