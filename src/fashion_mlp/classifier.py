@@ -188,15 +188,18 @@ class Classifier(LightningModule):
         return {name: float(value) for name, value in logged.items() if "/" in name and name != "train/loss_step"}
 
     @torch.inference_mode()
-    def predict(self, images: Tensor) -> Predictions:
+    def predict(self, images: Any) -> Predictions:
         """Classify a batch in evaluation mode, without gradients.
 
         Args:
-            images: uint8 `[N, C, H, W]`, in the form of the training images.
+            images: tensor, uint8 `[N, C, H, W]`, in the form of the training images. A classifier of
+                `fashion_mlp.load_classifier` also takes photographs.
 
         Raises:
             UserError: the images have another type or shape.
         """
+        if not isinstance(images, Tensor):
+            raise UserError("images: not a tensor. Use a classifier of fashion_mlp.load_classifier for photographs")
         return self.name_classes(self.predict_probabilities(images))
 
     def predict_probabilities(self, images: Tensor) -> Tensor:

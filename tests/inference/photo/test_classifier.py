@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.mnist import FashionMNISTDataModule
 from fashion_mlp.data.synthetic import draw_garments
 from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction, read_photo
@@ -118,6 +119,11 @@ def test_image_of_the_data_set_is_not_converted(classifier: PhotoClassifier) -> 
 def test_other_input_is_refused(classifier: PhotoClassifier, images: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         classifier.predict(images)
+
+
+def test_only_a_classifier_from_a_checkpoint_takes_photographs(photograph: Image.Image) -> None:
+    with pytest.raises(UserError, match=r"images: not a tensor. Use a classifier of fashion_mlp.load_classifier"):
+        Classifier(MLP([4]), [*"abcdefghij"]).predict(photograph)
 
 
 def test_steps_show_whole_images() -> None:
