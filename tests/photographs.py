@@ -21,8 +21,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from fashion_mlp import load_classifier
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.mnist import FashionMNISTDataModule
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 from fashion_mlp.runtime.errors import UserError
 
 SIDE, OBJECT_SIDE = 420, 280
@@ -182,12 +182,12 @@ def draw_images(split: str, count: int) -> Tensor:
     return dataset.__getitems__(order[:count])[0]
 
 
-def count_agreements(classifier: Classifier, images: Tensor, kind: Kind) -> tuple[int, int]:
+def count_agreements(classifier: PhotoClassifier, images: Tensor, kind: Kind) -> tuple[int, int]:
     """Return how many photographs get the answer of their image, and how many are refused."""
     agreements = refusals = 0
     for seed, (image, name) in enumerate(zip(images, classifier.predict(images).names, strict=True)):
         try:
-            prediction = classifier.classify(take_photograph(image, kind, seed))
+            prediction = classifier.predict_photo(take_photograph(image, kind, seed))
         except UserError:
             refusals += 1
         else:
@@ -216,7 +216,7 @@ def main() -> None:
     content = BytesIO()
     large.save(content, "JPEG")
     start = perf_counter()
-    classifier.classify(content.getvalue())
+    classifier.predict_photo(content.getvalue())
     print(f"12 megapixels: {1000 * (perf_counter() - start):.0f} ms")  # noqa: T201
 
 

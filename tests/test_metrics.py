@@ -85,7 +85,7 @@ def test_metrics_that_are_equal_by_chance_stay_apart() -> None:
 
 
 def test_per_class_metrics_have_class_names() -> None:
-    metrics = EpochMetrics("test", NAMES, per_class=True)
+    metrics = EpochMetrics("test", NAMES)
     predicted, labels = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 2])
     metrics.update(torch.tensor(1.0), torch.eye(3)[predicted], labels)
     computed = metrics.compute_and_reset()

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fashion_mlp.api import compose, train
-    from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.classifier import Classifier
     from fashion_mlp.data import (
         FashionMNISTDataModule,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
         ImageFolderDataModule,
         SyntheticDataModule,
     )
+    from fashion_mlp.inference.load import load_classifier
     from fashion_mlp.models import MLP
 
 __all__ = [
@@ -61,7 +61,7 @@ _MODULES = {
     "MLP": "models",
     "Classifier": "classifier",
     "compose": "api",
-    "load_classifier": "checkpoint.load",
+    "load_classifier": "inference.load",
     "train": "api",
 }
 

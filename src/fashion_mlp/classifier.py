@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
@@ -15,13 +15,19 @@ from fashion_mlp.config.monitoring import DEFAULT_OBJECTIVE
 from fashion_mlp.data import Augmentation
 from fashion_mlp.data.batch_counts import limit_batches
 from fashion_mlp.data.module import Batch
-from fashion_mlp.data.photo import ImageSource, Prediction, Predictions, classify
 from fashion_mlp.metrics import EpochMetrics
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.schedulers import SchedulerFactory
 
 # Entry of a checkpoint with the classifier's metadata.
 METADATA_KEY = "fashion_mlp"
+
+
+class Predictions(NamedTuple):
+    """The names of the predicted classes, `[N]`, and the probabilities of all classes, float `[N, num_classes]`."""
+
+    names: list[str]
+    probabilities: Tensor
 
 
 class Classifier(LightningModule):
@@ -81,7 +87,7 @@ class Classifier(LightningModule):
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_metrics = EpochMetrics("train", class_names, metrics)
         self.val_metrics = EpochMetrics("val", class_names, metrics)
-        self.test_metrics = EpochMetrics("test", class_names, metrics, per_class=True)
+        self.test_metrics = EpochMetrics("test", class_names, metrics)
         self.shown_metrics = list(dict.fromkeys(["loss", "acc", objective.rpartition("/")[2]]))
         self.plotted_metrics = list(dict.fromkeys([*self.shown_metrics, *(metrics or {})]))
         self.last_learning_rate = math.nan
@@ -183,29 +189,21 @@ class Classifier(LightningModule):
 
     @torch.inference_mode()
     def predict(self, images: Any) -> Predictions:
-        """Classify images in evaluation mode, without gradients.
+        """Classify a batch in evaluation mode, without gradients.
 
         Args:
-            images: a batch, uint8 `[N, C, H, W]`, in the form of the training images, which is classified as it is; or
-                a photograph or a list of them, which are converted as by `fashion-mlp predict`: paths, Pillow's images,
-                arrays, uint8 `[H, W]` or `[H, W, C]`, or tensors, uint8 `[H, W]` or `[C, H, W]`.
+            images: tensor, uint8 `[N, C, H, W]`, in the form of the training images. A classifier of
+                `fashion_mlp.load_classifier` also takes photographs.
 
         Raises:
-            UserError: an image has another type or shape, cannot be read, or shows no object.
+            UserError: the images have another type or shape.
         """
-        if isinstance(images, Tensor) and images.ndim == 4:
-            probabilities = self._probabilities(images)
-        else:
-            photos = images if isinstance(images, list | tuple) else [images]
-            probabilities = torch.empty(len(photos), len(self.class_names))
-            for index, photo in enumerate(photos):
-                try:
-                    probabilities[index] = self.classify(photo).probabilities
-                except UserError as error:
-                    raise UserError(f"image {index} {error}") from error
-        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
+        if not isinstance(images, Tensor):
+            raise UserError("images: not a tensor. Use a classifier of fashion_mlp.load_classifier for photographs")
+        return self.name_classes(self.predict_probabilities(images))
 
-    def _probabilities(self, images: Tensor) -> Tensor:
+    def predict_probabilities(self, images: Tensor) -> Tensor:
+        """Return the probabilities of all classes, float `[N, num_classes]`, on the CPU, of images as in `predict`."""
         shape = self.metadata["model"]["image_shape"] if "model" in self.metadata else list(images.shape[1:])
         if images.dtype != torch.uint8 or list(images.shape[1:]) != list(shape):
             raise UserError(
@@ -219,12 +217,9 @@ class Classifier(LightningModule):
         finally:
             self.train(was_training)
 
-    @torch.inference_mode()
-    def classify(self, photo: ImageSource) -> Prediction:
-        """Classify a photograph as `predict` does, and return how it was converted too."""
-        if "model" not in self.metadata:
-            raise UserError("has no conversion: the classifier was not loaded from a checkpoint of train.py")
-        return classify(photo, self._probabilities, self.metadata)
+    def name_classes(self, probabilities: Tensor) -> Predictions:
+        """Return probabilities, `[N, num_classes]`, with the name of the most probable class of each image."""
+        return Predictions([self.class_names[index] for index in probabilities.argmax(1).tolist()], probabilities)
 
     def evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
         """Update metrics with a batch, its loss without label smoothing, and return its logits."""

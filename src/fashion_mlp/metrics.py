@@ -16,20 +16,12 @@ class EpochMetrics:
     few microseconds instead of a hundred, and does not wait for the device.
 
     Args:
-        stage: "train", "val" or "test", the prefix of each metric's name.
+        stage: "train", "val" or "test", the prefix of each metric's name; "test" adds the accuracy of each class.
         class_names: the names of the classes, in the order of the logits.
         custom: further metrics by name, which get probabilities `[N, num_classes]` and labels `[N]`; they are copied.
-        per_class: if True, add the accuracy of each class.
     """
 
-    def __init__(
-        self,
-        stage: str,
-        class_names: Sequence[str],
-        custom: Mapping[str, Metric] | None = None,
-        *,
-        per_class: bool = False,
-    ) -> None:
+    def __init__(self, stage: str, class_names: Sequence[str], custom: Mapping[str, Metric] | None = None) -> None:
         self.stage = stage
         self.class_names = class_names
         num_classes = len(class_names)
@@ -39,7 +31,7 @@ class EpochMetrics:
             "acc_macro": MulticlassAccuracy(num_classes, average="macro"),
             "f1_macro": MulticlassF1Score(num_classes, average="macro"),
         }
-        if per_class:
+        if stage == "test":
             scores["acc_by_class"] = MulticlassAccuracy(num_classes, average="none")
         self.scores = MetricCollection(scores)
         # Without groups, since torchmetrics would group metrics that are equal in the first epoch by chance.

@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.testing import assert_close
 
-from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.inference import evaluate
-from fashion_mlp.inference.load import build_untrusted_datamodule
+from fashion_mlp.inference.load import load_classifier
+from fashion_mlp.inference.test_data import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run

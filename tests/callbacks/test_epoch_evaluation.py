@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mlp.checkpoint.load import load_classifier
 from fashion_mlp.inference.evaluate import collect_outputs, compute_metrics
-from fashion_mlp.inference.load import build_untrusted_datamodule
+from fashion_mlp.inference.load import load_classifier
+from fashion_mlp.inference.test_data import build_untrusted_datamodule
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run
 

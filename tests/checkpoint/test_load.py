@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fashion_mlp
-from fashion_mlp.checkpoint.load import build_model, load_classifier, read_checkpoint
+from fashion_mlp.checkpoint.load import build_model, read_checkpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.monitoring import monitored_metrics
+from fashion_mlp.inference.load import load_classifier
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.checkpoint.forging import Call

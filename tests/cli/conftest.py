@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from fashion_mlp.cli.main import main
-from fashion_mlp.inference.load import build_untrusted_datamodule
+from fashion_mlp.inference.test_data import build_untrusted_datamodule
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fashion_mlp.build.parts import build_datamodule
 from fashion_mlp.data import Augmentation, SyntheticDataModule
-from fashion_mlp.inference.load import build_untrusted_datamodule
+from fashion_mlp.inference.test_data import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import Compose
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fashion_mlp.data import ImageCSVDataModule, ImageFolderDataModule
 from fashion_mlp.data.custom_images import LabelledImages
+from fashion_mlp.data.image_io import find_images
 from fashion_mlp.data.synthetic import draw_garments
-from fashion_mlp.inference.image_files import find_images
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import RunCommand
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fashion_mlp.data.image_io import MAX_PIXELS, read_image, resize
+from fashion_mlp.data.image_io import MAX_PIXELS, read_image, resize, shrink
 from fashion_mlp.runtime.errors import UserError
 
 
@@ -221,5 +221,6 @@ def test_bands_of_rows_join_without_a_seam(mode: str) -> None:
 def test_resizing_keeps_an_image_of_the_right_size() -> None:
     image = torch.randint(0, 256, (3, 10, 12), dtype=torch.uint8)
     assert resize(image, (10, 12)) is image
+    assert shrink(image, 600) is image
     assert resize(image, (5, 7)).shape == (3, 5, 7)
     assert resize(image, (5, 7)).dtype == torch.uint8

@@ -16,7 +16,7 @@ from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.kmnist import KMNISTDataModule
 from fashion_mlp.data.mnist import read_split, split_paths, write_split
 from fashion_mlp.data.synthetic import draw_garments
-from fashion_mlp.inference.load import build_untrusted_datamodule
+from fashion_mlp.inference.test_data import build_untrusted_datamodule
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import CONF
 from tests.data.conftest import Site

@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from PIL import Image, ImageOps
 
 from fashion_mlp import load_classifier
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.inference.load import load_test_data
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
+from fashion_mlp.inference.test_data import load_test_data
 from fashion_mlp.training import train
 from tests.conftest import CONF, SMALL
 
@@ -35,17 +35,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Pat
 
 
 @pytest.fixture(scope="session")
-def classifier(checkpoint: Path) -> Classifier:
+def classifier(checkpoint: Path) -> PhotoClassifier:
     return load_classifier(checkpoint)
 
 
 @pytest.fixture(scope="session")
-def data(classifier: Classifier, data_root: Path) -> ImageDataModule:
+def data(classifier: PhotoClassifier, data_root: Path) -> ImageDataModule:
     return load_test_data(classifier, [f"data.root={data_root}"])
 
 
 @pytest.fixture(scope="session")
-def ankle_boot(classifier: Classifier, data: ImageDataModule) -> Image.Image:
+def ankle_boot(classifier: PhotoClassifier, data: ImageDataModule) -> Image.Image:
     """Return the test image of an ankle boot that is classified with the highest probability."""
     boots = data.splits["test"].images[data.splits["test"].labels == 9]
     probabilities = classifier.predict(boots).probabilities[:, 9]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 httpx = pytest.importorskip("httpx", reason="needs the extra [demo]")
 pytest.importorskip("gradio", reason="needs the extra [demo]")
@@ -26,7 +26,7 @@ Send = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def app(classifier: Classifier, data: ImageDataModule) -> Iterator[Any]:
+def app(classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[Any]:
     with server.make_server({"first": classifier}, data, ["localhost", "127.0.0.1", "[::1]", "demo.example"]) as web:
         yield web.config.app
 
@@ -137,7 +137,7 @@ def test_host_header_must_name_this_server(send: Send, host: str, status: int) -
     assert send("GET", "/", headers={"Host": host}).status_code == status
 
 
-def test_wildcard_address_accepts_any_host(classifier: Classifier, run: RunCoroutine) -> None:
+def test_wildcard_address_accepts_any_host(classifier: PhotoClassifier, run: RunCoroutine) -> None:
     assert server.accepted_hosts("0.0.0.0", "0.0.0.0") == ["*"]
     assert server.accepted_hosts("::", "::") == ["*"]
     assert server.accepted_hosts("MyHost", "192.0.2.1") == ["localhost", "127.0.0.1", "[::1]", "MyHost", "192.0.2.1"]
@@ -195,7 +195,7 @@ def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypa
     lock, max_running = threading.Lock(), 0
     running: list[bytes] = []
 
-    def classify_upload(content: bytes, classifiers: object) -> list[str]:
+    def render_answer(content: bytes, classifiers: object) -> list[str]:
         nonlocal max_running
         with lock:
             running.append(content)
@@ -210,7 +210,7 @@ def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypa
             posts = [session.post("/answer", content=str(number)) for number in range(8)]
             return [response.json() for response in await asyncio.gather(*posts)]
 
-    monkeypatch.setattr(server, "classify_upload", classify_upload)
+    monkeypatch.setattr(server, "render_answer", render_answer)
     assert run(upload_all()) == [[str(number)] for number in range(8)]
     assert max_running == 1
 
@@ -225,7 +225,7 @@ def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, mon
         await asyncio.sleep(0.02)
         yield b"x"
 
-    def classify_upload(content: bytes, classifiers: object) -> list[str]:
+    def render_answer(content: bytes, classifiers: object) -> list[str]:
         nonlocal num_reading
         num_reading -= 1
         return []
@@ -234,7 +234,7 @@ def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, mon
         async with client(app) as session:
             await asyncio.gather(*(session.post("/answer", content=content()) for _ in range(12)))
 
-    monkeypatch.setattr(server, "classify_upload", classify_upload)
+    monkeypatch.setattr(server, "render_answer", render_answer)
     run(upload_all())
     assert (num_reading, max_reading) == (0, server.MAX_UPLOADS)
 

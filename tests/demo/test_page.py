@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
+from fashion_mlp.inference.photo.classifier import PhotoClassifier
 from tests.demo.conftest import png
 from tests.demo.test_cards import bars
 
@@ -29,7 +29,7 @@ Upload = Callable[[bytes], list[str]]
 
 
 @pytest.fixture(scope="module")
-def address(classifier: Classifier, data: ImageDataModule) -> Iterator[str]:
+def address(classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[str]:
     """Return the address of a page with two classifiers and test images."""
     from fashion_mlp.demo.server import listen, make_server
 
@@ -73,12 +73,12 @@ def temporary_files() -> list[Path]:
 
 
 def test_each_classifier_classifies_an_upload_and_no_file_is_kept(
-    upload: Upload, classifier: Classifier, image_dir: Path, text_file: Path
+    upload: Upload, classifier: PhotoClassifier, image_dir: Path, text_file: Path
 ) -> None:
     before = temporary_files()
     for path in image_dir.iterdir():
         message, *cards = upload(path.read_bytes())
-        probabilities = classifier.classify(path).probabilities.tolist()
+        probabilities = classifier.predict_photo(path).probabilities.tolist()
         expected = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
         assert message == '<p role="status"></p>'
         assert len(cards) == 2
@@ -102,7 +102,7 @@ def test_aborted_upload_is_not_an_error(address: str, path: str, status: bytes |
 
 
 def test_concurrent_uploads_get_their_own_results(
-    upload: Upload, classifier: Classifier, data: ImageDataModule
+    upload: Upload, classifier: PhotoClassifier, data: ImageDataModule
 ) -> None:
     contents = [png(Image.fromarray(image[0].numpy())) for image in data.splits["test"].images[:24]]
     expected = classifier.predict(data.splits["test"].images[:24]).names

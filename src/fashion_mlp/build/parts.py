@@ -28,7 +28,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
+from fashion_mlp.inference.photo.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.atomic import atomic_write
@@ -115,7 +115,7 @@ def _describe_images(datamodule: ImageDataModule) -> dict[str, Any] | None:
     train = datamodule.splits.get("train")
     if train is None or not datamodule.is_light_on_black:
         return None
-    return describe_images(train.__getitems__(range(min(2 * NUM_REFERENCES, len(train))))[0])
+    return describe_images(train.first(2 * NUM_REFERENCES)[0])
 
 
 def _build_metrics(cfg: DictConfig, num_classes: int) -> dict[str, Metric]:

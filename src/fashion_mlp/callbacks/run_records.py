@@ -25,7 +25,7 @@ from torchvision.utils import make_grid
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import METRICS
-from fashion_mlp.reporting.figures import thumbnails
+from fashion_mlp.data.image_io import shrink
 from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
@@ -99,7 +99,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
     writer.add_text("config", indented, 0)
     writer.add_custom_scalars(charts((*METRICS, *config["metrics"])))
     with warn_on_failure("TensorBoard's train/images"):
-        writer.add_image("train/images", make_grid(thumbnails(images, THUMBNAIL)), 0)
+        writer.add_image("train/images", make_grid(shrink(images, THUMBNAIL)), 0)
     with warn_on_failure("TensorBoard's graph of the model"):
         _add_graph(writer, model, images[:1])
     model.train()  # also after a failure

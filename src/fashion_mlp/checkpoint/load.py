@@ -1,4 +1,4 @@
-"""Load a classifier from a checkpoint that need not be trusted."""
+"""Read a checkpoint that need not be trusted, and build its network."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fashion_mlp.checkpoint import safe_load
-from fashion_mlp.classifier import METADATA_KEY, Classifier
+from fashion_mlp.classifier import METADATA_KEY
 from fashion_mlp.data.custom_images import MAX_CLASSES
 from fashion_mlp.data.image_io import MAX_PIXELS
-from fashion_mlp.data.novelty import is_valid_description
 from fashion_mlp.runtime.errors import UserError
 
 TRUSTED_PACKAGES = ("fashion_mlp.models", "torch.nn")
@@ -49,30 +48,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if problem := _metadata_error(checkpoint, metadata):
         raise UserError(f"{path}: refused: {problem}")
     return cast("dict[str, Any]", checkpoint)
-
-
-def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Classifier:
-    """Load the classifier of a checkpoint, in evaluation mode.
-
-    Args:
-        path: a `.ckpt` file that `train.py` saved.
-        device: device of the classifier.
-
-    Raises:
-        UserError: `read_checkpoint` refuses the file, or its configuration names a class outside of this package and
-            `torch.nn`.
-    """
-    checkpoint = read_checkpoint(path)
-    metadata, weights = checkpoint[METADATA_KEY], checkpoint["state_dict"]
-    try:
-        check_loadable(metadata["model"], weights.values())
-        classifier = Classifier(build_model(metadata["model"]), metadata["class_names"], metadata=metadata)
-        classifier.load_state_dict(weights)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # constructors raise errors of many types
-        raise UserError(f"{path}: weights and configuration do not match ({error})") from error
-    return classifier.to(device).eval()
 
 
 def check_loadable(config: Mapping[str, Any], weights: Iterable[Any]) -> None:
@@ -131,8 +106,6 @@ def _metadata_error(checkpoint: Mapping[str, Any], metadata: Mapping[str, Any]) 
         return f"{len(names)} class names for {model.get('num_classes')} logits (at most {MAX_CLASSES:,})"
     if not (isinstance(data.get("option"), str) and isinstance(data.get("arguments"), dict)):
         return "no description of the data"
-    if metadata.get("novelty") is not None and not is_valid_description(metadata["novelty"]):
-        return "no description of the training images"
     return "" if type(checkpoint.get("epoch")) is int else "no number of epochs"
 
 

@@ -71,9 +71,7 @@ def output_directory(text: str) -> Path:
 
 def output_file(text: str) -> Path:
     """Return the path of a file whose directory exists or can be created; otherwise exit with status 1."""
-    if obstacle := find_obstacle(Path(text).parent):
-        sys.exit(printable(f"error: {text}: its directory {obstacle}"))
-    return Path(text).expanduser()
+    return output_directory(str(Path(text).parent)) / Path(text).name
 
 
 def figure_file(text: str) -> Path:

@@ -49,9 +49,7 @@ class RateSweep(Callback):
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.rate
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         loss = float(outputs["loss"])
         initial = list(self.losses.values())[:10] or [loss]
         if loss <= DIVERGENCE * sum(initial) / len(initial):

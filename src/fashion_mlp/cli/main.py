@@ -15,7 +15,8 @@ from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
-# torch in functions only, so that --help and a typo are answered at once. `main` lists those that need no checkpoint.
+# torch in functions only, so that --help and a typo are answered at once. `run` may return an exit status. `main` lists
+# those that need no checkpoint.
 COMMANDS = [module.name.replace("_", "-") for module in iter_modules(commands.__path__)]
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 import_module("fashion_mlp.inference.load")  # all other commands need it
         if "words" in arguments:
             arguments.words = [quote_value(word) if word.startswith(DATA) else word for word in arguments.words]
-        return int(command.run(arguments))
+        return command.run(arguments) or 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +51,7 @@ def _parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
 
     The arguments are parsed in a second step, since a subparser does not accept words both before and after options.
     """
-    parser = _Parser(
-        prog="fashion-mlp", description="Inspect data, find a learning rate, use checkpoints, measure speed."
-    )
+    parser = _Parser(prog="fashion-mlp", description="Inspect data and learning rates, use checkpoints, measure speed.")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {name: import_module(f"{commands.__name__}.{name.replace('-', '_')}") for name in COMMANDS}

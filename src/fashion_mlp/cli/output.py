@@ -1,8 +1,6 @@
 """What the commands print and save."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -26,26 +24,10 @@ def echo(text: str, file: TextIO | None = None) -> None:
         discard_stdout()
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Create the directory of a file that the block writes.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    from fashion_mlp.runtime.errors import UserError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
-
-
 def save_figure(figure: "Figure", path: Path) -> None:
     """Save a figure, and print its path to stderr, since stdout may contain JSON."""
     from fashion_mlp.reporting import figures
 
-    with writing(path):
-        figures.save(figure, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures.save(figure, path)
     echo(f"saved {path}", sys.stderr)

@@ -1,4 +1,4 @@
-"""Data modules: images as uint8 tensors in memory, fetched in whole batches; and the conversion of photographs."""
+"""Data modules: images as uint8 tensors in memory, fetched in whole batches."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -6,7 +6,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from fashion_mlp.data.augmentation import Augmentation
-from fashion_mlp.data.image_sources import ImageCSVDataModule, ImageFolderDataModule
+from fashion_mlp.data.image_csv import ImageCSVDataModule
+from fashion_mlp.data.image_folder import ImageFolderDataModule
 from fashion_mlp.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from fashion_mlp.data.module import ImageDataModule
 from fashion_mlp.data.synthetic import SyntheticDataModule

@@ -36,19 +36,13 @@ def check_batch_counts(cfg: DictConfig, datamodule: ImageDataModule, processes: 
         total = batches if stage == "train" else ceil(count / processes / datamodule.eval_batch_size)
         name = "overfit_batches" if trainer.overfit_batches and stage != "test" else f"limit_{stage}_batches"
         if total and limit_batches(total, trainer[name]) == 0:
-            raise UserError(
-                f"trainer.{name}={trainer[name]}: less than one of {total:,} batches. Expected a number of batches, or "
-                f"a fraction of at least {1 / total:.2g}"
-            )
+            remedy = f"Expected a number of batches, or a fraction of at least {1 / total:.2g}"
+            raise UserError(f"trainer.{name}={trainer[name]}: less than one of {total:,} batches. {remedy}")
     interval, each_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
     if isinstance(interval, int) and each_epoch and interval > used and not trainer.fast_dev_run:
-        raise UserError(
-            f"trainer.val_check_interval={interval}: an epoch has {used:,} steps. Expected at most that; or count over "
-            "epochs with trainer.check_val_every_n_epoch=null"
-        )
+        remedy = "Expected at most that; or count over epochs with trainer.check_val_every_n_epoch=null"
+        raise UserError(f"trainer.val_check_interval={interval}: an epoch has {used:,} steps. {remedy}")
     has_norm = cfg.model.get("norm") == "batch" and cfg.model.get("hidden_sizes") != []
     if has_norm and share % size == 1 and used == batches:
-        raise UserError(
-            "model.norm=batch: the last batch of an epoch would have one image, which has no variance. Type "
-            f"data.batch_size={size + 1}, or change data.val_size by one"
-        )
+        problem = "the last batch of an epoch would have one image, which has no variance"
+        raise UserError(f"model.norm=batch: {problem}. Type data.batch_size={size + 1}, or change data.val_size by one")

@@ -113,9 +113,9 @@ class CustomImagesDataModule(ImageDataModule):
             return self.load_source(split)[:2]
         images, labels = self.load_source("train")[:2]
         count = count_held_out("test_size", self.test_size, len(labels))
-        kept, held_out = stratified_split(labels, count, self.split_seed)
-        indices = held_out if split == "test" else kept
-        return images[indices], labels[indices]
+        is_test = stratified_split(labels, count, self.split_seed)
+        is_selected = is_test if split == "test" else ~is_test
+        return images[is_selected], labels[is_selected]
 
     def load_source(self, split: str) -> LabelledImages:
         """Return the content of the source of a split, which is read once.

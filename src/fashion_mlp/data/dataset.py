@@ -46,6 +46,10 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         # index_select copies whole images; indexing with a tensor copies single bytes.
         return self.images.index_select(0, source), self.labels.index_select(0, source)
 
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first images and labels, at most `count`."""
+        return self.__getitems__(range(min(count, len(self))))
+
 
 class ResumableDistributedSampler(DistributedSampler[Any]):
     """Shuffled training images; each of n processes takes every n-th of them.
@@ -60,22 +64,15 @@ class ResumableDistributedSampler(DistributedSampler[Any]):
         shuffle: True to shuffle in each epoch.
         weights: relative probabilities of the images, float `[N]`, to draw them with replacement; None to take each
             image once.
-        num_replicas: number of processes.
-        rank: rank of this process.
+        **share: `num_replicas` and `rank`, the number of processes and the rank of this one; by default 1 and 0.
     """
 
     def __init__(
-        self,
-        dataset: Dataset[Any],
-        *,
-        seed: int,
-        shuffle: bool,
-        weights: Tensor | None = None,
-        num_replicas: int = 1,
-        rank: int = 0,
+        self, dataset: Dataset[Any], *, seed: int, shuffle: bool, weights: Tensor | None = None, **share: Any
     ) -> None:
+        share = {"num_replicas": 1, "rank": 0} | share
         # PyTorch adds the epoch to the seed; the shift keeps the epochs of different seeds apart.
-        super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=(seed << 20) % 2**63)
+        super().__init__(dataset, shuffle=shuffle, seed=(seed << 20) % 2**63, **share)
         self.weights = weights
         self._done = 0
 
@@ -150,16 +147,16 @@ def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(labels)) % folds)
 
 
-def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Split the indices of `labels` in two with the same proportions of classes, independent of the random state.
+def stratified_split(labels: Tensor, held_out: int, seed: int) -> Tensor:
+    """Split samples in two with the same proportions of classes.
 
     Args:
         labels: int64 `[N]`.
-        held_out: number of held-out indices, 0 to N.
-        seed: seed of the split.
+        held_out: number of samples to hold out, 0 to N.
+        seed: seed of the split, which does not depend on the random state.
 
     Returns:
-        The kept and the held-out indices, each in ascending order.
+        True for each sample that is held out, bool `[N]`.
     """
     classes, counts = torch.unique(labels, return_counts=True)
     shares = counts.double() * held_out / len(labels)
@@ -173,4 +170,4 @@ def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, 
     for label, quota in zip(classes, quotas.tolist(), strict=True):
         members = (labels == label).nonzero().squeeze(1)
         is_held_out[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
-    return (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)
+    return is_held_out

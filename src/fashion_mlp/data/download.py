@@ -83,9 +83,8 @@ def lock_directory(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
-        raise UserError(
-            f"data.root: {directory} cannot be written ({error.strerror}). Set data.root to a writable directory"
-        ) from error
+        problem = f"{directory} cannot be written ({error.strerror})"
+        raise UserError(f"data.root: {problem}. Set data.root to a writable directory") from error
     try:
         with FileLock(lock):
             yield

@@ -1,7 +1,9 @@
-"""Image files of several formats, read as uint8 tensors."""
+"""Find image files of several formats, read them as uint8 tensors, and resize these."""
 
 import logging
 import warnings
+from collections.abc import Sequence
+from glob import glob
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from fashion_mlp.runtime.console import printable
 from fashion_mlp.runtime.errors import UserError
@@ -43,6 +45,33 @@ def warn_of_skipped(directory: Path, count: int) -> None:
     """Log how many entries of a directory are skipped, if any."""
     if count and is_rank_zero():
         log.warning(printable(f"{directory}: {count} entries skipped. Images end in {', '.join(SUFFIXES)}"))
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Return the image files that paths, directories and globs name, in order, without duplicates.
+
+    Of a directory, these are the files with the suffix of an image. A line is logged if others are skipped.
+
+    Raises:
+        UserError: a pattern matches nothing, or a directory cannot be read.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        try:
+            if path.is_dir():
+                entries = sorted(path.iterdir())
+                files = [entry for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
+                warn_of_skipped(path, len(entries) - len(files))
+            else:
+                files = [path] if path.is_file() else sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207
+        except OSError as error:
+            raise UserError(f"{pattern}: cannot be read ({error.strerror})") from error
+        if not files:
+            raise UserError(f"{pattern}: no such image. Expected image files, directories with images, or globs")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None) -> Tensor:
@@ -77,10 +106,24 @@ def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None)
         raise UserError(f"cannot be read ({error})") from error
 
 
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize an image, uint8 `[C, H, W]`, to a height and width; one of that size is returned unchanged."""
-    resized: Tensor = functional.resize(image, list(size), antialias=True)
+def resize(
+    images: Tensor, size: tuple[int, int], interpolation: InterpolationMode = InterpolationMode.BILINEAR
+) -> Tensor:
+    """Resize images, `[..., H, W]`, to a height and width; those of that size are returned unchanged."""
+    resized: Tensor = functional.resize(images, list(size), interpolation, antialias=True)
     return resized
+
+
+def fit(images: Tensor, side: int, interpolation: InterpolationMode = InterpolationMode.BILINEAR) -> Tensor:
+    """Resize images, `[..., H, W]`, so that their longer side has `side` pixels."""
+    scale = side / max(images.shape[-2:])
+    height, width = (max(1, round(length * scale)) for length in images.shape[-2:])
+    return resize(images, (height, width), interpolation)
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Reduce images, `[..., H, W]`, to at most `side` pixels in height and width."""
+    return fit(images, min(side, max(images.shape[-2:])))
 
 
 def _read(source: Path | BytesIO, mode: Mode, min_side: int | None) -> Tensor:

@@ -19,7 +19,21 @@ from fashion_mlp.runtime.errors import UserError
 IMAGE_HEADER, LABEL_HEADER = 16, 8
 
 
-class MNISTDataModule(ImageDataModule, option="mnist"):
+class IDXDataModule(ImageDataModule):
+    """Grey images of 28 x 28 pixels, light on black, in the files of the directory `directory`."""
+
+    image_shape = (1, 28, 28)
+    is_light_on_black = True
+    directory: Path
+
+    def num_test_images(self) -> int:
+        return split_paths(self.directory, "test")[1].stat().st_size - LABEL_HEADER
+
+    def read_split(self, split: str) -> Batch:
+        return read_split(self.directory, split)
+
+
+class MNISTDataModule(IDXDataModule, option="mnist"):
     """MNIST: 60,000 training and 10,000 test images of ten digits; the base class of data sets in the same format.
 
     A subclass sets `name` and `dataset`, and optionally `sha256` and `more_mirrors`.
@@ -34,8 +48,6 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
     """
 
     name = "MNIST"
-    image_shape = (1, 28, 28)
-    is_light_on_black = True
     # torchvision's class, which has the names and MD5 checksums of the files, the classes and the mirrors.
     dataset: ClassVar[type[datasets.MNIST]] = datasets.MNIST
     # SHA-256 of the unpacked files, by name.
@@ -54,12 +66,8 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
         self.directory = data_root(root) / self.dataset.__name__ / "raw"
         self.mirrors = (*self.dataset.mirrors, *self.more_mirrors) if mirrors is None else tuple(mirrors)
         self.timeout = timeout
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """The four files."""
         named = [(archive.removesuffix(".gz"), md5) for archive, md5 in self.dataset.resources]
-        return tuple(DataFile(name, md5, self.sha256.get(name, "")) for name, md5 in named)
+        self.files = tuple(DataFile(name, md5, self.sha256.get(name, "")) for name, md5 in named)
 
     def prepare_data(self) -> None:
         """Verify the files; download those that are missing or damaged.
@@ -68,12 +76,6 @@ class MNISTDataModule(ImageDataModule, option="mnist"):
             UserError: a file cannot be downloaded, or the directory cannot be written.
         """
         download_and_verify(self.directory, self.files, self.mirrors, self.timeout)
-
-    def num_test_images(self) -> int:
-        return split_paths(self.directory, "test")[1].stat().st_size - LABEL_HEADER
-
-    def read_split(self, split: str) -> Batch:
-        return read_split(self.directory, split)
 
 
 class FashionMNISTDataModule(MNISTDataModule, option="fashion_mnist"):

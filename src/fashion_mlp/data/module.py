@@ -142,31 +142,30 @@ class ImageDataModule(LightningDataModule):
         """Read the splits that a stage needs into memory; the test images only for the stage "test"."""
         if stage in ("fit", "validate") and "train" not in self.splits:
             images, labels = self.read_split("train")
-            train, val = self._split(labels)
+            is_held_out = self._hold_out(labels)
+            train, val = (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)
             if self.train_fraction < 1:
                 count = count_held_out("train_fraction", self.train_fraction, len(train))
-                train = train[stratified_split(labels[train], count, self.split_seed)[1]]
+                train = train[stratified_split(labels[train], count, self.split_seed)]
             self.splits["train"] = ImageDataset(images, labels, train)
             own_val = self.read_split("val") if self.has_own_val else (images, labels, val)
             self.splits["val"] = ImageDataset(*own_val)
         elif stage == "test" and "test" not in self.splits:
             self.splits["test"] = ImageDataset(*self.read_split("test"))
 
-    def _split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the indices of the training and of the validation images, each in ascending order."""
-        if self.folds is not None and not self.has_own_val:
-            if self.folds > len(labels):
-                raise UserError(f"data.folds={self.folds}: {len(labels)} images. Expected at most that")
-            is_held_out = stratified_folds(labels, self.folds, self.split_seed) == self.fold
-            return (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)
-        is_split = self.val_size > 0 and not self.has_own_val
-        count = count_held_out("val_size", self.val_size, len(labels)) if is_split else 0
-        return stratified_split(labels, count, self.split_seed)
+    def _hold_out(self, labels: Tensor) -> Tensor:
+        """Return True for each training image that is held out for validation, bool `[N]`."""
+        if self.has_own_val or not self.has_validation:
+            return torch.zeros(len(labels), dtype=torch.bool)
+        if self.folds is None:
+            return stratified_split(labels, count_held_out("val_size", self.val_size, len(labels)), self.split_seed)
+        if self.folds > len(labels):
+            raise UserError(f"data.folds={self.folds}: {len(labels)} images. Expected at most that")
+        return stratified_folds(labels, self.folds, self.split_seed) == self.fold
 
     def training_samples(self, count: int) -> Tensor:
         """Return the first training images, augmented, without a change of the random state."""
-        train = self.splits["train"]
-        images, labels = train.__getitems__(range(min(count, len(train))))
+        images, labels = self.splits["train"].first(count)
         with torch.random.fork_rng(devices=[]):
             return self.augment(images, labels, len(self.class_names))[0]
 
@@ -220,14 +219,12 @@ class ImageDataModule(LightningDataModule):
 
     def _train_sampler(self) -> ResumableDistributedSampler:
         train = self.splits["train"]
-        weights = None
-        if self.balanced_sampling:
-            labels = train.selected_labels
-            weights = 1 / torch.bincount(labels)[labels]
+        labels = train.selected_labels
+        weights = 1 / labels.bincount()[labels] if self.balanced_sampling else None
         return ResumableDistributedSampler(
             train, seed=self.shuffle_seed, shuffle=self.shuffle, weights=weights, **self._share()
         )
 
-    def _share(self) -> dict[str, int]:
+    def _share(self) -> dict[str, Any]:
         """Return `num_replicas` and `rank` of this process; empty if each process takes all images."""
         return {} if self.trainer is None else self.trainer.distributed_sampler_kwargs or {}

@@ -4,55 +4,29 @@ They are drawn from outlines and contain nothing of Fashion-MNIST. A pipeline ru
 accuracy on them says nothing about the accuracy on the real data set.
 """
 
+import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from torchvision.datasets import FashionMNIST
 
 from fashion_mlp.data.download import data_root, lock_directory
-from fashion_mlp.data.mnist import IMAGE_HEADER, LABEL_HEADER, read_split, split_paths, write_split
-from fashion_mlp.data.module import Batch, ImageDataModule
+from fashion_mlp.data.mnist import IMAGE_HEADER, LABEL_HEADER, IDXDataModule, split_paths, write_split
 
 SIZE = 28
 # Images are drawn this many times larger and averaged, for smooth edges.
 OVERSAMPLING = 4
 
+# The outlines of each class, in the order of the labels. Points are (x, y) in [-1, 1], with y downwards; half of the
+# drawings are mirrored.
+GARMENTS: dict[str, list[list[list[float]]]] = json.loads(Path(__file__).with_name("garments.json").read_text())
+
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Points: TypeAlias = tuple[tuple[float, float], ...]
 
 
-def _symmetric(*right: tuple[float, float]) -> Points:
-    """Return an outline from its right half, top to bottom."""
-    return (*right, *((-x, y) for x, y in reversed(right)))
-
-
-LEG = ((0.02, -0.9), (0.36, -0.9), (0.42, 0.9), (0.18, 0.9), (0.04, -0.3))
-# In the order of the labels. Points are (x, y) in [-1, 1], with y downwards; half of the drawings are mirrored.
-GARMENTS: tuple[tuple[Points, ...], ...] = (
-    (_symmetric((0.15, -0.65), (0.5, -0.7), (0.85, -0.25), (0.65, -0.05), (0.46, -0.25), (0.46, 0.75)),),  # T-shirt/top
-    (LEG, tuple((-x, y) for x, y in LEG)),  # trouser
-    (_symmetric((0.2, -0.65), (0.5, -0.65), (0.8, 0.5), (0.6, 0.6), (0.45, -0.2), (0.45, 0.65)),),  # pullover
-    (_symmetric((0.15, -0.9), (0.32, -0.95), (0.35, -0.5), (0.2, -0.2), (0.45, 0.95)),),  # dress
-    (_symmetric((0.05, -0.85), (0.5, -0.9), (0.85, 0.5), (0.6, 0.6), (0.5, -0.1), (0.6, 0.95)),),  # coat
-    (
-        ((-0.9, 0.35), (-0.4, 0.4), (0.2, 0.25), (0.8, 0.05), (0.8, 0.5), (-0.9, 0.5)),  # sandal: sole and straps
-        ((-0.6, 0.3), (-0.4, 0.05), (-0.25, 0.1), (-0.45, 0.4)),
-        ((0.1, -0.2), (0.8, -0.2), (0.75, 0.05), (0.15, -0.05)),
-    ),
-    (_symmetric((0.1, -0.75), (0.4, -0.8), (0.7, 0.3), (0.5, 0.4), (0.4, -0.2), (0.4, 0.8)),),  # shirt
-    (((-0.9, 0.15), (-0.1, -0.2), (0.3, -0.1), (0.8, -0.2), (0.85, 0.45), (-0.9, 0.45)),),  # sneaker
-    (
-        ((-0.7, -0.2), (0.7, -0.2), (0.75, 0.65), (-0.75, 0.65)),  # bag, and its handle
-        _symmetric((0.0, -0.75), (0.35, -0.7), (0.45, -0.2), (0.35, -0.2), (0.28, -0.6), (0.0, -0.65)),
-    ),
-    (((-0.85, 0.3), (-0.1, 0.0), (0.0, -0.8), (0.75, -0.8), (0.75, 0.75), (-0.85, 0.75)),),  # ankle boot
-)
-
-
-class SyntheticDataModule(ImageDataModule, option="synthetic"):
+class SyntheticDataModule(IDXDataModule, option="synthetic"):
     """Garments drawn from a seed and written once: no network, and fast enough for tests.
 
     Args:
@@ -65,9 +39,7 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
     """
 
     name = "synthetic garments"
-    class_names = tuple(FashionMNIST.classes)
-    image_shape = (1, SIZE, SIZE)
-    is_light_on_black = True
+    class_names = tuple(GARMENTS)
 
     def __init__(
         self,
@@ -98,12 +70,6 @@ class SyntheticDataModule(ImageDataModule, option="synthetic"):
                     images, labels = draw_garments(size, seed=2 * self.seed + number)
                     write_split(self.directory, split, images, labels)
 
-    def num_test_images(self) -> int:
-        return self.sizes["test"]
-
-    def read_split(self, split: str) -> Batch:
-        return read_split(self.directory, split)
-
     def _is_intact(self, split: str) -> bool:
         sizes = IMAGE_HEADER + self.sizes[split] * SIZE**2, LABEL_HEADER + self.sizes[split]
         paths = split_paths(self.directory, split)
@@ -122,10 +88,11 @@ def draw_garments(count: int, seed: int) -> tuple[Bytes, Bytes]:
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % len(GARMENTS)).astype(np.uint8)
-    return np.stack([_draw(GARMENTS[label], rng) for label in labels]), labels
+    outlines = list(GARMENTS.values())
+    return np.stack([_draw(outlines[label], rng) for label in labels]), labels
 
 
-def _draw(outlines: tuple[Points, ...], rng: np.random.Generator) -> Bytes:
+def _draw(outlines: list[list[list[float]]], rng: np.random.Generator) -> Bytes:
     """Draw a garment with random proportions, position, brightness and pattern, as uint8 `[28, 28]`."""
     image = Image.new("L", (OVERSAMPLING * SIZE, OVERSAMPLING * SIZE))
     scale, shift = rng.uniform(0.75, 1, 2) * (rng.choice((-1, 1)), 1), rng.uniform(-0.2, 0.2, 2)

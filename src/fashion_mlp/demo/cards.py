@@ -11,28 +11,20 @@ from io import BytesIO
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from fashion_mlp.classifier import Classifier
-from fashion_mlp.data.photo import Prediction
-from fashion_mlp.inference.image_files import fit_square
+from fashion_mlp.inference.photo.classifier import PhotoClassifier, PhotoPrediction
 from fashion_mlp.runtime.errors import UserError
 
+# By the names that the page shows.
+Classifiers = Mapping[str, PhotoClassifier]
 
-def classify_upload(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
-    """Return the message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
+
+def render_answer(content: bytes, classifiers: Classifiers, message: str = "") -> list[str]:
+    """Return a message and the cards for the content of an image file, loaded as by `fashion-mlp predict`."""
     try:
-        cards = _classify(content, classifiers)
+        cards = [render_card(name, model.predict_photo(content), model) for name, model in classifiers.items()]
     except UserError as error:
         return [render_message(f"The file {error}.", role="alert"), *render_empty_cards(classifiers)]
-    return [render_message(""), *cards]
-
-
-def classify_test_image(image: Tensor, caption: str, classifiers: Mapping[str, Classifier]) -> list[str]:
-    """Return the message and the cards for a test image, uint8 `[C, H, W]`."""
-    return [render_message(f"Test image {caption}"), *_classify(encode_png(image), classifiers)]
-
-
-def _classify(content: bytes, classifiers: Mapping[str, Classifier]) -> list[str]:
-    return [render_card(name, model.classify(content), model) for name, model in classifiers.items()]
+    return [render_message(message), *cards]
 
 
 def encode_png(image: Tensor) -> bytes:
@@ -53,7 +45,7 @@ def render_empty_cards(names: Iterable[str]) -> list[str]:
     return [f'<section class="card"><p class="name">{escape(name)}</p>{hint}</section>' for name in names]
 
 
-def render_card(name: str, prediction: Prediction, classifier: Classifier) -> str:
+def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassifier) -> str:
     """Return a card with the image, the object found in it, what the model sees, and the probability of each class."""
     probabilities = prediction.probabilities.tolist()
     ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
@@ -64,10 +56,10 @@ def render_card(name: str, prediction: Prediction, classifier: Classifier) -> st
         for probability, class_name in ranked
     )
     seen = "Seen by the model" + (", mirrored" if prediction.is_mirrored else "")
-    steps = {"Image": prediction.photo, "Object found": prediction.found, seen: prediction.image}
     figures = "".join(
-        f'<figure><img src="{_data_url(image)}" alt=""><figcaption>{title}</figcaption></figure>'
-        for title, image in steps.items()
+        f'<figure><img src="data:image/png;base64,{b64encode(encode_png(step)).decode()}" alt="">'
+        f"<figcaption>{title}</figcaption></figure>"
+        for title, step in zip(("Image", "Object found", seen), prediction.steps(), strict=True)
     )
     note = '<p class="hint">Low confidence: unlike the training images</p>' if prediction.is_novel else ""
     return (
@@ -75,7 +67,3 @@ def render_card(name: str, prediction: Prediction, classifier: Classifier) -> st
         f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>{note}'
         f'<table aria-label="Probabilities of {escape(name)}">{bars}</table></section>'
     )
-
-
-def _data_url(image: Tensor) -> str:
-    return f"data:image/png;base64,{b64encode(encode_png(fit_square(image))).decode()}"

@@ -1,15 +1,14 @@
 """The layout of the page, with Gradio."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from torchvision.transforms.v2.functional import to_pil_image
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.cards import classify_test_image, render_empty_cards, render_message
+from fashion_mlp.demo.cards import Classifiers, encode_png, render_answer, render_empty_cards, render_message
 
 DIRECTORY = Path(__file__).parent
 STYLE = DIRECTORY / "page.css"
@@ -30,7 +29,7 @@ NUM_TEST_IMAGES = 32
 SHOW_RESULTS = "() => document.getElementById('results').scrollIntoView({block: 'nearest'})"
 
 
-def build_page(classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None) -> gr.Blocks:
+def build_page(classifiers: Classifiers, test_data: ImageDataModule | None) -> gr.Blocks:
     """Lay out the page: on the left an image to upload, draw or choose, on the right the results.
 
     Args:
@@ -65,10 +64,9 @@ def _image_input(name: str, results: list[gr.HTML]) -> None:
     _bind(image.submit, results, inputs=image, js=(DIRECTORY / "send.js").read_text())
 
 
-def _gallery(data: ImageDataModule, classifiers: Mapping[str, Classifier], results: list[gr.HTML]) -> None:
+def _gallery(data: ImageDataModule, classifiers: Classifiers, results: list[gr.HTML]) -> None:
     """Add the first test images to choose from, with their true classes."""
-    dataset = data.splits["test"]
-    images, labels = dataset.__getitems__(range(min(NUM_TEST_IMAGES, len(dataset))))
+    images, labels = data.splits["test"].first(NUM_TEST_IMAGES)
     captions = [f"{index}: {data.class_names[label]}" for index, label in enumerate(labels.tolist())]
     gallery = gr.Gallery(
         [(to_pil_image(image), caption) for image, caption in zip(images, captions, strict=True)],
@@ -82,10 +80,10 @@ def _gallery(data: ImageDataModule, classifiers: Mapping[str, Classifier], resul
         interactive=False,
     )
 
-    def classify(event: gr.SelectData) -> list[str]:
-        return classify_test_image(images[event.index], captions[event.index], classifiers)
+    def show(event: gr.SelectData) -> list[str]:
+        return render_answer(encode_png(images[event.index]), classifiers, f"Test image {captions[event.index]}")
 
-    _bind(gallery.select, results, classify)
+    _bind(gallery.select, results, show)
 
 
 def _bind(event: Callable[..., Any], results: list[gr.HTML], function: Any = None, **options: Any) -> None:

@@ -4,13 +4,12 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from tempfile import TemporaryDirectory
 
 import gradio as gr
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -18,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
+from uvicorn import Config, Server
 
-from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.demo.cards import classify_upload
+from fashion_mlp.demo.cards import Classifiers, render_answer
 from fashion_mlp.demo.page import MAX_BYTES, STYLE, THEME, build_page
 from fashion_mlp.runtime.errors import UserError
 
@@ -86,9 +85,7 @@ class Guard(TrustedHostMiddleware):
         return None
 
 
-async def make_app(
-    classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None, hosts: list[str]
-) -> FastAPI:
+async def make_app(classifiers: Classifiers, test_data: ImageDataModule | None, hosts: list[str]) -> FastAPI:
     """Return the page and the route that classifies an image file, with limits on requests.
 
     Image files do not pass through Gradio, which would write them to disk. They are decoded one at a time, since a
@@ -107,7 +104,7 @@ async def make_app(
             except (ClientDisconnect, asyncio.TimeoutError):
                 return Response(status_code=408)
             async with decoding:
-                return JSONResponse(await run_in_threadpool(classify_upload, content, classifiers))
+                return JSONResponse(await run_in_threadpool(render_answer, content, classifiers))
 
     page = build_page(classifiers, test_data)
     page.state_session_capacity = MAX_SESSIONS
@@ -117,9 +114,7 @@ async def make_app(
 
 
 @contextmanager
-def make_server(
-    classifiers: Mapping[str, Classifier], test_data: ImageDataModule | None, hosts: list[str]
-) -> Iterator[uvicorn.Server]:
+def make_server(classifiers: Classifiers, test_data: ImageDataModule | None, hosts: list[str]) -> Iterator[Server]:
     """Build the page and yield its server; afterwards remove the files that Gradio wrote.
 
     Args:
@@ -130,4 +125,4 @@ def make_server(
     with TemporaryDirectory(prefix="fashion-mlp-demo-") as directory:
         os.environ["GRADIO_TEMP_DIR"] = directory
         app = asyncio.run(make_app(classifiers, test_data, hosts))
-        yield uvicorn.Server(uvicorn.Config(app, ws="none", log_level="warning", timeout_graceful_shutdown=2))
+        yield Server(Config(app, ws="none", log_level="warning", timeout_graceful_shutdown=2))

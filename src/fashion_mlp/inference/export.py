@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from string import Template
 from typing import IO, Any
 
 import torch
@@ -16,9 +17,6 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
 from fashion_mlp.models.preprocessing import PixelNormalization
 from fashion_mlp.runtime.errors import UserError
-
-# The batch size is not fixed.
-DYNAMIC_SHAPES = ({0: torch.export.Dim("batch")},)
 
 
 def export_state_dict(classifier: Classifier, file: IO[bytes], *, prefix: str = "", input_max: float = 255.0) -> None:
@@ -57,17 +55,10 @@ def export_onnx(classifier: Classifier, file: IO[bytes]) -> None:
     """
     if not all(map(find_spec, ("onnxruntime", "onnxscript"))):
         raise UserError("--format onnx: package missing. Type python -m pip install -e '.[onnx]'")
-    program = torch.onnx.export(
-        classifier.model,
-        _example_input(classifier),
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=DYNAMIC_SHAPES,
-    )
-    assert program is not None
-    proto = program.model_proto
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    exported = torch.onnx.export(_to_program(classifier), dynamo=True, verbose=False, **names)
+    assert exported is not None
+    proto = exported.model_proto
     proto.metadata_props.add(key="class_names", value=json.dumps(list(classifier.class_names)))
     file.write(proto.SerializeToString())
 
@@ -77,8 +68,8 @@ def export_program(classifier: Classifier, file: IO[bytes]) -> None:
 
     The file contains `class_names`, a list in JSON.
     """
-    program = torch.export.export(classifier.model, _example_input(classifier), dynamic_shapes=DYNAMIC_SHAPES)
-    torch.export.save(program, file, extra_files={"class_names": json.dumps(list(classifier.class_names))})
+    class_names = json.dumps(list(classifier.class_names))
+    torch.export.save(_to_program(classifier), file, extra_files={"class_names": class_names})
 
 
 def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.0) -> Callable[[Tensor], Tensor]:
@@ -92,7 +83,8 @@ def load_exported(path: Path, classifier: Classifier, *, input_max: float = 255.
         input_max: the value that it was exported with.
     """
     if path.suffix == ".onnx":
-        session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it is sent, and written to the home directory
+        session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
@@ -111,25 +103,15 @@ def usage(path: Path, classifier: Classifier, *, prefix: str = "", input_max: fl
         prefix: the prefix that it was exported with.
         input_max: the value that it was exported with.
     """
-    name, shape = str(path), [1, *classifier.metadata["model"]["image_shape"]]
-    if path.suffix == ".onnx":
-        return f"""import json, numpy, onnxruntime
-session = onnxruntime.InferenceSession({name!r})
-(logits,) = session.run(None, {{"images": numpy.zeros({shape}, "uint8")}})  # raw pixels
-print(json.loads(session.get_modelmeta().custom_metadata_map["class_names"])[logits[0].argmax()])"""
-    if path.suffix == ".pt2":
-        return f"""import json, torch
-files = {{"class_names": ""}}
-model = torch.export.load({name!r}, extra_files=files).module()
-logits = model(torch.zeros({shape}, dtype=torch.uint8))  # raw pixels
-print(json.loads(files["class_names"])[logits[0].argmax()])"""
-    assert isinstance(classifier.model, MLP)
-    layers = ", ".join(f"nn.{layer!r}" for layer in classifier.model.layers).replace("nn.FastDropout(", "nn.Dropout(")
-    return f"""import torch; from torch import nn
-model = nn.Sequential({layers}).eval()
-weights = torch.load({name!r}, weights_only=True)
-model.load_state_dict({{name.removeprefix({prefix!r}): weight for name, weight in weights.items()}})
-logits = model(torch.zeros({shape}).flatten(1))  # pixels from 0 to {input_max:g}"""
+    layers = ", ".join(f"nn.{layer!r}" for layer in getattr(classifier.model, "layers", ()))
+    values = {
+        "path": repr(str(path)),
+        "shape": [1, *classifier.metadata["model"]["image_shape"]],
+        "layers": layers.replace("nn.FastDropout(", "nn.Dropout("),
+        "prefix": repr(prefix),
+        "input_max": f"{input_max:g}",
+    }
+    return Template(Path(__file__).with_name(f"usage{path.suffix}.txt").read_text()).substitute(values).rstrip()
 
 
 @torch.inference_mode()
@@ -143,12 +125,7 @@ def compare(classifier: Classifier, exported: Callable[[Tensor], Tensor], images
     return float((expected - actual).abs().max()), int((expected.argmax(1) != actual.argmax(1)).sum())
 
 
-def _onnxruntime() -> Any:
-    """Import the ONNX runtime without its telemetry, which since 1.29 is sent and written to the home directory."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    return import_module("onnxruntime")
-
-
-def _example_input(classifier: Classifier) -> tuple[Tensor]:
-    """Return a batch of two images; `torch.export` would take a batch size of one for a constant."""
-    return (torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8),)
+def _to_program(classifier: Classifier) -> torch.export.ExportedProgram:
+    """Trace the network for batches of any size; `torch.export` would take an example of one image for a constant."""
+    example = torch.zeros(2, *classifier.metadata["model"]["image_shape"], dtype=torch.uint8)
+    return torch.export.export(classifier.model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))

@@ -9,9 +9,9 @@ from typing import IO, Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from fashion_mlp.config.monitoring import METRICS
+from fashion_mlp.data.image_io import shrink
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.console import printable
 
@@ -42,17 +42,6 @@ def short(name: str) -> str:
     return line if len(line) <= MAX_NAME else f"{line[: MAX_NAME - 1]}…"
 
 
-def thumbnails(images: Tensor, side: int = THUMBNAIL) -> Tensor:
-    """Return images, uint8 `[N, C, H, W]`, reduced to at most `side` pixels in height and width."""
-    height, width = images.shape[2:]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return images
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    reduced: Tensor = functional.resize(images, size, antialias=True)
-    return reduced
-
-
 def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | None = None, columns: int = 8) -> Figure:
     """Draw a grid of images with titles.
 
@@ -71,7 +60,7 @@ def image_grid(images: Tensor, titles: Sequence[str], colors: Sequence[str] | No
     # One pair of axes for all images, with coordinates in inches: ten times faster than a pair for each.
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")
-    for index, (image, title) in enumerate(zip(thumbnails(images), titles, strict=True)):
+    for index, (image, title) in enumerate(zip(shrink(images, THUMBNAIL), titles, strict=True)):
         row, column = divmod(index, columns)
         left, top = column * (side + between) + between / 2, height - row * (side + above) - above
         corners = (left, left + side, top - side, top)

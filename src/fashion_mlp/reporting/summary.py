@@ -16,7 +16,6 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_count
 from fashion_mlp.config.monitoring import METRICS
 from fashion_mlp.data import ImageDataModule
-from fashion_mlp.data.custom_images import CustomImagesDataModule
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 # Largest number of classes in a summary.
@@ -54,7 +53,7 @@ def run_summary(
         "device": device_name(trainer),
         "directory": str(relative_to_cwd(run_dir)),
     }
-    if isinstance(datamodule, CustomImagesDataModule):
+    if datamodule.source_key:
         lines["classes"] = format_counts(datamodule.class_counts())
     if initial:
         lines["from"] = initial
@@ -92,29 +91,25 @@ def stop_reason(trainer: Trainer) -> str | None:
 
 
 def results_table(
-    metrics: Mapping[str, Any],
-    plotted_metrics: Sequence[str],
-    checkpoint: Path | None,
-    run_dir: Path,
-    loggers: Iterable[Logger],
+    metrics: dict[str, Any], columns: Sequence[str], checkpoint: Path | None, run_dir: Path, loggers: Iterable[Logger]
 ) -> str:
     """Return a table of the results, and the command that shows the curves.
 
     Args:
         metrics: the content of `metrics.json`.
-        plotted_metrics: the names of the columns, without their splits.
+        columns: the names of the metrics to show, without their splits.
         checkpoint: the checkpoint that was tested; None if none was saved.
         run_dir: the directory of the run.
         loggers: the loggers of the run.
     """
     directory = relative_to_cwd(run_dir)
     logdir = directory if directory.is_absolute() else Path(*directory.parts[:1])  # the directory of all runs
-    titles = [METRICS.get(name, name) for name in plotted_metrics]
+    titles = [METRICS.get(name, name) for name in columns]
     widths = [max(10, len(title) + 2) for title in titles]
     rows = ["".join([" " * 12, *map(str.rjust, titles, widths)])]
     for stage, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         if f"{stage}/loss" in metrics:
-            values = [f"{metrics[f'{stage}/{metric}']:.4f}" for metric in plotted_metrics]
+            values = [f"{metrics[f'{stage}/{metric}']:.4f}" for metric in columns]
             rows.append("".join([f"{name:<12}", *map(str.rjust, values, widths)]))
     if metrics["stopped_early"]:
         rows.append(f"stopped     {metrics['stopped_early']}")

@@ -12,8 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=figure_file, metavar="FILE", help="save a grid of samples with their labels")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp data`; return its exit status."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run `fashion-mlp data`."""
     from fashion_mlp import compose
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
@@ -39,4 +39,3 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         titles = [figures.short(datamodule.class_names[label]) for label in labels[:40].tolist()]
         save_figure(figures.image_grid(images[:40], titles), arguments.plot)
-    return 0

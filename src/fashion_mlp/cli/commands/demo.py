@@ -20,9 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, default=0, metavar="N", help="by default a free port")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp demo` until Ctrl-C; return its exit status."""
-    from fashion_mlp.inference.load import load_ensemble, load_test_data
+def run(arguments: argparse.Namespace) -> None:
+    """Run `fashion-mlp demo` until Ctrl-C."""
+    from fashion_mlp.inference.load import load_ensemble
+    from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
     if find_spec("gradio") is None:
@@ -42,4 +43,3 @@ def run(arguments: argparse.Namespace) -> int:
         with make_server(classifiers, test_data, accepted_hosts(arguments.host, address)) as server:
             echo(f"http://{f'[{address}]' if ':' in address else address}:{port}  (Ctrl-C to stop)")
             server.run([socket])
-    return 0

@@ -15,10 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plots", type=output_directory, metavar="DIR", help=plots_help)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp evaluate`; return its exit status."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run `fashion-mlp evaluate`."""
     from fashion_mlp.inference import evaluate
-    from fashion_mlp.inference.load import load_ensemble, load_test_data
+    from fashion_mlp.inference.load import load_ensemble
+    from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.run_result import to_json
 
     paths, overrides = split_words(arguments)
@@ -44,7 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
             plots["mistakes"] = figures.predictions(images, output.logits[worst].softmax(1), labels, class_names)
         for name, figure in plots.items():
             save_figure(figure, arguments.plots / f"{name}.png")
-    return 0
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import argparse
 
 from fashion_mlp.cli.arguments import add_shared, output_file, positive
-from fashion_mlp.cli.output import echo, writing
+from fashion_mlp.cli.output import echo
 
 # Each format with the suffix of its files.
 FORMATS = {"state_dict": ".pt", "onnx": ".onnx", "torch_export": ".pt2"}
@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp export`; return its exit status, which is 1 if a prediction differs."""
     import torch
 
-    from fashion_mlp.checkpoint.load import load_classifier
     from fashion_mlp.inference import export
+    from fashion_mlp.inference.load import load_classifier
     from fashion_mlp.runtime.atomic import atomic_write
     from fashion_mlp.runtime.errors import UserError
 
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != suffix:
         raise UserError(f"--output {path}: wrong suffix. Expected {suffix} for {arguments.format}")
     classifier = load_classifier(arguments.checkpoint, "cpu")
-    with writing(path), atomic_write(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
         if arguments.format == "onnx":
             export.export_onnx(classifier, file)
         elif arguments.format == "torch_export":

@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=figure_file, default="lr_find.png", metavar="FILE", help=plot_help)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp lr-find`; return its exit status."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run `fashion-mlp lr-find`."""
     from fashion_mlp.api import compose
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
@@ -31,4 +31,3 @@ def run(arguments: argparse.Namespace) -> int:
     if suggestion is None:
         raise UserError("lr-find: the loss falls at no learning rate. Check the data, the model and the optimizer")
     echo(f"{'' if 'lr' in cfg.optimizer else '+'}optimizer.lr={suggestion:.2g}")
-    return 0

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from fashion_mlp.data.segmentation import LUMA, FoundObject, bounding_box
+from fashion_mlp.data.image_io import fit
+from fashion_mlp.inference.photo.segmentation import LUMA, FoundObject, bounding_box
 
 SIZE = 28
 # Weight of the difference to a Gaussian blur of standard deviation 1, which sharpening adds.
@@ -78,25 +79,23 @@ def _rotate(light: Tensor, angle: float) -> Tensor:
     """Rotate an object's brightness and mask, float `[2, H, W]`, and trim the brightness: `[1, h, w]`."""
     if angle == 0:
         return light[:1]
-    rotated = functional.rotate(light, angle, interpolation=InterpolationMode.BILINEAR, expand=True)
+    rotated: Tensor = functional.rotate(light, angle, interpolation=InterpolationMode.BILINEAR, expand=True)
     mask = rotated[1] > 0.5
     if not mask.any():
         return light[:1]
     rows, columns = bounding_box(mask)
-    trimmed: Tensor = rotated[:1, rows, columns]
-    return trimmed
+    return rotated[:1, rows, columns]
 
 
 def _place(light: Tensor) -> Tensor:
     """Fit the brightness of a trimmed object into a square of 28 x 28 pixels, centre and sharpen it."""
-    scale = SIZE / max(light.shape[1:])
-    height, width = (max(1, round(side * scale)) for side in light.shape[1:])
-    fitted = functional.resize(light, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    fitted = fit(light, SIZE, InterpolationMode.BICUBIC)
+    height, width = fitted.shape[1:]
     # An odd pixel of padding is at the top and on the left, as in the dataset.
     top, left = (SIZE - height + 1) // 2, (SIZE - width + 1) // 2
     square = pad(fitted, (left, SIZE - width - left, top, SIZE - height - top))
-    blurred = functional.gaussian_blur(square, kernel_size=[5, 5], sigma=[1.0, 1.0])
-    sharpened: Tensor = square + SHARPNESS * (square - blurred)
+    blurred: Tensor = functional.gaussian_blur(square, kernel_size=[5, 5], sigma=[1.0, 1.0])
+    sharpened = square + SHARPNESS * (square - blurred)
     return sharpened.round().clamp(0, 255).to(torch.uint8)
 
 
@@ -118,6 +117,5 @@ def _brighten(found: FoundObject) -> Tensor:
         shades = gray - gray[:, mask].mean()
         gain = min(MAX_GAIN, CONTRAST / max(1.0, float(shades[:, mask].std(correction=0))))
         light = (MEAN_BRIGHTNESS + (-gain if is_dark else gain) * shades).clamp(min=20)
-    opacity = functional.gaussian_blur(mask.float().unsqueeze(0), kernel_size=[3, 3], sigma=[0.7, 0.7])
-    masked: Tensor = light.clamp(0, 255) * opacity
-    return masked
+    opacity: Tensor = functional.gaussian_blur(mask.float().unsqueeze(0), kernel_size=[3, 3], sigma=[0.7, 0.7])
+    return light.clamp(0, 255) * opacity

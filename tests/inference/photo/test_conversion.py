@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from fashion_mlp.data.image_io import read_image
-from fashion_mlp.data.photo_rendering import is_in_dataset_form, render
-from fashion_mlp.data.segmentation import find_object
 from fashion_mlp.data.synthetic import draw_garments
+from fashion_mlp.inference.photo.rendering import is_in_dataset_form, render
+from fashion_mlp.inference.photo.segmentation import find_object
 from fashion_mlp.runtime.errors import UserError
 from tests.photographs import KINDS, take_photograph
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
+from fashion_mlp.data.image_io import shrink
 from fashion_mlp.runtime.errors import UserError
 
 # The longer side of the copy in which the object is searched, in pixels.
@@ -81,19 +81,15 @@ def find_object(photo: Tensor) -> FoundObject:
     Raises:
         UserError: nothing stands out from the background, or what does touches all four sides.
     """
-    scale = WORKING_SIDE / max(photo.shape[1:])
-    size = [max(1, round(side * min(scale, 1))) for side in photo.shape[1:]]
-    found = _segment(functional.resize(photo, size, antialias=True).float())
+    found = _segment(shrink(photo, WORKING_SIDE).float())
     if found.mask.float().mean() < MIN_OBJECT:
         raise UserError("is refused: no object found: nothing stands out from the background")
     rows, columns = found.box
-    box = found.mask[found.box]
+    box = found.mask[rows, columns]
     is_inside = not any(side.any() for side in _sides(found.mask))
     if is_inside and box.numel() > MIN_FRAMED * found.mask.numel() and box.float().mean() > 0.98:  # within a frame
         margin = max(1, round(0.02 * min(box.shape)))
-        rows = slice(rows.start + margin, rows.stop - margin)
-        columns = slice(columns.start + margin, columns.stop - margin)
-        framed = _segment(found.photo[:, rows, columns])
+        framed = _segment(found.photo[:, rows, columns][:, margin:-margin, margin:-margin])
         if MIN_OBJECT < framed.mask.float().mean() < 0.9:
             found = framed
     if all(side.any() for side in _sides(found.mask)):
