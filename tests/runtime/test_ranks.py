@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.signals import GracefulStop
 from fashion_mlp.training import train
 from tests.conftest import ROOT, SMALL, Compose, Run, check
+from tests.forked import ForkedProcess
 
 TRAIN = str(ROOT / "train.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -37,19 +38,29 @@ class Result(NamedTuple):
     done: list["subprocess.CompletedProcess[str]"]
 
 
-def start(
-    directory: Path, data_root: Path, command: tuple[str, ...], *overrides: str, **variables: str
-) -> "subprocess.Popen[str]":
+def start(directory: Path, data_root: Path, *overrides: str, **variables: str) -> ForkedProcess:
+    """Start `train.py` with `trainer=ddp` and additional environment variables; Lightning starts the other ranks."""
     directory.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in RANKS} | variables
-    arguments = [*command, TRAIN, *SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
+    arguments = [*SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
+    return ForkedProcess(arguments, directory, environment=environment)
+
+
+def start_torchrun(
+    directory: Path, data_root: Path, flags: tuple[str, ...], *overrides: str
+) -> "subprocess.Popen[str]":
+    directory.mkdir(exist_ok=True)
+    # The torchrun process that ends last prints, in C++ or in Python, that the other has ended.
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | quiet
+    arguments = [*TORCHRUN, *flags, TRAIN, *SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
     pipe = subprocess.PIPE
     return subprocess.Popen(arguments, cwd=directory, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+def finish(process: "subprocess.Popen[str] | ForkedProcess") -> "subprocess.CompletedProcess[str]":
     out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.wait(), out, err)
 
 
 def free_port() -> str:
@@ -62,7 +73,7 @@ def free_port() -> str:
 def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Result]:
     """Return the result of two processes with half a batch each, for each way to start them."""
     directory = tmp_path_factory.mktemp("processes")
-    torchrun = (*TORCHRUN, "--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+    machines = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
     slurm = {  # the variables that Lightning reads; SLURM is not needed
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": free_port(),
@@ -74,42 +85,22 @@ def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[s
         "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_STEP_ID": "0",
     }
-    # The torchrun process that ends last prints, in C++ or in Python, that the other has ended.
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
+    allocation = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4"}  # without srun
     here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
     nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
-    runs = {
-        "lightning": [start(directory / "lightning", data_root, (sys.executable,), *here, "callbacks=default")],
+    runs: dict[str, list[Any]] = {
+        "lightning": [start(directory / "lightning", data_root, *here, "callbacks=default")],
         "torchrun": [
-            start(directory / "torchrun", data_root, (*torchrun, f"--node-rank={rank}"), *nodes, **quiet)
+            start_torchrun(directory / "torchrun", data_root, (*machines, f"--node-rank={rank}"), *nodes)
             for rank in (0, 1)
         ],
         "srun": [
             start(
-                directory / "srun",
-                data_root,
-                (sys.executable,),
-                *here,
-                *QUICK,
-                **slurm,
-                SLURM_LOCALID=str(rank),
-                SLURM_PROCID=str(rank),
+                directory / "srun", data_root, *here, *QUICK, **slurm, SLURM_LOCALID=str(rank), SLURM_PROCID=str(rank)
             )
             for rank in (0, 1)
         ],
-        # In an allocation without srun, Lightning starts the processes.
-        "allocation": [
-            start(
-                directory / "allocation",
-                data_root,
-                (sys.executable,),
-                *here,
-                *QUICK,
-                SLURM_JOB_ID="1",
-                SLURM_JOB_NAME="train",
-                SLURM_NTASKS="4",
-            )
-        ],
+        "allocation": [start(directory / "allocation", data_root, *here, *QUICK, **allocation)],
     }
     return {name: Result(directory / name, [finish(process) for process in run]) for name, run in runs.items()}
 
@@ -154,7 +145,7 @@ def test_only_rank_zero_prints_and_writes(results: dict[str, Result], program: s
 
 @pytest.mark.slow
 def test_a_mistake_ends_all_processes_and_is_reported_once(tmp_path: Path, data_root: Path) -> None:
-    done = finish(start(tmp_path, data_root, (*TORCHRUN, "--nproc-per-node=2"), "trainer=cpu", "optimizer.lrr=3"))
+    done = finish(start_torchrun(tmp_path, data_root, ("--nproc-per-node=2",), "trainer=cpu", "optimizer.lrr=3"))
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(":")[1] for line in lines] == [" optimizer.lrr=3", " trainer.devices=1 trainer.num_nodes=1"]
@@ -239,7 +230,7 @@ def test_another_rank_reports_an_error_only_if_the_run_continues(
     assert ("closed by the first process" in capsys.readouterr().err) == wanted
 
 
-def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], object], process: ForkedProcess) -> None:
     while not condition():
         assert process.poll() is None
         time.sleep(0.02)
@@ -268,7 +259,7 @@ def test_a_process_ends_with_its_launcher(rank: str) -> None:
 
 @pytest.mark.slow
 def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path) -> None:
-    process = start(tmp_path, data_root, (sys.executable,), "trainer.accelerator=cpu", *QUICK)
+    process = start(tmp_path, data_root, "trainer.accelerator=cpu", *QUICK)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
         process.kill()
@@ -282,10 +273,10 @@ def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path
 def test_sigterm_ends_a_run_that_waits_for_another_machine(tmp_path: Path, data_root: Path) -> None:
     there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    process = start(tmp_path, data_root, (sys.executable,), *overrides, *QUICK, **there)
+    process = start(tmp_path, data_root, *overrides, *QUICK, **there)
     with socket.socket() as probe:
         wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     done = finish(process)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
