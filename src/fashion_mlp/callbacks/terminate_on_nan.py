@@ -7,7 +7,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from fashion_mlp.checkpoint.training_state import find_written_checkpoints
+from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 

@@ -357,8 +357,8 @@ class CheckpointConfig(Section):
     every_n_seconds: AboveZero | None
 
 
-class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
-    """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
+class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.callbacks.training_state.TrainingStateCheckpoint"]):
+    """Arguments of `fashion_mlp.callbacks.training_state.TrainingStateCheckpoint`."""
 
     dirpath: Text
 
