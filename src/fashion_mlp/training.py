@@ -16,10 +16,10 @@ from fashion_mlp.build.dry_run import dry_run
 from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
+from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
-from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, get_objective
 from fashion_mlp.config.records import run_name

@@ -22,8 +22,8 @@ from torchmetrics import Metric
 from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.callbacks.run_records import RunRecords
-from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.callbacks.training_state import TrainingStateCheckpoint
+from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
