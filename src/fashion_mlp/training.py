@@ -21,7 +21,7 @@ from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_check
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, get_objective
+from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, objective_value
 from fashion_mlp.config.records import run_name
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
@@ -69,7 +69,7 @@ def train(
     cfg.run_dir = str(run_dir)
     with _open_run(run_dir, resumed=resumed) as stop:
         initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-        initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
+        initial = initial or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_restore)
         datamodule = build_datamodule(cfg)
         trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
@@ -95,7 +95,7 @@ def train(
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
-        objective = _objective(metrics, run_dir)
+        objective = objective_value(metrics)
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
@@ -144,7 +144,7 @@ def _fit(
     if trainer.world_size > 1:
         stop.use_default_handlers()  # until all ranks have connected
     try:
-        trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
+        trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.restore == "all" else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
 
@@ -174,13 +174,3 @@ def _describe_run(
         "parameters": summary.num_parameters(classifier),
         **summary.versions(),
     }
-
-
-def _objective(metrics: dict[str, Any], run_dir: Path) -> float:
-    objective = get_objective(metrics)
-    if objective not in metrics:
-        raise UserError(
-            f"{run_dir}: training ended before the first {objective}. Raise trainer.max_time or trainer.max_steps, or "
-            "lower trainer.check_val_every_n_epoch"
-        )
-    return float(metrics[objective])

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,6 +27,7 @@ from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
+from fashion_mlp.config.schema import is_enabled
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
@@ -160,7 +161,7 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         initial: the checkpoint that the run starts from.
         has_validation: True if the data have a validation split.
     """
-    enabled = [name for name, config in cfg.callbacks.items() if config and config.get("patience", 0) is not None]
+    enabled = [name for name, config in cfg.callbacks.items() if is_enabled(config)]
     callbacks = [build(f"callbacks.{name}", cfg, Callback) for name in enabled]
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
@@ -169,10 +170,14 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         if isinstance(callback, TrainingStateCheckpoint):
             callback.stop = stop
     loggers = [build(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
-    arguments: dict[str, Any] = {}
+    # Without these, Lightning would add a progress bar and a checkpoint of its own.
+    arguments: dict[str, Any] = {
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
+    }
     if batches := cfg.trainer.overfit_batches:
         # Lightning would replace the sampler, which restores the position of a resumed run.
-        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+        arguments |= {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
     if not has_validation:
         arguments["limit_val_batches"] = 0
     _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)

@@ -82,7 +82,7 @@ def measure_losses(cfg: DictConfig) -> dict[float, float]:
     classifier = build_classifier(cfg, datamodule)
     classifier.scheduler_factory = None
     dry_run(classifier, datamodule.image_shape, loggers=())
-    initial = load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only or True)
+    initial = load_initial_checkpoint(cfg.ckpt_path, "weights" if cfg.ckpt_restore == "all" else cfg.ckpt_restore)
     initial.restore_weights(classifier, trainer)
     trainer.fit(classifier, datamodule)
     return sweep.losses

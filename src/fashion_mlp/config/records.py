@@ -1,7 +1,7 @@
 """What a run or sweep records in its directory: its configuration and overrides, which also give the names of jobs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from fashion_mlp.runtime.run_result import METRICS_FILE
 # The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
 HYDRA_DIR = ".hydra"
 SWEEP_CONFIG = "multirun.yaml"
+# Stands for the value of a key that a configuration lacks.
+ABSENT = "(absent)"
 # A number from an environment variable, as an override or in a YAML file.
 NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 
@@ -86,6 +88,16 @@ def load_record(directory: Path) -> tuple[Any, list[str]] | None:
     hydra = load_hydra_config(directory / HYDRA_DIR / "hydra.yaml")
     overrides, config = (load_yaml(directory / HYDRA_DIR / f"{name}.yaml") for name in ("overrides", "config"))
     return (hydra, overrides) if hydra and isinstance(config, dict) and _are_strings(overrides) else None
+
+
+def differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key whose values differ, with both; `ABSENT` for a key that one of two configurations lacks."""
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        for name in {**recorded, **current}:
+            path = f"{key}.{name}" if key else str(name)
+            yield from differences(recorded.get(name, ABSENT), current.get(name, ABSENT), path)
+    elif recorded != current:
+        yield key, recorded, current
 
 
 def name_suffix(name: str | None) -> str:

@@ -24,7 +24,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
-from fashion_mlp.config.monitoring import get_objective, objective_value
+from fashion_mlp.config.monitoring import objective_value
 from fashion_mlp.config.records import task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
@@ -72,7 +72,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
         return math.nan
     if result.get("overrides") != overrides:
         sys.exit(f"error: {directory}: holds the result of another job. Choose another hydra.sweep.dir")
-    log.info(f"done already: {get_objective(result)} {objective_value(result):.4f}")
+    log.info(f"done already: {result['objective']} {objective_value(result):.4f}")
     return objective_value(result)
 
 

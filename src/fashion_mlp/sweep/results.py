@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.config.monitoring import get_objective, metric_direction, objective_value
+from fashion_mlp.config.monitoring import metric_direction, objective_value
 from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_definition
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_result import read_json, read_result
@@ -41,7 +41,7 @@ class JobResult:
     @property
     def objective(self) -> str:
         """The metric that ranks the job."""
-        return get_objective(self.metrics)
+        return str(self.metrics["objective"])
 
     @property
     def score(self) -> float:
