@@ -22,7 +22,7 @@ from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.checkpoint.log_files import rewind_logs
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, objective_value
-from fashion_mlp.config.records import run_name
+from fashion_mlp.config.records import METRICS_FILE, run_name, write_metrics
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.multi_step import supports_multi_step
@@ -32,7 +32,6 @@ from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
-from fashion_mlp.runtime.run_result import METRICS_FILE, write_metrics
 from fashion_mlp.runtime.signals import GracefulStop
 
 log = logging.getLogger(__name__)

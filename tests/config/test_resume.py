@@ -19,9 +19,9 @@ from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.records import read_result
 from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_result import read_result
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
 from tests.conftest import ROOT, Compose, Run, RunCommand

@@ -21,11 +21,10 @@ from fashion_mlp.config import records
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
 from fashion_mlp.config.monitoring import objective_value
-from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG
+from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG, read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
-from fashion_mlp.runtime.run_result import read_result
 
 log = logging.getLogger(__name__)
 

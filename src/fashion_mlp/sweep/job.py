@@ -25,13 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
 from fashion_mlp.config.monitoring import objective_value
-from fashion_mlp.config.records import task_overrides
+from fashion_mlp.config.records import METRICS_FILE, read_json, read_result, task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.run_directory import lock, resolve
-from fashion_mlp.runtime.run_result import METRICS_FILE, read_json, read_result
 from fashion_mlp.runtime.signals import SIGNALS, Interrupted, handle
 from fashion_mlp.sweep.results import ERROR, save_error
 

@@ -13,9 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.monitoring import metric_direction, objective_value
-from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_definition
+from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, read_json, read_result, sweep_definition
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_result import read_json, read_result
 
 ERROR = "error.json"
 

@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp evaluate`; return its exit status."""
+    from fashion_mlp.config.records import to_json
     from fashion_mlp.inference import evaluate
     from fashion_mlp.inference.load import load_ensemble, load_test_data
-    from fashion_mlp.runtime.run_result import to_json
 
     paths, overrides = split_words(arguments)
     classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)

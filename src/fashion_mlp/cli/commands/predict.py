@@ -98,7 +98,7 @@ def _prediction(image: object, classifier: "Classifier", probabilities: list[flo
 
 
 def _print_predictions(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    from fashion_mlp.runtime.run_result import to_json
+    from fashion_mlp.config.records import to_json
 
     if as_json:
         echo(to_json(rows))
