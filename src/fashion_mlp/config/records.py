@@ -150,7 +150,7 @@ def job_name(*, _root_: DictConfig) -> str:
     typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
     varies = {override.key_or_group: override.is_sweep_override() for override in typed}
     overrides = {text.partition("=")[0].lstrip("+"): text for text in HydraConfig.get().overrides.task}
-    varying = [text for key, text in overrides.items() if varies.get(key, True)]  # a search adds keys
+    varying = [text for key, text in overrides.items() if varies.get(key)]
     name = ",".join(filter(None, [_root_.get("name"), *varying]))
     return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:100]
 
