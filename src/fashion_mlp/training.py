@@ -19,7 +19,7 @@ from fashion_mlp.callbacks.run_records import log_run_end
 from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
-from fashion_mlp.checkpoint.log_files import rewind_logs
+from fashion_mlp.checkpoint.run_state import rewind_logs
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, objective_value
 from fashion_mlp.config.records import METRICS_FILE, run_name, write_metrics

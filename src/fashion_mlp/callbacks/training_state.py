@@ -12,8 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from fashion_mlp.checkpoint.log_files import flush_loggers
-from fashion_mlp.checkpoint.rng import get_rng_state, set_rng_state
+from fashion_mlp.checkpoint.run_state import flush_loggers, get_rng_state, set_rng_state
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.atomic import remove_partial
 from fashion_mlp.runtime.run_directory import LAST, PREVIOUS
