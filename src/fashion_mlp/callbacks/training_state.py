@@ -1,6 +1,7 @@
 """The callback that saves and restores the state of a run, from which it resumes bit-identically."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -51,8 +52,8 @@ class TrainingStateCheckpoint(Checkpoint):
     ) -> None:
         self.dirpath = Path(dirpath)
         self.path = self.dirpath / LAST
-        self.every_n_steps = every_n_steps
-        self.every_n_seconds = every_n_seconds
+        self.every_n_steps = every_n_steps or math.inf
+        self.every_n_seconds = every_n_seconds or math.inf
         # Receives no signal until a run replaces it by its installed handler.
         self.stop = GracefulStop()
         self._log_sizes: dict[str, int] | None = None  # while this callback saves
@@ -118,9 +119,7 @@ class TrainingStateCheckpoint(Checkpoint):
         if trainer.state.fn is not TrainerFn.FITTING:
             return
         self._loaded = checkpoint["callbacks"].get(self.state_key)
-        if self._loaded is None:
-            return
-        if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+        if self._loaded is not None and Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.should_stop = self._loaded["should_stop"]  # True if it stopped early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
@@ -137,12 +136,8 @@ class TrainingStateCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop._batches_that_stepped = self._batches
 
     def _is_due(self, trainer: Trainer) -> bool:
-        steps = trainer.global_step - self._saved_step
-        seconds = time.monotonic() - self._saved_at
-        return steps > 0 and (
-            (self.every_n_steps is not None and steps >= self.every_n_steps)
-            or (self.every_n_seconds is not None and seconds >= self.every_n_seconds)
-        )
+        steps, seconds = trainer.global_step - self._saved_step, time.monotonic() - self._saved_at
+        return steps > 0 and (steps >= self.every_n_steps or seconds >= self.every_n_seconds)
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time

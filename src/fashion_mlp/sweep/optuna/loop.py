@@ -138,8 +138,7 @@ class Search:
         return trial.params.keys() == self.space.distributions.keys()
 
     def _best(self) -> FrozenTrial | None:
-        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
-        return self.study.best_trial if has_complete else None
+        return next(iter(self.study.best_trials), None)
 
     def _run(self, trials: Sequence[BaseTrial]) -> None:
         # Each trial has its own directory, also if the user has configured another subdir.
