@@ -38,7 +38,7 @@ from fashion_mlp.runtime.failures import is_oom_error
 from fashion_mlp.runtime.signals import GracefulStop
 
 
-def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any) -> Any:
+def instantiate_section(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any) -> Any:
     """Instantiate a section of a configuration.
 
     Args:
@@ -71,7 +71,7 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 def build_datamodule(cfg: DictConfig) -> ImageDataModule:
     """Build the data module. To overfit a few batches, these are the same in each epoch."""
     shuffle = cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches
-    datamodule: ImageDataModule = build("data", cfg, ImageDataModule, shuffle=shuffle)
+    datamodule: ImageDataModule = instantiate_section("data", cfg, ImageDataModule, shuffle=shuffle)
     return datamodule
 
 
@@ -83,14 +83,14 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         "num_classes": len(datamodule.class_names),
     }
     compile_model = bool(config.pop("compile", False))
-    model: nn.Module = build("model", config, nn.Module)
+    model = instantiate_section("model", config, nn.Module)
     several = datamodule.batches_per_fetch > 1
     classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
     return classifier_class(
         model,
         datamodule.class_names,
-        optimizer=build("optimizer", cfg, partial, _partial_=True),
-        scheduler=build("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
+        optimizer=instantiate_section("optimizer", cfg, partial, _partial_=True),
+        scheduler=instantiate_section("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
         class_weights=_class_weights(cfg.class_weights, datamodule),
         objective=cfg.objective,
@@ -124,7 +124,7 @@ def _build_metrics(cfg: DictConfig, num_classes: int) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {}
     for name in filter(cfg.metrics.get, cfg.metrics):
         key = f"metrics.{name}"
-        metric: Metric = build(key, cfg, Metric, num_classes=num_classes)
+        metric: Metric = instantiate_section(key, cfg, Metric, num_classes=num_classes)
         try:
             float(metric(torch.eye(num_classes), torch.arange(num_classes)))
         except Exception as error:  # any that a metric of another task raises
@@ -162,14 +162,14 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         has_validation: True if the data have a validation split.
     """
     enabled = [name for name, config in cfg.callbacks.items() if is_enabled(config)]
-    callbacks = [build(f"callbacks.{name}", cfg, Callback) for name in enabled]
+    callbacks = [instantiate_section(f"callbacks.{name}", cfg, Callback) for name in enabled]
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
     callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
     for callback in callbacks:
         if isinstance(callback, TrainingStateCheckpoint):
             callback.stop = stop
-    loggers = [build(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
+    loggers = [instantiate_section(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
     # Without these, Lightning would add a progress bar and a checkpoint of its own.
     arguments: dict[str, Any] = {
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -182,7 +182,8 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
         arguments["limit_val_batches"] = 0
     _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
     arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
-    trainer: Trainer = build("trainer", cfg, Trainer, callbacks=callbacks, logger=loggers or False, **arguments)
+    arguments |= {"callbacks": callbacks, "logger": loggers or False}
+    trainer: Trainer = instantiate_section("trainer", cfg, Trainer, **arguments)
     return trainer
 
 

@@ -24,7 +24,8 @@ def get_rng_state(device: torch.device) -> dict[str, Any]:
 
     They are plain values and tensors, which a checkpoint can contain.
     """
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002, the global generator, which libraries use
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002, the global generator, which libraries use
+    kind, keys, *rest = numpy_state
     state = {"torch": torch.get_rng_state(), "numpy": (kind, keys.tolist(), *rest), "python": random.getstate()}
     if device.type in ("cuda", "mps"):
         state[device.type] = getattr(torch, device.type).get_rng_state()

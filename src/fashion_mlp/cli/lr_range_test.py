@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from fashion_mlp.build.dry_run import dry_run
-from fashion_mlp.build.parts import build, build_classifier, build_datamodule
+from fashion_mlp.build.parts import build_classifier, build_datamodule, instantiate_section
 from fashion_mlp.checkpoint.initial import load_initial_checkpoint
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.training import prepare_process
@@ -75,7 +75,7 @@ def measure_losses(cfg: DictConfig) -> dict[float, float]:
     config = {"_target_": "lightning.Trainer", **{name: cfg.trainer[name] for name in TRAINER_ARGS}}
     names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     silent = dict.fromkeys(names, False) | {"devices": 1, "max_steps": NUM_STEPS, "limit_val_batches": 0}
-    trainer: Trainer = build("trainer", config, Trainer, callbacks=[sweep], **silent)
+    trainer: Trainer = instantiate_section("trainer", config, Trainer, callbacks=[sweep], **silent)
     datamodule.prepare_data()
     datamodule.setup("fit")
     check_batch_counts(cfg, datamodule, processes=1)

@@ -15,7 +15,7 @@ from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
 
 # Schemas of sections without a `_target_`, or with one that has no schema.
-DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
+SCHEMAS_BY_KEY: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
 # A message for each key.
 Problems = dict[str, str]
 TYPES = {
@@ -85,7 +85,7 @@ def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, value in values.items():
         if isinstance(value, dict):
             key = f"{prefix}{name}"
-            if schema := SCHEMAS.get(str(value.get("_target_")), DEFAULTS.get(key)):
+            if schema := SCHEMAS.get(str(value.get("_target_")), SCHEMAS_BY_KEY.get(key)):
                 yield key, schema, value
             yield from _sections(value, f"{key}.")
 

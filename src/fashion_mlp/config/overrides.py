@@ -105,7 +105,7 @@ def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
         return [], []
     # "???" is the mark of OmegaConf for a value that is missing.
     missing = [str(key) for key in params if OmegaConf.select(cfg, str(key), default="???") == "???"]
-    return [f"{key}={params[key]}" for key in params if key not in missing], missing
+    return [f"{key!s}={value}" for key, value in params.items() if key not in missing], missing
 
 
 def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 
 from fashion_mlp.config.schema import SearchConfig
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.results import save_error
+from fashion_mlp.sweep.job import save_error
 from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")

@@ -26,8 +26,8 @@ from fashion_mlp.config.overrides import search_space
 from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
+from fashion_mlp.sweep.job import read_error
 from fashion_mlp.sweep.optuna.space import Space
-from fashion_mlp.sweep.results import read_error
 
 log = logging.getLogger(__name__)
 
