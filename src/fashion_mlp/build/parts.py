@@ -35,6 +35,7 @@ from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
+from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.signals import GracefulStop
 
 
@@ -166,9 +167,8 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoin
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
     callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
-    for callback in callbacks:
-        if isinstance(callback, TrainingStateCheckpoint):
-            callback.stop = stop
+    if cfg.checkpoint:
+        callbacks.append(TrainingStateCheckpoint(Path(cfg.run_dir, CHECKPOINTS), stop, **cfg.checkpoint))
     loggers = [instantiate_section(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
     # Without these, Lightning would add a progress bar and a checkpoint of its own.
     arguments: dict[str, Any] = {

@@ -34,11 +34,9 @@ class TrainingStateCheckpoint(Checkpoint):
 
     Args:
         dirpath: directory of the checkpoints.
+        stop: receives the signals that ask the run to stop.
         every_n_steps: interval within an epoch, in optimizer steps; None for no such interval.
         every_n_seconds: interval within an epoch, in seconds; None for no such interval.
-
-    Attributes:
-        stop: receives the signals that ask the run to stop.
 
     Raises:
         Interrupted: from a hook, after saving, if a signal was received.
@@ -48,14 +46,13 @@ class TrainingStateCheckpoint(Checkpoint):
     needs_step_hooks = False
 
     def __init__(
-        self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
+        self, dirpath: Path, stop: GracefulStop, *, every_n_steps: int | None, every_n_seconds: float | None
     ) -> None:
-        self.dirpath = Path(dirpath)
-        self.path = self.dirpath / LAST
+        self.dirpath = dirpath
+        self.path = dirpath / LAST
+        self.stop = stop
         self.every_n_steps = every_n_steps or math.inf
         self.every_n_seconds = every_n_seconds or math.inf
-        # Receives no signal until a run replaces it by its installed handler.
-        self.stop = GracefulStop()
         self._log_sizes: dict[str, int] | None = None  # while this callback saves
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None

@@ -83,7 +83,9 @@ class InitialCheckpoint:
         if self.is_resumed or self.path is None or self.restore != "all":
             return
         remedy = "restore its weights only: ckpt_restore=weights"
-        before, now = ({name: metadata.get(name) or {} for name in SECTIONS} for metadata in (saved, current))
+        before, now = (
+            {name: metadata.get(name) or {"_target_": None} for name in SECTIONS} for metadata in (saved, current)
+        )
         for key, trained, configured in differences(before, now):
             raise UserError(
                 f"{key.removesuffix('._target_')}={format_value(configured)}: ckpt_path={self.path} was trained with "

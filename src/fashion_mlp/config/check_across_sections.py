@@ -68,9 +68,11 @@ def _monitor_conflicts(run: RunConfig, callbacks: Mapping[str, Mapping[str, Any]
         if monitor not in known and (key == "objective" or monitor != run.objective):
             reason = "no model is chosen with test images" if monitor.startswith("test/") else "no such metric"
             yield f"{key}={monitor}: {reason}{did_you_mean(monitor, known)}"
-    if run.objective.startswith("val/") and run.objective != DEFAULT_OBJECTIVE and not has_validation(run.data):
-        training = run.objective.replace("val/", "train/")
-        yield f"objective={run.objective}: no validation with data.val_size=0. Type objective={training}"
+        # Without validation, the default objective is replaced, and the callback for the best checkpoint is omitted.
+        is_omitted = key == "callbacks.best_checkpoint.monitor" or (key, monitor) == ("objective", DEFAULT_OBJECTIVE)
+        if monitor.startswith("val/") and not is_omitted and not has_validation(run.data):
+            training = monitor.replace("val/", "train/")
+            yield f"{key}={monitor}: no validation with data.val_size=0. Type {key}={training}"
 
 
 def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
@@ -95,8 +97,6 @@ def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
 def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
     scheduler, trainer = run.scheduler or {}, run.trainer
     monitor, epochs = str(scheduler.get("monitor")), trainer.get("max_epochs")
-    if monitor.startswith("val/") and not has_validation(run.data):
-        yield f"scheduler.monitor={monitor}: no validation with data.val_size=0. Type scheduler.monitor=train/loss"
     if monitor.startswith("val/") and trainer.get("check_val_every_n_epoch") != 1:
         yield f"scheduler.monitor={monitor}: needed after each epoch. Type trainer.check_val_every_n_epoch=1"
     lr, min_lr = run.optimizer.get("lr"), scheduler.get("min_lr")
@@ -111,23 +111,15 @@ def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
 
 def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
     module, _, kind = str(callback.get("_target_")).rpartition(".")
-    monitor = str(callback.get("monitor"))
     if module.startswith("lightning.") and kind in UNSUPPORTED:
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
-    if kind == "Pruning" and not run.objective.startswith("val/"):
-        yield f"objective={run.objective}: a search compares a validation metric. Type objective={DEFAULT_OBJECTIVE}"
-    if kind == "Pruning" and not has_validation(run.data):
-        yield f"data.val_size=0: a search compares {run.objective}. Set data.val_size above 0"
+    if kind == "Pruning" and not (run.objective.startswith("val/") and has_validation(run.data)):
+        needed = f"a validation metric, such as {DEFAULT_OBJECTIVE}, and data.val_size above 0"
+        yield f"objective={run.objective}: a search compares validation images. Expected {needed}"
     if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and run.callbacks.get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
-    checkpoints = ("${run_dir}/checkpoints", f"{run.run_dir}/checkpoints")
-    if kind == "TrainingStateCheckpoint" and callback["dirpath"] not in checkpoints:
-        yield f"{key}.dirpath={callback['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
-    if key == "callbacks.best_checkpoint":  # ignored without validation
-        if callback.get("monitor") is None:
-            yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
-    elif monitor.startswith("val/") and not has_validation(run.data):
-        yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
+    if key == "callbacks.best_checkpoint" and callback.get("monitor") is None:
+        yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
         yield from _checkpoint_conflicts(key, callback, run)
 

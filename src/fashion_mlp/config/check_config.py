@@ -18,6 +18,8 @@ from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig
 SCHEMAS_BY_KEY: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
 # A message for each key.
 Problems = dict[str, str]
+# Stands for a missing value. It looks like an interpolation, which is not checked.
+UNKNOWN = "${}"
 TYPES = {
     "boolean": "true or false",
     "integer": "an integer",
@@ -58,14 +60,15 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
 
 def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:
     names = [name for name in node if prefix or name != "hydra"]
-    return {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
+    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
+    return {name: value for name, value in values.items() if value != UNKNOWN}
 
 
 def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
     """Return a value with its interpolations resolved if possible; note references and what cannot be used."""
     if OmegaConf.is_missing(node, name):
         problems[key] = f"{key}: missing value. Type {key}=..."
-        return "${}"  # looks like an interpolation, which is not checked
+        return UNKNOWN
     if OmegaConf.is_interpolation(node, name):
         references[key] = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
     try:

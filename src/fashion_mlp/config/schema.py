@@ -20,7 +20,7 @@ from fashion_mlp.runtime import ranks
 
 # Suffixes of the files that figures are saved as.
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
-# Names of the files that `TrainingStateCheckpoint` writes.
+# Names of the files that `TrainingStateCheckpoint` saves.
 RESERVED = ("last", "new", "previous")
 # Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
@@ -84,7 +84,7 @@ Mixup = Annotated[
 Batches = Positive | Fraction | None
 FollowsFromMonitor = Annotated[None, Field(description="no value, since it follows from the monitored metric")]
 NoCheckpoints = Annotated[
-    None, Field(description="null; for no checkpoints type ~callbacks.best_checkpoint ~callbacks.last_checkpoint")
+    None, Field(description="null; for no checkpoints type ~callbacks.best_checkpoint checkpoint=null")
 ]
 NoProgressBar = Annotated[None, Field(description="null; for no progress bar type ~callbacks.progress_bar")]
 SavedAnyway = Annotated[Literal[False] | None, Field(description="false, since last.ckpt is always saved")]
@@ -374,16 +374,10 @@ class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.evaluatio
 
 
 class CheckpointConfig(Section):
-    """When `last.ckpt` is written within an epoch; null for never."""
+    """When `last.ckpt` is saved within an epoch; null for never."""
 
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
-
-
-class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.callbacks.training_state.TrainingStateCheckpoint"]):
-    """Arguments of `fashion_mlp.callbacks.training_state.TrainingStateCheckpoint`."""
-
-    dirpath: Text
 
 
 class MonitorConfig(Section, extra="allow"):
@@ -559,7 +553,7 @@ class RunConfig(Section):
     class_weights: Literal["balanced"] | list[AboveZero] | None
     steps_per_execution: Positive
     test: bool
-    checkpoint: dict[str, Any]
+    checkpoint: dict[str, Any] | None
     ckpt_path: File | None
     ckpt_restore: Literal["all", "weights", "weights_except_last"]
     resume: Directory | None
