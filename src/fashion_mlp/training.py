@@ -33,6 +33,7 @@ from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.signals import GracefulStop
+from fashion_mlp.runtime.threads import share_cores
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,8 @@ def _fit(
     if trainer.world_size > 1:
         stop.use_default_handlers()  # until all ranks have connected
     try:
-        trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.restore == "all" else None)
+        with share_cores():
+            trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.restore == "all" else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -65,26 +64,25 @@ def _compare_methods(names: Sequence[str], task: Mapping[str, Any], rounds: Iter
 
 
 def _compare_busy(task: Mapping[str, Any], rounds: Iterable[int]) -> None:
-    """Print the seconds of one run and of two at once, with two waiting times of the threads of libgomp."""
-    settings = {"default": {}, "GOMP_SPINCOUNT=5000": {"GOMP_SPINCOUNT": "5000"}}
+    """Print the seconds of one run and of two at once, for the bare loop and for this project."""
+    names = ("bare loop", "this project")
     seconds: dict[tuple[str, int], list[float]] = {}
     with ThreadPoolExecutor() as executor:
-        for _, (name, variables), count in product(rounds, settings.items(), (1, 2)):
-            runs = [executor.submit(_measure, "this project", task, **variables) for _ in range(count)]
+        for _, name, count in product(rounds, names, (1, 2)):
+            runs = [executor.submit(_measure, name, task) for _ in range(count)]
             seconds.setdefault((name, count), []).append(mean(run.result()[0] for run in runs))
-    echo(f"{'':<20}{'alone':>8}{'two at once, each':>20}{'ratio':>8}")
-    for name in settings:
+    echo(f"{'':<16}{'alone':>9}{'two at once, each':>19}{'ratio':>8}")
+    for name in names:
         alone, busy = (median(seconds[name, count]) for count in (1, 2))
-        echo(f"{name:<20}{alone:>8.2f}{busy:>20.2f}{busy / alone:>8.2f}")
+        echo(f"{name:<16}{alone:>9.2f}{busy:>19.2f}{busy / alone:>8.2f}")
 
 
-def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[float, float, float]:
+def _measure(name: str, task: Mapping[str, Any]) -> tuple[float, float, float]:
     """Train in a new process; return its seconds for 60,000 images, its start-up seconds and its peak memory in bytes.
 
     Args:
         name: the name of the method.
         task: its arguments.
-        **variables: environment variables of the process, in addition to those of this one.
 
     Raises:
         UserError: the process failed.
@@ -93,9 +91,7 @@ def _measure(name: str, task: Mapping[str, Any], **variables: str) -> tuple[floa
 
     code = f"from fashion_mlp.cli.bench_runs import main; main({name!r}, **{task!r})"
     begin = time.time()
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | variables
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"bench: {name} failed: {done.stderr.strip().splitlines()[-1]}")
     seconds, start, peak_memory = json.loads(done.stdout.splitlines()[-1])
