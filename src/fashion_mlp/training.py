@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def train(
         initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
         initial = initial or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_restore)
         datamodule = build_datamodule(cfg)
-        trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
+        trainer = build_trainer(cfg, stop, resumed=initial.is_resumed, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
         if supports_multi_step(cfg.trainer, trainer.callbacks):  # type: ignore[attr-defined]  # set at run time
@@ -121,12 +121,9 @@ def _open_run(run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
     with stop.install(), explain_failures(OOM_REMEDY, run_dir, stop), run_directory.remove_unless_started():
-        if not ranks.is_rank_zero():
-            yield stop
-            return
-        if not resumed:
+        if ranks.is_rank_zero() and not resumed:
             run_directory.create(run_dir)  # unless the Hydra callback has created it
-        with run_directory.lock(run_dir):
+        with run_directory.lock(run_dir) if ranks.is_rank_zero() else nullcontext():
             yield stop
 
 

@@ -23,7 +23,6 @@ from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.callbacks.run_records import RunRecords
 from fashion_mlp.callbacks.training_state import TrainingStateCheckpoint
-from fashion_mlp.checkpoint.initial import InitialCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
@@ -153,20 +152,20 @@ def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:
     return torch.tensor(list(config), dtype=torch.float32)
 
 
-def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoint, *, has_validation: bool) -> Trainer:
+def build_trainer(cfg: DictConfig, stop: GracefulStop, *, resumed: bool, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers.
 
     Args:
         cfg: configuration of the run.
         stop: receives the signals that ask the run to stop.
-        initial: the checkpoint that the run starts from.
+        resumed: True if the run has saved a checkpoint, from which it resumes.
         has_validation: True if the data have a validation split.
     """
     enabled = [name for name, config in cfg.callbacks.items() if is_enabled(config)]
     callbacks = [instantiate_section(f"callbacks.{name}", cfg, Callback) for name in enabled]
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
-    callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
+    callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=resumed)]
     if cfg.checkpoint:
         callbacks.append(TrainingStateCheckpoint(Path(cfg.run_dir, CHECKPOINTS), stop, **cfg.checkpoint))
     loggers = [instantiate_section(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]

@@ -483,7 +483,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
     profiler: Literal["simple", "advanced", "pytorch"] | TargetConfig | None
     detect_anomaly: bool
     barebones: Annotated[Literal[False], Field(description="false; to measure speed use fashion-mlp bench")]
-    plugins: list[TargetConfig] | TargetConfig | None
+    plugins: list[TargetConfig] | None
     sync_batchnorm: bool
     reload_dataloaders_every_n_epochs: Count
     default_root_dir: Directory | None
