@@ -103,7 +103,7 @@ def test_importing_the_functions_does_not_import_torch() -> None:
 
 @pytest.mark.slow
 def test_a_notebook_trains(data_root: Path, tmp_path: Path) -> None:
-    overrides = [*QUICK, "callbacks.progress_bar.refresh_rate=1000", f"data.root={data_root}"]
+    overrides = [*QUICK, f"data.root={data_root}"]
     cells = [
         "from fashion_mlp import compose, train",
         f"run = train(compose(*{overrides}))\nrun.metrics['test/acc']",

@@ -145,7 +145,7 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
     ids=lambda changes: " ".join(changes),
 )
 def test_options_that_need_hooks_in_each_step_exclude_multi_step(changes: dict[str, Any]) -> None:
-    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), GradientNorm(None), LambdaCallback()]
+    common_callbacks = [ModelCheckpoint(), RunProgress(), WeightEMA(0.9), LambdaCallback()]
     assert is_supported(common_callbacks, max_epochs=3, accelerator="cpu", precision="bf16-mixed")
     assert not is_supported(**changes)
 

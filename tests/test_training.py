@@ -257,7 +257,7 @@ def test_failure_before_training_leaves_no_run_directory(
         ["class_weights=balanced", "data.balanced_sampling=true", "data.folds=4", "data.fold=3"],
         ["trainer=debug"],
         ["trainer.fast_dev_run=true"],
-        ["~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "trainer.enable_checkpointing=false"],
+        ["~callbacks.best_checkpoint", "checkpoint=null"],
     ],
     ids=" ".join,
 )

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.check_command_line import check_overrides
 from fashion_mlp.config.command_line import initialize_hydra, normalize, parse_flags
+from fashion_mlp.config.records import read_result
 from fashion_mlp.config.resume import expand_resume, start_or_resume
 from fashion_mlp.runtime.console import restore_logging
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import remove_unless_started
-from fashion_mlp.runtime.run_result import read_result
 from fashion_mlp.runtime.signals import Interrupted
 
 

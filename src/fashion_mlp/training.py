@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from fashion_mlp.build.dry_run import dry_run
 from fashion_mlp.build.parts import build_classifier, build_datamodule, build_trainer
 from fashion_mlp.callbacks.run_progress import get_progress
 from fashion_mlp.callbacks.run_records import log_run_end
+from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.checkpoint.initial import InitialCheckpoint, load_initial_checkpoint, load_resume_checkpoint
 from fashion_mlp.checkpoint.load import read_checkpoint
-from fashion_mlp.checkpoint.log_files import rewind_logs
-from fashion_mlp.checkpoint.training_state import find_written_checkpoints
+from fashion_mlp.checkpoint.run_state import rewind_logs
 from fashion_mlp.classifier import METADATA_KEY, Classifier
-from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, get_objective
-from fashion_mlp.config.records import run_name
+from fashion_mlp.config.monitoring import TRAINING_OBJECTIVE, objective_value
+from fashion_mlp.config.records import METRICS_FILE, run_name, write_metrics
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.multi_step import supports_multi_step
@@ -32,7 +32,6 @@ from fashion_mlp.runtime.console import silence_libraries
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import explain_failures
 from fashion_mlp.runtime.run_directory import CHECKPOINTS
-from fashion_mlp.runtime.run_result import METRICS_FILE, write_metrics
 from fashion_mlp.runtime.signals import GracefulStop
 from fashion_mlp.runtime.threads import share_cores
 
@@ -70,9 +69,9 @@ def train(
     cfg.run_dir = str(run_dir)
     with _open_run(run_dir, resumed=resumed) as stop:
         initial = load_resume_checkpoint(run_dir / CHECKPOINTS) if resumed else None
-        initial = initial or load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only)
+        initial = initial or load_initial_checkpoint(cfg.ckpt_path, cfg.ckpt_restore)
         datamodule = build_datamodule(cfg)
-        trainer = build_trainer(cfg, stop, initial, has_validation=datamodule.has_validation)
+        trainer = build_trainer(cfg, stop, resumed=initial.is_resumed, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
         if supports_multi_step(cfg.trainer, trainer.callbacks):  # type: ignore[attr-defined]  # set at run time
@@ -96,7 +95,7 @@ def train(
         if cfg.test:  # nothing was chosen with the test set
             trainer.test(classifier, datamodule, ckpt_path=checkpoint, verbose=False)
             metrics |= classifier.logged_metrics()
-        objective = _objective(metrics, run_dir)
+        objective = objective_value(metrics)
         if trainer.is_global_zero:
             path = checkpoint and str(checkpoint).removeprefix(f"{run_dir}{os.sep}")  # the directory may be moved
             metrics |= {"overrides": list(overrides), "checkpoint": path, "complete": True}
@@ -122,12 +121,9 @@ def _open_run(run_dir: Path, *, resumed: bool) -> Iterator[GracefulStop]:
     """Lock the run directory, handle signals, and explain what ends the run early."""
     stop = GracefulStop()
     with stop.install(), explain_failures(OOM_REMEDY, run_dir, stop), run_directory.remove_unless_started():
-        if not ranks.is_rank_zero():
-            yield stop
-            return
-        if not resumed:
+        if ranks.is_rank_zero() and not resumed:
             run_directory.create(run_dir)  # unless the Hydra callback has created it
-        with run_directory.lock(run_dir):
+        with run_directory.lock(run_dir) if ranks.is_rank_zero() else nullcontext():
             yield stop
 
 
@@ -146,7 +142,7 @@ def _fit(
         stop.use_default_handlers()  # until all ranks have connected
     try:
         with share_cores():
-            trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.full_state else None)
+            trainer.fit(classifier, datamodule, ckpt_path=initial.path if initial.restore == "all" else None)
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
 
@@ -176,13 +172,3 @@ def _describe_run(
         "parameters": summary.num_parameters(classifier),
         **summary.versions(),
     }
-
-
-def _objective(metrics: dict[str, Any], run_dir: Path) -> float:
-    objective = get_objective(metrics)
-    if objective not in metrics:
-        raise UserError(
-            f"{run_dir}: training ended before the first {objective}. Raise trainer.max_time or trainer.max_steps, or "
-            "lower trainer.check_val_every_n_epoch"
-        )
-    return float(metrics[objective])

@@ -21,7 +21,7 @@ from tests.conftest import Compose, Run
 
 # The decay of 0.8 is reached in the 35th of the 40 steps of four epochs, which covers both branches of the formula.
 EMA = ("callbacks.ema.decay=0.8", "model.norm=batch", "logger=none")
-NO_CHECKPOINTS = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "trainer.enable_checkpointing=false")
+NO_CHECKPOINTS = ("~callbacks.best_checkpoint", "checkpoint=null")
 
 
 def ema_state(run: Run) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from fashion_mlp import load_classifier
 from fashion_mlp.checkpoint.load import build_model, read_checkpoint
-from fashion_mlp.checkpoint.log_files import rewind_logs
+from fashion_mlp.checkpoint.run_state import rewind_logs
 from fashion_mlp.checkpoint.safe_load import MAX_DEPTH
 from fashion_mlp.cli.main import main
 from fashion_mlp.runtime.errors import UserError

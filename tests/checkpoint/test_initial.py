@@ -50,13 +50,13 @@ def test_incomplete_last_checkpoint_is_not_resumed(run: Run, caplog: pytest.LogC
 
 def test_the_last_layer_can_be_left_out(run: Run, compose_small: Compose) -> None:
     path = run.checkpoint_path("last")
-    initial = load_initial_checkpoint(str(path), weights_only="except_last")
+    initial = load_initial_checkpoint(str(path), restore="weights_except_last")
     cfg = compose_small("new", "logger=none")
     datamodule = build_datamodule(cfg)
     datamodule.class_names = ("boot", "shirt", "bag")
     classifier, trainer = build_classifier(cfg, datamodule), Trainer(accelerator="cpu", logger=False)
-    with pytest.raises(UserError, match=r"layers.2.weight.* leave out the last layer with ckpt_weights_only=except_l"):
-        load_initial_checkpoint(str(path), weights_only=True).restore_weights(classifier, trainer)
+    with pytest.raises(UserError, match=r"layers.2.weight.* leave out the last layer with ckpt_restore=weights_exc"):
+        load_initial_checkpoint(str(path), restore="weights").restore_weights(classifier, trainer)
     last = classifier.model.state_dict()["layers.2.weight"].clone()
     initial.restore_weights(classifier, trainer)
     weights, saved = classifier.state_dict(), run.checkpoint("last")["state_dict"]
@@ -70,10 +70,10 @@ def test_checkpoint_without_training_state_gives_only_weights(run: Run, compose_
     weights = {name: content[name] for name in ("epoch", "global_step", "state_dict", "fashion_mlp")}
     torch.save(weights, tmp_path / "weights.ckpt")
     with pytest.raises(
-        UserError, match=r"weights.ckpt: incomplete \('callbacks' is missing\). .* ckpt_weights_only=true"
+        UserError, match=r"weights.ckpt: incomplete \('callbacks' is missing\). .* ckpt_restore=weights"
     ):
-        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), weights_only=False)
+        load_initial_checkpoint(str(tmp_path / "weights.ckpt"), restore="all")
     cfg = compose_small(
-        "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_weights_only=true", "test=false"
+        "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_restore=weights", "test=false"
     )
     assert train(cfg) > 0

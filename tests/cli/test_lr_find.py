@@ -48,7 +48,7 @@ def test_images_of_your_own_have_a_suggestion(run_cli: RunCLI, image_dir: Path) 
 def test_weights_of_a_checkpoint_are_the_initial_ones(run_cli: RunCLI, root: str, checkpoint: Path) -> None:
     small = [*SMALL, root, "optimizer=sgd"]
     first = run_cli("lr-find", *small)
-    second = run_cli("lr-find", *small, f"ckpt_path={checkpoint}", "ckpt_weights_only=true")
+    second = run_cli("lr-find", *small, f"ckpt_path={checkpoint}", "ckpt_restore=weights")
     assert first.out != second.out
 
 

@@ -101,7 +101,7 @@ def test_mistakes_are_found(file: str, text: str) -> None:
         ("conf/optimizer/mine.yaml", "{_target_: torch.optim.Adam, betas: ['${b1}', 0.99], fused: '${f}'}"),
         ("conf/model/mine.yaml", "{defaults: [mlp, _self_], hidden_sizes: [256], pixel_bins: null}"),
         ("conf/data/mine.yaml", "{_target_: my.DataModule, anything: 1}"),
-        ("conf/callbacks/mine.yaml", "{defaults: [lean, _self_], bell: {_target_: my.Bell}, last_checkpoint: null}"),
+        ("conf/callbacks/mine.yaml", "{defaults: [lean, _self_], bell: {_target_: my.Bell}, gradient_norm: null}"),
         ("conf/experiment/mine.yaml", "{scheduler: null, logger: {wandb: {offline: true}}, hydra: {mode: MULTIRUN}}"),
         ("conf/experiment/mine.yaml", "{trainer: {max_time: '${time}', devices: [0, 1]}, data: '${other}'}"),
     ],

@@ -14,8 +14,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import event, given, strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fashion_mlp.build.parts import build, build_datamodule, build_trainer
-from fashion_mlp.checkpoint.initial import InitialCheckpoint
+from fashion_mlp.build.parts import build_datamodule, build_trainer, instantiate_section
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.runtime.errors import MAX_ERRORS, UserError
 from fashion_mlp.runtime.signals import GracefulStop
@@ -118,12 +117,12 @@ def build_parts(cfg: DictConfig) -> None:
     if OmegaConf.is_interpolation(cfg, "run_dir"):
         cfg.run_dir = "run"
     weights = [torch.nn.Parameter(torch.zeros(1))]
-    optimizer = build("optimizer", cfg, object, _partial_=True)(weights)
+    optimizer = instantiate_section("optimizer", cfg, object, _partial_=True)(weights)
     if cfg.scheduler:
-        build("scheduler", cfg, object, _partial_=True)(optimizer, 100)
+        instantiate_section("scheduler", cfg, object, _partial_=True)(optimizer, 100)
     build_datamodule(cfg)
-    build_trainer(cfg, GracefulStop(), InitialCheckpoint(), has_validation=True)
+    build_trainer(cfg, GracefulStop(), resumed=False, has_validation=True)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if sum(model["hidden_sizes"]) < 5_000:
         model.pop("compile")
-        build("model", model, torch.nn.Module)
+        instantiate_section("model", model, torch.nn.Module)

@@ -19,9 +19,9 @@ from lightning.pytorch.utilities import CombinedLoader
 from omegaconf import DictConfig
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.config.records import read_result
 from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_result import read_result
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
 from tests.conftest import ROOT, Compose, Run, RunCommand
@@ -486,7 +486,7 @@ def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
 
 def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> None:
     assert run_small("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
-    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
     done = run_small(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
@@ -563,7 +563,7 @@ def test_run_of_another_version_is_refused(
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: resume=a: recorded by another version{reason}")
     assert "Start a new run with its weights" in done.stderr
-    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_weights_only=true\n")
+    assert done.stderr.endswith("ckpt_path=a/checkpoints/last.ckpt ckpt_restore=weights\n")
 
 
 def test_changed_default_is_refused(interrupted: Path, run_in_process: RunCommand) -> None:
@@ -579,7 +579,7 @@ def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask
 ) -> None:
     assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
-    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_weights_only=true", "logger=none"
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
     assert run_small("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
     assert run_small("hydra.run.dir=b", *start).returncode == 143
@@ -595,7 +595,7 @@ def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
     for overrides, message in (
         (["model.hidden_sizes=[16]", longer], "another network (size mismatch for model.layers.0.weight: "),
-        (["model.hidden_sizes=[16]", "ckpt_weights_only=true"], "another network"),
+        (["model.hidden_sizes=[16]", "ckpt_restore=weights"], "another network"),
         (["optimizer.lr=0.1", longer], f"optimizer.lr=0.1: {trained} 0.001"),
         (["optimizer=sgd", longer], f"optimizer=torch.optim.SGD: {trained} torch.optim.Adam"),
         (["scheduler=cosine", longer], f"scheduler=fashion_mlp.schedulers.cosine: {trained} null"),

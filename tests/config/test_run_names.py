@@ -57,6 +57,9 @@ def test_jobs_are_named_by_what_varies(run_small: RunCommand, run_in_process: Ru
         assert {row["job"]: row["name"] for row in csv.DictReader(file)} == names
     (sweep / "1/metrics.json").unlink()
     assert run_in_process(f"resume_sweep={place}").returncode == 0
+    (sweep / "2/metrics.json").unlink()
+    assert run_in_process(f"resume={place}/2").returncode == 0
+    assert Run(sweep / "2").metrics["name"] == names["2"]
     assert trial_ids(sweep) == expected
 
 

@@ -12,12 +12,11 @@ from filelock import FileLock
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.records import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.run_result import write_metrics
 from fashion_mlp.sweep import job
-from fashion_mlp.sweep.job import reserve_gpu, run_job
-from fashion_mlp.sweep.results import read_error, read_jobs
+from fashion_mlp.sweep.job import read_error, read_jobs, reserve_gpu, run_job
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fashion_mlp.sweep.job import JobResult
 from fashion_mlp.sweep.leaderboard import WIDTH, format_table, write_csv
-from fashion_mlp.sweep.results import JobResult
 
 
 def job(number: int, overrides: str, score: float = 0.5, *, error: str = "", **metrics: Any) -> JobResult:

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from fashion_mlp.config.command_line import hydra_quote
 from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.results import JobResult, check_same_sweep
+from fashion_mlp.sweep.job import JobResult
+from fashion_mlp.sweep.leaderboard import check_same_sweep
 from tests.conftest import check
 
 HYDRA_OVERRIDES = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "hydra.mode=MULTIRUN", "hydra.sweep.dir=x"]

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,11 +22,11 @@ from torchmetrics import Metric
 from fashion_mlp import __version__
 from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.callbacks.run_records import RunRecords
-from fashion_mlp.checkpoint.initial import InitialCheckpoint
-from fashion_mlp.checkpoint.training_state import TrainingStateCheckpoint
+from fashion_mlp.callbacks.training_state import TrainingStateCheckpoint
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import metric_direction, monitor_arguments
+from fashion_mlp.config.schema import is_enabled
 from fashion_mlp.data import ImageDataModule
 from fashion_mlp.inference.photo.novelty import NUM_REFERENCES, describe_images
 from fashion_mlp.multi_step import MultiStepClassifier
@@ -34,10 +34,11 @@ from fashion_mlp.runtime import run_directory
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import is_oom_error
+from fashion_mlp.runtime.run_directory import CHECKPOINTS
 from fashion_mlp.runtime.signals import GracefulStop
 
 
-def build(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any) -> Any:
+def instantiate_section(key: str, cfg: Mapping[str, Any], expected: type, /, **arguments: Any) -> Any:
     """Instantiate a section of a configuration.
 
     Args:
@@ -70,7 +71,7 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 def build_datamodule(cfg: DictConfig) -> ImageDataModule:
     """Build the data module. To overfit a few batches, these are the same in each epoch."""
     shuffle = cfg.data.get("shuffle", True) and not cfg.trainer.overfit_batches
-    datamodule: ImageDataModule = build("data", cfg, ImageDataModule, shuffle=shuffle)
+    datamodule: ImageDataModule = instantiate_section("data", cfg, ImageDataModule, shuffle=shuffle)
     return datamodule
 
 
@@ -82,14 +83,14 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
         "num_classes": len(datamodule.class_names),
     }
     compile_model = bool(config.pop("compile", False))
-    model: nn.Module = build("model", config, nn.Module)
+    model = instantiate_section("model", config, nn.Module)
     several = datamodule.batches_per_fetch > 1
     classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
     return classifier_class(
         model,
         datamodule.class_names,
-        optimizer=build("optimizer", cfg, partial, _partial_=True),
-        scheduler=build("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
+        optimizer=instantiate_section("optimizer", cfg, partial, _partial_=True),
+        scheduler=instantiate_section("scheduler", cfg, partial, _partial_=True) if cfg.scheduler else None,
         label_smoothing=cfg.label_smoothing,
         class_weights=_class_weights(cfg.class_weights, datamodule),
         objective=cfg.objective,
@@ -123,7 +124,7 @@ def _build_metrics(cfg: DictConfig, num_classes: int) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {}
     for name in filter(cfg.metrics.get, cfg.metrics):
         key = f"metrics.{name}"
-        metric: Metric = build(key, cfg, Metric, num_classes=num_classes)
+        metric: Metric = instantiate_section(key, cfg, Metric, num_classes=num_classes)
         try:
             float(metric(torch.eye(num_classes), torch.arange(num_classes)))
         except Exception as error:  # any that a metric of another task raises
@@ -151,33 +152,37 @@ def _class_weights(config: Any, datamodule: ImageDataModule) -> Tensor | None:
     return torch.tensor(list(config), dtype=torch.float32)
 
 
-def build_trainer(cfg: DictConfig, stop: GracefulStop, initial: InitialCheckpoint, *, has_validation: bool) -> Trainer:
+def build_trainer(cfg: DictConfig, stop: GracefulStop, *, resumed: bool, has_validation: bool) -> Trainer:
     """Build the Trainer with its callbacks and loggers.
 
     Args:
         cfg: configuration of the run.
         stop: receives the signals that ask the run to stop.
-        initial: the checkpoint that the run starts from.
+        resumed: True if the run has saved a checkpoint, from which it resumes.
         has_validation: True if the data have a validation split.
     """
-    enabled = [name for name, config in cfg.callbacks.items() if config and config.get("patience", 0) is not None]
-    callbacks = [build(f"callbacks.{name}", cfg, Callback) for name in enabled]
+    enabled = [name for name, config in cfg.callbacks.items() if is_enabled(config)]
+    callbacks = [instantiate_section(f"callbacks.{name}", cfg, Callback) for name in enabled]
     if not has_validation:
         callbacks = [callback for callback in callbacks if not str(getattr(callback, "monitor", "")).startswith("val/")]
-    callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=initial.is_resumed)]
-    for callback in callbacks:
-        if isinstance(callback, TrainingStateCheckpoint):
-            callback.stop = stop
-    loggers = [build(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
-    arguments: dict[str, Any] = {}
+    callbacks += [RunProgress(), RunRecords(to_container(cfg), resumed=resumed)]
+    if cfg.checkpoint:
+        callbacks.append(TrainingStateCheckpoint(Path(cfg.run_dir, CHECKPOINTS), stop, **cfg.checkpoint))
+    loggers = [instantiate_section(f"logger.{name}", cfg, Logger) for name, config in cfg.logger.items() if config]
+    # Without these, Lightning would add a progress bar and a checkpoint of its own.
+    arguments: dict[str, Any] = {
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
+    }
     if batches := cfg.trainer.overfit_batches:
         # Lightning would replace the sampler, which restores the position of a resumed run.
-        arguments = {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
+        arguments |= {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
     if not has_validation:
         arguments["limit_val_batches"] = 0
     _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
     arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
-    trainer: Trainer = build("trainer", cfg, Trainer, callbacks=callbacks, logger=loggers or False, **arguments)
+    arguments |= {"callbacks": callbacks, "logger": loggers or False}
+    trainer: Trainer = instantiate_section("trainer", cfg, Trainer, **arguments)
     return trainer
 
 

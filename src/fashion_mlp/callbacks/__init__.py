@@ -1,1 +1,1 @@
-"""Callbacks of the Trainer, one file each; `TrainingStateCheckpoint` is in `checkpoint/`."""
+"""Callbacks of the Trainer, one file each."""

@@ -24,13 +24,12 @@ class WeightEMA(Callback):
     up to 64 optimizer steps here. Each process must hold all weights.
 
     Args:
-        decay: between 0 and 1, exclusive. The average extends over about `1 / (1 - decay)` steps. None disables the
-            callback.
+        decay: between 0 and 1, exclusive. The average extends over about `1 / (1 - decay)` steps.
     """
 
     state_key = "ema"
 
-    def __init__(self, decay: float | None) -> None:
+    def __init__(self, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
         self._resumed: dict[str, Tensor] = {}
@@ -40,8 +39,6 @@ class WeightEMA(Callback):
         self._is_swapped = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.decay is None:
-            return
         # `num_batches_tracked` of batch norm is an integer, so it is not averaged.
         self._network = {name: value for name, value in pl_module.state_dict().items() if value.is_floating_point()}
         self._shadow = {name: value.clone() for name, value in self._network.items()}
@@ -72,7 +69,6 @@ class WeightEMA(Callback):
 
     def _update(self, optimizer: Optimizer, *_: Any) -> None:
         self.num_updates += 1
-        assert self.decay is not None
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(tuple(self._shadow.values()), tuple(self._network.values()), self.num_updates)

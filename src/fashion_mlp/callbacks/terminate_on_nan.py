@@ -7,10 +7,12 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from fashion_mlp.checkpoint.training_state import find_written_checkpoints
+from fashion_mlp.callbacks.training_state import find_written_checkpoints
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 
+# Interval of the check on an accelerator or with several processes, in calls of `training_step`.
+CHECK_EVERY_N_BATCHES = 50
 LOWER_RATE = "Lower optimizer.lr or set trainer.gradient_clip_val"
 
 
@@ -24,23 +26,16 @@ class TerminateOnNaN(Callback):
     An exploding gradient makes the weights NaN or infinite while its loss is still finite. Therefore the weights are
     checked before validation and before a checkpoint is saved.
 
-    Args:
-        every_n_batches: interval of the check on an accelerator or with several processes, in calls of
-            `training_step`, which may run several steps.
-
     Raises:
         UserError: from a hook, with the step, the learning rate and the last checkpoint.
     """
 
     needs_step_hooks = False
 
-    def __init__(self, every_n_batches: int = 50) -> None:
-        self.every_n_batches = every_n_batches
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_due = (batch_idx + 1) % self.every_n_batches == 0 or trainer.is_last_batch
+        is_due = (batch_idx + 1) % CHECK_EVERY_N_BATCHES == 0 or trainer.is_last_batch
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
             self._check_loss(trainer, pl_module, outputs["loss"])
         if trainer.is_last_batch:

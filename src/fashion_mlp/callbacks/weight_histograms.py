@@ -10,14 +10,14 @@ class WeightHistograms(Callback):
     """Log a histogram of each weight and bias to TensorBoard.
 
     Args:
-        every_n_epochs: interval in epochs; None for no histograms.
+        every_n_epochs: interval in epochs.
     """
 
-    def __init__(self, every_n_epochs: int | None = None) -> None:
+    def __init__(self, every_n_epochs: int) -> None:
         self.every_n_epochs = every_n_epochs
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.every_n_epochs or (trainer.current_epoch + 1) % self.every_n_epochs:
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -1,1 +1,1 @@
-"""Save and load checkpoints, and restore the training state."""
+"""Load checkpoints that need not be trusted, and what a run starts from."""

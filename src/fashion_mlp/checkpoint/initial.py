@@ -11,6 +11,7 @@ from lightning import Trainer
 from fashion_mlp.checkpoint.load import read_checkpoint
 from fashion_mlp.classifier import METADATA_KEY, Classifier
 from fashion_mlp.config.messages import format_count, format_value
+from fashion_mlp.config.records import differences
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import BEST, LAST, PREVIOUS, relative_to_cwd
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Entries of a checkpoint that Lightning restores, besides the weights.
 TRAINING_STATE = ("callbacks", "global_step", "loops", "lr_schedulers", "optimizer_states")
+# Sections of the configuration whose state a checkpoint contains.
+SECTIONS = ("optimizer", "scheduler", "callbacks.ema")
 
 
 @dataclass(frozen=True)
@@ -27,26 +30,23 @@ class InitialCheckpoint:
     Args:
         path: the file, or None.
         checkpoint: its content.
-        full_state: True to restore optimizer, schedule and epoch too, False to restore the weights only.
+        restore: "all" for the weights, optimizer, schedule and epoch; "weights"; or "weights_except_last" for those of
+            all layers but the last, whose size is the number of classes.
         is_resumed: True if the run itself saved the checkpoint.
-        skip_last_layer: True to leave out the last layer, whose size is the number of classes.
     """
 
     path: Path | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
-    full_state: bool = False
+    restore: str = "weights"
     is_resumed: bool = False
-    skip_last_layer: bool = False
 
     @property
     def description(self) -> str:
         """A line for the summary of the run; empty without a checkpoint."""
-        if self.path is None:
-            return ""
-        restored = "weights only" + (" except the last layer" if self.skip_last_layer else "")
-        if self.full_state:
-            restored = f"with optimizer and schedule, after step {self.checkpoint['global_step']}"
-        return f"{relative_to_cwd(self.path)}, {restored}"
+        restored = f"with optimizer and schedule, after step {self.checkpoint.get('global_step')}"
+        if self.restore != "all":
+            restored = "weights only" + (" except the last layer" if self.restore == "weights_except_last" else "")
+        return f"{relative_to_cwd(self.path)}, {restored}" if self.path else ""
 
     def restore_weights(self, classifier: Classifier, trainer: Trainer) -> None:
         """Check the checkpoint and restore its weights; `Trainer.fit` restores them again with the full state.
@@ -60,7 +60,7 @@ class InitialCheckpoint:
         if self.path is None:
             return
         weights = self.checkpoint["state_dict"]
-        if self.skip_last_layer:
+        if self.restore == "weights_except_last":
             current = classifier.state_dict()
             layer = list(current)[-1].rpartition(".")[0]
             weights = weights | {name: value for name, value in current.items() if name.rpartition(".")[0] == layer}
@@ -70,53 +70,52 @@ class InitialCheckpoint:
             problem = str(error).splitlines()[1].strip("\t .")  # the first of the differences that torch lists
             raise UserError(
                 f"ckpt_path={self.path}: weights of another network ({problem}). Set model.* as in its run; for other "
-                "classes, leave out the last layer with ckpt_weights_only=except_last"
+                "classes, leave out the last layer with ckpt_restore=weights_except_last"
             ) from error
 
     def _check(self, classifier: Classifier, trainer: Trainer) -> None:
         """Check that the full state of another run fits this one, and that a resumed run has its custom images."""
-        saved, data = self.checkpoint.get(METADATA_KEY, {}).get("data", {}), classifier.metadata["data"]
-        names = ("files", "val_files")
-        if self.is_resumed and any(saved.get(name, data.get(name)) != data.get(name) for name in names):
-            raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
-        if self.is_resumed or not self.full_state:
+        saved, current = self.checkpoint.get(METADATA_KEY, {}), classifier.metadata
+        if self.is_resumed:
+            data = current["data"]
+            if any(saved["data"].get(name) != data.get(name) for name in ("files", "val_files")):
+                raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
+        if self.is_resumed or self.path is None or self.restore != "all":
             return
-        for section in ("optimizer", "scheduler", "callbacks.ema"):
-            self._check_same(section, classifier.metadata[section])
+        remedy = "restore its weights only: ckpt_restore=weights"
+        before, now = (
+            {name: metadata.get(name) or {"_target_": None} for name in SECTIONS} for metadata in (saved, current)
+        )
+        for key, trained, configured in differences(before, now):
+            raise UserError(
+                f"{key.removesuffix('._target_')}={format_value(configured)}: ckpt_path={self.path} was trained with "
+                f"{format_value(trained)}. Use that, or {remedy}"
+            )
         epochs = int(self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["processed"])
         if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
-            raise UserError(
-                f"ckpt_path={self.path}: trained for {format_count(epochs, 'epoch')} already. Set trainer.max_epochs "
-                "above that, or restore its weights only: ckpt_weights_only=true"
-            )
-
-    def _check_same(self, section: str, config: Mapping[str, Any] | None) -> None:
-        """Check that a section has the configuration whose state Lightning would restore."""
-        saved, current = self.checkpoint[METADATA_KEY].get(section) or {}, config or {}
-        for key in {**saved, **current}:
-            if saved.get(key) != current.get(key):
-                name = section if key == "_target_" else f"{section}.{key}"
-                raise UserError(
-                    f"{name}={format_value(current.get(key))}: ckpt_path={self.path} was trained with "
-                    f"{format_value(saved.get(key))}. Use that, or restore its weights only: ckpt_weights_only=true"
-                )
+            trained = f"trained for {format_count(epochs, 'epoch')} already"
+            raise UserError(f"ckpt_path={self.path}: {trained}. Set trainer.max_epochs above that, or {remedy}")
 
 
-def load_initial_checkpoint(path: str | None, *, weights_only: bool | str) -> InitialCheckpoint:
-    """Load the checkpoint that `ckpt_path` names.
+def load_initial_checkpoint(path: str | Path | None, restore: str, *, is_resumed: bool = False) -> InitialCheckpoint:
+    """Load a checkpoint, such as the one that `ckpt_path` names.
 
     Args:
         path: the file, or None.
-        weights_only: True to restore the weights only, "except_last" to leave out those of the last layer too.
+        restore: what a run restores from it, as in `InitialCheckpoint`.
+        is_resumed: True if the run itself saved the checkpoint.
 
     Raises:
         UserError: it is not a checkpoint of this project, or lacks the training state that is to be restored.
     """
     if path is None:
         return InitialCheckpoint()
-    file = Path(path).expanduser()
-    checkpoint = read_checkpoint(file) if weights_only else _read_full_state(file)
-    return InitialCheckpoint(file, checkpoint, not weights_only, skip_last_layer=weights_only == "except_last")
+    path = Path(path).expanduser()
+    checkpoint = read_checkpoint(path)
+    missing = [name for name in TRAINING_STATE if name not in checkpoint]
+    if missing and restore == "all":
+        raise UserError(f"{path}: incomplete ({missing[0]!r} is missing). Only ckpt_restore=weights accepts it")
+    return InitialCheckpoint(path, checkpoint, restore, is_resumed)
 
 
 def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
@@ -129,28 +128,16 @@ def load_resume_checkpoint(directory: Path) -> InitialCheckpoint | None:
         UserError: no checkpoint can be used.
     """
     problems: list[str] = []
-    for path in (directory / LAST, directory / PREVIOUS):
-        if not path.is_file():
-            continue
+    for path in filter(Path.is_file, (directory / LAST, directory / PREVIOUS)):
         try:
-            checkpoint = _read_full_state(path)
+            initial = load_initial_checkpoint(path, "all", is_resumed=True)
         except UserError as error:
             problems.append(str(error))
             continue
         if problems:
             log.warning(f"{problems[0]}\nResuming from {path.name}")
-        return InitialCheckpoint(path, checkpoint, full_state=True, is_resumed=True)
+        return initial
     if problems:
         remedy = f"Start a new run with ckpt_path={directory / BEST}"
         raise UserError(*problems, f"{directory}: no checkpoint to resume from. {remedy}")
     return None
-
-
-def _read_full_state(path: Path) -> Mapping[str, Any]:
-    checkpoint = read_checkpoint(path)
-    for name in TRAINING_STATE:
-        if name not in checkpoint:
-            raise UserError(
-                f"{path}: incomplete ({name!r} is missing). Expected more than ckpt_weights_only=true needs"
-            )
-    return checkpoint

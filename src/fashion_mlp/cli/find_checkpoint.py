@@ -5,8 +5,8 @@ from pathlib import Path
 from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import BEST, CHECKPOINTS, LAST
+from fashion_mlp.sweep.job import read_jobs
 from fashion_mlp.sweep.leaderboard import rank_jobs
-from fashion_mlp.sweep.results import read_jobs
 
 # Stands for the newest run below `RUNS`.
 LATEST = "latest"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from fashion_mlp.build.dry_run import dry_run
-from fashion_mlp.build.parts import build, build_classifier, build_datamodule
+from fashion_mlp.build.parts import build_classifier, build_datamodule, instantiate_section
 from fashion_mlp.checkpoint.initial import load_initial_checkpoint
 from fashion_mlp.data.batch_counts import check_batch_counts
 from fashion_mlp.training import prepare_process
@@ -73,14 +73,14 @@ def measure_losses(cfg: DictConfig) -> dict[float, float]:
     config = {"_target_": "lightning.Trainer", **{name: cfg.trainer[name] for name in TRAINER_ARGS}}
     names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     silent = dict.fromkeys(names, False) | {"devices": 1, "max_steps": NUM_STEPS, "limit_val_batches": 0}
-    trainer: Trainer = build("trainer", config, Trainer, callbacks=[sweep], **silent)
+    trainer: Trainer = instantiate_section("trainer", config, Trainer, callbacks=[sweep], **silent)
     datamodule.prepare_data()
     datamodule.setup("fit")
     check_batch_counts(cfg, datamodule, processes=1)
     classifier = build_classifier(cfg, datamodule)
     classifier.scheduler_factory = None
     dry_run(classifier, datamodule.image_shape, loggers=())
-    initial = load_initial_checkpoint(cfg.ckpt_path, weights_only=cfg.ckpt_weights_only or True)
+    initial = load_initial_checkpoint(cfg.ckpt_path, "weights" if cfg.ckpt_restore == "all" else cfg.ckpt_restore)
     initial.restore_weights(classifier, trainer)
     trainer.fit(classifier, datamodule)
     return sweep.losses

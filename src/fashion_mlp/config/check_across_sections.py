@@ -7,7 +7,7 @@ from typing import Any
 
 from fashion_mlp.config.messages import did_you_mean, find_obstacle, format_value, missing_path
 from fashion_mlp.config.monitoring import DEFAULT_OBJECTIVE, METRICS, monitored_metrics
-from fashion_mlp.config.schema import SCHEMAS, MonitorConfig, PlateauConfig, RunConfig
+from fashion_mlp.config.schema import RunConfig, find_schema, is_enabled
 
 USE_EMA = "use callbacks.ema.decay=0.999"
 # Callbacks of Lightning that do not work here, or with which a resumed run would differ, with a remedy.
@@ -31,16 +31,16 @@ def has_validation(data: Mapping[str, Any]) -> bool:
 
 def find_conflicts(run: RunConfig) -> Iterator[str]:
     """Yield a line for each value that does not work with a value of another section."""
+    callbacks = {name: callback for name, callback in run.callbacks.items() if is_enabled(callback)}
     if run.ckpt_path and run.resume is None and (problem := missing_path(run.ckpt_path, is_file=True)):
         yield f"ckpt_path={run.ckpt_path}: {problem}"
     yield from _fold_conflicts(run.data)
-    yield from _monitor_conflicts(run)
-    yield from _training_conflicts(run)
+    yield from _monitor_conflicts(run, callbacks)
+    yield from _training_conflicts(run, callbacks.get("ema", {}).get("decay"))
     yield from _schedule_conflicts(run)
     if run.resume is None:  # a resumed run finds its own files
-        for name, callback in (run.callbacks or {}).items():
-            if callback:
-                yield from _callback_conflicts(f"callbacks.{name}", callback, run)
+        for name, callback in callbacks.items():
+            yield from _callback_conflicts(f"callbacks.{name}", callback, run)
 
 
 def _fold_conflicts(data: Mapping[str, Any]) -> Iterator[str]:
@@ -54,31 +54,29 @@ def _fold_conflicts(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.folds={folds}: the validation images have a source. Type data.{name}=null"
 
 
-def _monitor_conflicts(run: RunConfig) -> Iterator[str]:
+def _monitor_conflicts(run: RunConfig, callbacks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     known = monitored_metrics(run.metrics)
     yield from (
         f"metrics.{name}: the name of a built-in metric. Use another" for name in run.metrics if name in METRICS
     )
-    sections = {
-        "scheduler": run.scheduler,
-        **{f"callbacks.{name}": item for name, item in (run.callbacks or {}).items()},
-    }
+    sections = {"scheduler": run.scheduler or {}, **{f"callbacks.{name}": item for name, item in callbacks.items()}}
     monitors = {"objective": run.objective}
     for key, section in sections.items():
-        schema = SCHEMAS.get(str((section or {}).get("_target_")))
-        if section and schema and issubclass(schema, MonitorConfig | PlateauConfig) and section.get("monitor"):
+        if "monitor" in find_schema(section).model_fields and section.get("monitor"):
             monitors[f"{key}.monitor"] = section["monitor"]
     for key, monitor in monitors.items():
         if monitor not in known and (key == "objective" or monitor != run.objective):
             reason = "no model is chosen with test images" if monitor.startswith("test/") else "no such metric"
             yield f"{key}={monitor}: {reason}{did_you_mean(monitor, known)}"
-    if run.objective.startswith("val/") and run.objective != DEFAULT_OBJECTIVE and not has_validation(run.data):
-        training = run.objective.replace("val/", "train/")
-        yield f"objective={run.objective}: no validation with data.val_size=0. Type objective={training}"
+        # Without validation, the default objective is replaced, and the callback for the best checkpoint is omitted.
+        is_omitted = key == "callbacks.best_checkpoint.monitor" or (key, monitor) == ("objective", DEFAULT_OBJECTIVE)
+        if monitor.startswith("val/") and not is_omitted and not has_validation(run.data):
+            training = monitor.replace("val/", "train/")
+            yield f"{key}={monitor}: no validation with data.val_size=0. Type {key}={training}"
 
 
-def _training_conflicts(run: RunConfig) -> Iterator[str]:
-    data, trainer, callbacks = run.data, run.trainer, run.callbacks or {}
+def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
+    data, trainer = run.data, run.trainer
     augment, sides = data.get("augment") or {}, data.get("image_size", [28, 28])
     translate = augment.get("translate", 0)
     if isinstance(sides, list) and translate >= min(sides):
@@ -88,25 +86,17 @@ def _training_conflicts(run: RunConfig) -> Iterator[str]:
         yield f"trainer.precision={precision}: no clipping with a fused optimizer. Type optimizer.fused=false"
     if run.model.get("norm") == "batch" and run.model.get("hidden_sizes") and data.get("batch_size") == 1:
         yield "model.norm=batch: needs more than one image. Set data.batch_size above 1"
-    decay = (callbacks.get("ema") or {}).get("decay")
     if decay is not None and precision in ("16-true", "bf16-true"):
         mixed = precision.replace("true", "mixed")
         yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
     every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
     if has_validation(data) and 0 < epochs < every:
         yield f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}. Expected at most that"
-    if trainer.get("enable_progress_bar") is False and callbacks.get("progress_bar"):
-        yield "trainer.enable_progress_bar=false: a callback does this. Type ~callbacks.progress_bar instead"
-    checkpoints = [f"~callbacks.{name}" for name in ("best_checkpoint", "last_checkpoint") if callbacks.get(name)]
-    if trainer.get("enable_checkpointing") is False and checkpoints:
-        yield f"trainer.enable_checkpointing=false: callbacks do this. Type {' '.join(checkpoints)} instead"
 
 
 def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
     scheduler, trainer = run.scheduler or {}, run.trainer
     monitor, epochs = str(scheduler.get("monitor")), trainer.get("max_epochs")
-    if monitor.startswith("val/") and not has_validation(run.data):
-        yield f"scheduler.monitor={monitor}: no validation with data.val_size=0. Type scheduler.monitor=train/loss"
     if monitor.startswith("val/") and trainer.get("check_val_every_n_epoch") != 1:
         yield f"scheduler.monitor={monitor}: needed after each epoch. Type trainer.check_val_every_n_epoch=1"
     lr, min_lr = run.optimizer.get("lr"), scheduler.get("min_lr")
@@ -121,23 +111,15 @@ def _schedule_conflicts(run: RunConfig) -> Iterator[str]:
 
 def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -> Iterator[str]:
     module, _, kind = str(callback.get("_target_")).rpartition(".")
-    monitor = str(callback.get("monitor"))
     if module.startswith("lightning.") and kind in UNSUPPORTED:
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
-    if kind == "Pruning" and not run.objective.startswith("val/"):
-        yield f"objective={run.objective}: a search compares a validation metric. Type objective={DEFAULT_OBJECTIVE}"
-    if kind == "Pruning" and not has_validation(run.data):
-        yield f"data.val_size=0: a search compares {run.objective}. Set data.val_size above 0"
-    if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and (run.callbacks or {}).get("progress_bar"):
+    if kind == "Pruning" and not (run.objective.startswith("val/") and has_validation(run.data)):
+        needed = f"a validation metric, such as {DEFAULT_OBJECTIVE}, and data.val_size above 0"
+        yield f"objective={run.objective}: a search compares validation images. Expected {needed}"
+    if kind.endswith("ProgressBar") and key != "callbacks.progress_bar" and run.callbacks.get("progress_bar"):
         yield f"{key}: a second progress bar. Type ~callbacks.progress_bar"
-    checkpoints = ("${run_dir}/checkpoints", f"{run.run_dir}/checkpoints")
-    if kind == "TrainingStateCheckpoint" and callback["dirpath"] not in checkpoints:
-        yield f"{key}.dirpath={callback['dirpath']}: resume= reads ${{run_dir}}/checkpoints. Remove it"
-    if key == "callbacks.best_checkpoint":  # ignored without validation
-        if callback.get("monitor") is None:
-            yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
-    elif monitor.startswith("val/") and not has_validation(run.data) and callback.get("patience", 0) is not None:
-        yield f"{key}.monitor={monitor}: no validation with data.val_size=0. Use train/loss"
+    if key == "callbacks.best_checkpoint" and callback.get("monitor") is None:
+        yield f"{key}.monitor=null: no best without a metric. To test the last weights type ~{key}"
     if kind in ("BestCheckpoint", "ModelCheckpoint"):
         yield from _checkpoint_conflicts(key, callback, run)
 

@@ -15,7 +15,7 @@ from fashion_mlp.config.messages import did_you_mean, format_value
 from fashion_mlp.config.schema import SCHEMAS, CheckpointConfig, OtherDataConfig, RunConfig, Section
 
 # Schemas of sections without a `_target_`, or with one that has no schema.
-DEFAULTS: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
+SCHEMAS_BY_KEY: dict[str, type[Section]] = {"checkpoint": CheckpointConfig, "data": OtherDataConfig}
 # A message for each key.
 Problems = dict[str, str]
 # Stands for a missing value. It looks like an interpolation, which is not checked.
@@ -61,7 +61,7 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
 def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:
     names = [name for name in node if prefix or name != "hydra"]
     values = {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
-    return {name: value for name, value in values.items() if value is not UNKNOWN}
+    return {name: value for name, value in values.items() if value != UNKNOWN}
 
 
 def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
@@ -88,7 +88,7 @@ def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, value in values.items():
         if isinstance(value, dict):
             key = f"{prefix}{name}"
-            if schema := SCHEMAS.get(str(value.get("_target_")), DEFAULTS.get(key)):
+            if schema := SCHEMAS.get(str(value.get("_target_")), SCHEMAS_BY_KEY.get(key)):
                 yield key, schema, value
             yield from _sections(value, f"{key}.")
 

@@ -6,6 +6,8 @@ from inspect import signature
 from pkgutil import resolve_name
 from typing import Any, Literal
 
+from fashion_mlp.runtime.errors import UserError
+
 # Metrics that `fashion_mlp.metrics` computes for each split and logs as `<split>/<name>`, with their titles in charts
 # and tables. The config group `metrics` adds others.
 METRICS = {"loss": "loss", "acc": "accuracy", "acc_macro": "macro accuracy", "f1_macro": "macro F1"}
@@ -33,14 +35,17 @@ def metric_direction(name: str) -> Literal["min", "max"] | None:
     return "min" if name.endswith(("loss", "error")) else "max"
 
 
-def get_objective(metrics: Mapping[str, Any]) -> str:
-    """Return the name of the metric that a run is judged by, as `metrics.json` contains it."""
-    return str(metrics.get("objective"))
-
-
 def objective_value(metrics: Mapping[str, Any]) -> float:
-    """Return the value of the metric that a complete run is judged by."""
-    return float(metrics[get_objective(metrics)])
+    """Return the value of the metric that a run is judged by; the entry "objective" is its name.
+
+    Raises:
+        UserError: the run ended before the metric was measured.
+    """
+    name = metrics["objective"]
+    if name not in metrics:
+        remedy = "Raise trainer.max_time or trainer.max_steps, or lower trainer.check_val_every_n_epoch"
+        raise UserError(f"objective={name}: training ended before its first value. {remedy}")
+    return float(metrics[name])
 
 
 def monitor_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -15,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import hydra_quote, parse_override
 from fashion_mlp.config.messages import did_you_mean, format_value
-from fashion_mlp.config.schema import LAYER_KEYS
 
 # Keys that may be removed with `~`.
 REMOVABLE = re.compile(r"(callbacks|logger|metrics)\.\w+|hydra\..+")
@@ -104,10 +102,9 @@ def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
     params = OmegaConf.select(cfg, "hydra.sweeper.params")
     if not isinstance(params, DictConfig):
         return [], []
-    needed = {str(key): "model.hidden_sizes" if key in LAYER_KEYS else str(key) for key in params}
     # "???" is the mark of OmegaConf for a value that is missing.
-    missing = [key for key, name in needed.items() if OmegaConf.select(cfg, name, default="???") == "???"]
-    return [f"{key}={params[key]}" for key in needed if key not in missing], missing
+    missing = [str(key) for key in params if OmegaConf.select(cfg, str(key), default="???") == "???"]
+    return [f"{key!s}={value}" for key, value in params.items() if key not in missing], missing
 
 
 def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:
@@ -131,5 +128,3 @@ def _group_problems(override: Override, found: Sequence[Any], options: Sequence[
             yield f"{text}: not installed. Type python -m pip install -e '.[{EXTRAS[chosen]}]'"
         elif unknown:
             yield f"{text}: no such option{did_you_mean(unknown[0], options)}"
-        elif group == "hydra/launcher" and chosen.endswith("slurm") and shutil.which("srun") is None:
-            yield f"{text}: no SLURM on this machine. Use hydra/launcher=joblib"

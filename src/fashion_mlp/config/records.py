@@ -1,7 +1,9 @@
-"""What a run or sweep records in its directory: its configuration and overrides, which also give the names of jobs."""
+"""What a run or sweep records in its directory: configuration, overrides, which give the names of jobs, and results."""
 
+import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.runtime.atomic import atomic_write
-from fashion_mlp.runtime.run_result import METRICS_FILE
 
 # The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
 HYDRA_DIR = ".hydra"
 SWEEP_CONFIG = "multirun.yaml"
+# The result of a run.
+METRICS_FILE = "metrics.json"
+# Stands for the value of a key that a configuration lacks.
+ABSENT = "(absent)"
 # A number from an environment variable, as an override or in a YAML file.
 NUMBER_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.decode:(\$\{oc\.env:[^${}]*\})\}['"]?""")
 
@@ -88,6 +93,44 @@ def load_record(directory: Path) -> tuple[Any, list[str]] | None:
     return (hydra, overrides) if hydra and isinstance(config, dict) and _are_strings(overrides) else None
 
 
+def differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key whose values differ, with both; `ABSENT` for a key that one of two configurations lacks."""
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        for name in {**recorded, **current}:
+            path = f"{key}.{name}" if key else str(name)
+            yield from differences(recorded.get(name, ABSENT), current.get(name, ABSENT), path)
+    elif recorded != current:
+        yield key, recorded, current
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return the metrics of a complete run; None if `metrics.json` is missing, damaged or of an incomplete run."""
+    metrics = read_json(run_dir / METRICS_FILE)
+    return metrics if metrics.get("complete") is True and str(metrics.get("objective")) in metrics else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, with NaN for a metric that is null; empty if the file is missing or damaged."""
+    try:
+        items = json.loads(path.read_text()).items()
+    except (OSError, ValueError, RecursionError, AttributeError):  # the last one if it is not an object
+        return {}
+    # Only metrics have a slash in their names. JSON has neither NaN nor infinity.
+    return {key: math.nan if value is None and "/" in key else value for key, value in items}
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write `metrics.json` atomically."""
+    with atomic_write(path) as file:
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in metrics.items()}
+        file.write((to_json(rounded) + "\n").encode())
+
+
+def to_json(values: Any) -> str:
+    """Return plain values as JSON; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), indent=2)
+
+
 def name_suffix(name: str | None) -> str:
     """Return what the key `name` adds to the name of a directory."""
     return f"-{name}" if name else ""
@@ -107,7 +150,7 @@ def job_name(*, _root_: DictConfig) -> str:
     typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
     varies = {override.key_or_group: override.is_sweep_override() for override in typed}
     overrides = {text.partition("=")[0].lstrip("+"): text for text in HydraConfig.get().overrides.task}
-    varying = [text for key, text in overrides.items() if varies.get(key, True)]  # a search adds keys
+    varying = [text for key, text in overrides.items() if varies.get(key)]
     name = ",".join(filter(None, [_root_.get("name"), *varying]))
     return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:100]
 

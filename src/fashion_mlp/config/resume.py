@@ -20,12 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from fashion_mlp.config import records
 from fashion_mlp.config.command_line import hydra_quote, parse_flags, parse_override
 from fashion_mlp.config.messages import format_count, format_value
-from fashion_mlp.config.monitoring import get_objective, objective_value
-from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG
+from fashion_mlp.config.monitoring import objective_value
+from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG, read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
-from fashion_mlp.runtime.run_result import read_result
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ OVERRIDABLE = (
     *("test", "trainer.max_epochs"),
 )
 NOT_COMPARED = ("resume", "run_dir")
-ABSENT = "(absent)"
 # Overrides that depend on the directory.
 REPLACED = ("hydra.run.dir=", "hydra.output_subdir=", "hydra.mode=", "hydra.sweep.dir=")
 
@@ -164,7 +162,7 @@ def start_or_resume(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., 
 def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
     """Log that a run is complete, and return its objective."""
     objective, epochs = objective_value(result), format_count(result["epochs"], "epoch")
-    log.info(f"{directory}: complete, with {get_objective(result)} {objective:.4f} after {epochs}")
+    log.info(f"{directory}: complete, with {result['objective']} {objective:.4f} after {epochs}")
     if stopped := result.get("stopped_early"):
         remedy = f"start a new run with ckpt_path={directory}/checkpoints/last.ckpt, or without early stopping"
         log.info(f"stopped early: {stopped} To train longer, {remedy}")
@@ -173,8 +171,8 @@ def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
     """Yield a line for each key that differs from the recorded one and would change the course of the run."""
-    new_run = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_weights_only=true"
-    for key, before, now in _differences(recorded, current):
+    new_run = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_restore=weights"
+    for key, before, now in records.differences(recorded, current):
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":
             text = f"{key}={format_value(now)}"
@@ -186,21 +184,11 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
             continue
         elif by_override:
             yield f"{by_override[-1]}: cannot be changed. Resume accepts {', '.join(OVERRIDABLE)}"
-        elif ABSENT in (before, now):
+        elif records.ABSENT in (before, now):
             yield f"resume={directory}: recorded by another version, since {key} is new or gone. {new_run}"
         else:
             value = format_value(before)
             yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"
-
-
-def _differences(recorded: Any, current: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield each key whose values differ, with both; `ABSENT` for a key that one of two configurations lacks."""
-    if isinstance(recorded, dict) and isinstance(current, dict):
-        for name in {**recorded, **current}:
-            path = f"{key}.{name}" if key else str(name)
-            yield from _differences(recorded.get(name, ABSENT), current.get(name, ABSENT), path)
-    elif recorded != current:
-        yield key, recorded, current
 
 
 def _planned_for_length(config: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ compares values of different sections.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,10 +20,8 @@ from fashion_mlp.runtime import ranks
 
 # Suffixes of the files that figures are saved as.
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
-# Names of the files that `TrainingStateCheckpoint` writes.
+# Names of the files that `TrainingStateCheckpoint` saves.
 RESERVED = ("last", "new", "previous")
-# Keys that a search varies instead of `model.hidden_sizes`.
-LAYER_KEYS = ("model.width", "model.depth")
 # Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
 MAX_PROCESSES_PER_CORE = 8
@@ -54,7 +52,7 @@ TargetConfig = Annotated[
     Predicate(lambda section: not section or bool(section.get("_target_"))),
     Field(description="an object with a _target_"),
 ]
-TargetConfigs = Annotated[dict[str, TargetConfig | None], Field(description="an object with a _target_")]
+TargetConfigs = Annotated[dict[str, TargetConfig | None], Field(description="an object with a _target_ or null")]
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z][\w.-]{0,49}$", description="a name such as baseline-2 (letters, digits, -_.)")
 ]
@@ -85,6 +83,10 @@ Mixup = Annotated[
 ]
 Batches = Positive | Fraction | None
 FollowsFromMonitor = Annotated[None, Field(description="no value, since it follows from the monitored metric")]
+NoCheckpoints = Annotated[
+    None, Field(description="null; for no checkpoints type ~callbacks.best_checkpoint checkpoint=null")
+]
+NoProgressBar = Annotated[None, Field(description="null; for no progress bar type ~callbacks.progress_bar")]
 SavedAnyway = Annotated[Literal[False] | None, Field(description="false, since last.ckpt is always saved")]
 
 
@@ -97,7 +99,12 @@ class Section(BaseModel):
 
     Args:
         targets: the classes and functions, as `_target_` names them, whose arguments these are.
+
+    Attributes:
+        enabled_by: the key whose value null disables the section; empty if it is always enabled.
     """
+
+    enabled_by: ClassVar[str] = ""
 
     model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
@@ -123,6 +130,16 @@ class Section(BaseModel):
             if isinstance(number, int | float) and number and not FLOAT32_MIN <= abs(number) <= largest:
                 raise ValueError(f"outside the range of {'int64' if isinstance(number, int) else 'float32'}")
         return value
+
+
+def find_schema(section: Mapping[str, Any]) -> type[Section]:
+    """Return the schema for the `_target_` of a section; `Section` if it has none."""
+    return SCHEMAS.get(str(section.get("_target_")), Section)
+
+
+def is_enabled(section: Mapping[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Return False for a section that is null, or that a key with the value null disables."""
+    return section is not None and section.get(find_schema(section).enabled_by, "") is not None
 
 
 class AugmentationConfig(Section, targets=["fashion_mlp.data.Augmentation"]):
@@ -313,19 +330,25 @@ class StepConfig(Section, targets=["fashion_mlp.schedulers.step"]):
 
 
 class EMAConfig(Section, targets=["fashion_mlp.callbacks.ema.WeightEMA"]):
-    """Arguments of `fashion_mlp.callbacks.ema.WeightEMA`; a decay of None disables it."""
+    """Arguments of `fashion_mlp.callbacks.ema.WeightEMA`."""
+
+    enabled_by = "decay"
 
     decay: BetweenZeroAndOne | None
 
 
 class GradientNormConfig(Section, targets=["fashion_mlp.callbacks.gradient_norm.GradientNorm"]):
-    """Arguments of `fashion_mlp.callbacks.gradient_norm.GradientNorm`; None disables it."""
+    """Arguments of `fashion_mlp.callbacks.gradient_norm.GradientNorm`."""
+
+    enabled_by = "every_n_steps"
 
     every_n_steps: Positive | None
 
 
 class WeightHistogramsConfig(Section, targets=["fashion_mlp.callbacks.weight_histograms.WeightHistograms"]):
-    """Arguments of `fashion_mlp.callbacks.weight_histograms.WeightHistograms`; None disables it."""
+    """Arguments of `fashion_mlp.callbacks.weight_histograms.WeightHistograms`."""
+
+    enabled_by = "every_n_epochs"
 
     every_n_epochs: Positive | None
 
@@ -351,16 +374,10 @@ class EvaluationFiguresConfig(Section, targets=["fashion_mlp.callbacks.evaluatio
 
 
 class CheckpointConfig(Section):
-    """When `last.ckpt` is written within an epoch; null for never."""
+    """When `last.ckpt` is saved within an epoch; null for never."""
 
     every_n_steps: Positive | None
     every_n_seconds: AboveZero | None
-
-
-class TrainingStateConfig(CheckpointConfig, targets=["fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint"]):
-    """Arguments of `fashion_mlp.checkpoint.training_state.TrainingStateCheckpoint`."""
-
-    dirpath: Text
 
 
 class MonitorConfig(Section, extra="allow"):
@@ -376,7 +393,9 @@ class MonitorConfig(Section, extra="allow"):
 
 
 class EarlyStoppingConfig(MonitorConfig, targets=["lightning.pytorch.callbacks.EarlyStopping"]):
-    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`; a patience of None disables it."""
+    """Arguments of `lightning.pytorch.callbacks.EarlyStopping`."""
+
+    enabled_by = "patience"
 
     patience: Count | None = 3
     check_on_train_epoch_end: FollowsFromMonitor = None
@@ -451,8 +470,8 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
     check_val_every_n_epoch: Positive | None
     num_sanity_val_steps: Unlimited | None
     log_every_n_steps: Positive | None
-    enable_checkpointing: bool | None
-    enable_progress_bar: bool | None
+    enable_checkpointing: NoCheckpoints
+    enable_progress_bar: NoProgressBar
     enable_model_summary: bool | None
     accumulate_grad_batches: Positive
     gradient_clip_val: AtLeastZero | None
@@ -464,7 +483,7 @@ class TrainerConfig(Section, targets=["lightning.Trainer"]):
     profiler: Literal["simple", "advanced", "pytorch"] | TargetConfig | None
     detect_anomaly: bool
     barebones: Annotated[Literal[False], Field(description="false; to measure speed use fashion-mlp bench")]
-    plugins: list[TargetConfig] | TargetConfig | None
+    plugins: list[TargetConfig] | None
     sync_batchnorm: bool
     reload_dataloaders_every_n_epochs: Count
     default_root_dir: Directory | None
@@ -516,13 +535,6 @@ class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_optuna.OptunaSwe
     params: dict[str, Any]
 
 
-class LayersConfig(Section):
-    """Keys of the model that a search varies instead of `hidden_sizes`."""
-
-    width: Annotated[int, Ge(1), Le(1_000_000)]
-    depth: Count
-
-
 class RunConfig(Section):
     """The whole configuration of a run."""
 
@@ -530,7 +542,7 @@ class RunConfig(Section):
     model: TargetConfig
     optimizer: TargetConfig
     scheduler: TargetConfig | None
-    callbacks: TargetConfigs | None
+    callbacks: TargetConfigs
     logger: TargetConfigs
     metrics: TargetConfigs
     trainer: TargetConfig
@@ -541,9 +553,9 @@ class RunConfig(Section):
     class_weights: Literal["balanced"] | list[AboveZero] | None
     steps_per_execution: Positive
     test: bool
-    checkpoint: dict[str, Any]
+    checkpoint: dict[str, Any] | None
     ckpt_path: File | None
-    ckpt_weights_only: bool | Literal["except_last"]
+    ckpt_restore: Literal["all", "weights", "weights_except_last"]
     resume: Directory | None
     resume_sweep: Directory | None
     run_dir: Directory

@@ -1,1 +1,1 @@
-"""What every process needs: errors, signals, ranks, the console, run directories and result files."""
+"""What every process needs: errors, signals, ranks, the console and run directories."""

@@ -22,8 +22,8 @@ PREVIOUS = "previous.ckpt"
 # Files that a run writes. A new run must not overwrite one.
 ARTIFACTS = ("confusion_matrix.png", "curves.png", "hparams.yaml", "metrics.json", "mistakes.png", "predictions.png")
 
-# The directories of runs that have not started yet, each with its lock and the paths created for it, innermost first.
-_not_started: dict[Path, tuple[ExitStack, list[Path]]] = {}
+# The directories of runs that have not started yet, each with what removes and unlocks it.
+_not_started: dict[Path, ExitStack] = {}
 
 
 class RunDirectory(Callback):
@@ -74,14 +74,14 @@ def create(run_dir: Path, outputs: Sequence[str] = ()) -> None:
         return
     parents = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     new = [run_dir / name for name in (*outputs, CHECKPOINTS, LOCK) if not (run_dir / name).exists()]
-    acquired = ExitStack()
-    acquired.enter_context(lock(run_dir))
-    _not_started[run_dir] = acquired, [*new, *parents]
-    try:
-        (run_dir / CHECKPOINTS).mkdir()
-    except FileExistsError as error:
-        _remove_not_started()
-        raise UserError(f"{run_dir}: {existing_run_message(relative_to_cwd(run_dir))}") from error
+    with ExitStack() as undo:
+        undo.enter_context(lock(run_dir))
+        undo.callback(remove_written, [*new, *parents])
+        try:
+            (run_dir / CHECKPOINTS).mkdir()
+        except FileExistsError as error:
+            raise UserError(f"{run_dir}: {existing_run_message(relative_to_cwd(run_dir))}") from error
+        _not_started[run_dir] = undo.pop_all()
 
 
 @contextmanager
@@ -95,9 +95,7 @@ def remove_unless_started() -> Iterator[None]:
 
 def keep(run_dir: Path) -> None:
     """Keep the directory of a run that starts, even if the run fails later."""
-    if run_dir in _not_started:
-        acquired, _ = _not_started.pop(run_dir)
-        acquired.close()
+    _not_started.pop(run_dir, ExitStack()).pop_all()
 
 
 def lock(directory: Path) -> AbstractContextManager[object]:
@@ -137,9 +135,7 @@ def relative_to_cwd(path: Path) -> Path:
 def _remove_not_started() -> None:
     """Remove the paths created for runs that did not start; `remove_written` does not hide why they did not."""
     while _not_started:
-        _, (acquired, created) = _not_started.popitem()
-        acquired.close()
-        remove_written(created)
+        _not_started.popitem()[1].close()
 
 
 EXIT_HOOKS.callback(_remove_not_started)  # a signal can end the process before the `finally` of a block runs

@@ -1,9 +1,13 @@
-"""One job of a sweep. It runs unless its directory holds its result, and resumes if it was interrupted.
+"""A job of a sweep. It runs unless its directory holds its result, and resumes if it was interrupted.
+
+The result is `metrics.json`, or `error.json` with the error of a failed job. Both contain the overrides, so that any
+process can tell which job a directory belongs to.
 
 Parallel jobs have a GPU each, if there are several. A job with several devices runs in a new process, in which
 Lightning, torchrun or srun can start one process per device.
 """
 
+import json
 import logging
 import math
 import os
@@ -12,31 +16,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
-from fashion_mlp.config.monitoring import get_objective, objective_value
-from fashion_mlp.config.records import task_overrides
+from fashion_mlp.config.monitoring import metric_direction, objective_value
+from fashion_mlp.config.records import read_json, read_result, task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.failures import importing_torch
 from fashion_mlp.runtime.run_directory import lock, resolve
-from fashion_mlp.runtime.run_result import METRICS_FILE, read_json, read_result
 from fashion_mlp.runtime.signals import SIGNALS, Interrupted, handle
-from fashion_mlp.sweep.results import ERROR, save_error
 
 log = logging.getLogger(__name__)
 
+ERROR = "error.json"
 POLL_SECONDS = 0.5
 # Variables of an srun that started the sweep. In its job, Lightning would wait for processes from that srun.
 SLURM_STEP = ("SLURM_STEP_ID", "SLURM_STEPID")
@@ -63,7 +67,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
             (directory / ERROR).unlink(missing_ok=True)  # of an earlier attempt
             if needs_new_process(cfg, hydra_cfg):
                 run_in_new_process(directory, hydra_cfg)
-                return objective_value(read_json(directory / METRICS_FILE))
+                return objective_value(read_result(directory) or {})
             with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 return train(cfg, overrides, resumed=True)  # a job without last.ckpt starts at its first step
     except Exception as error:
@@ -72,7 +76,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
         return math.nan
     if result.get("overrides") != overrides:
         sys.exit(f"error: {directory}: holds the result of another job. Choose another hydra.sweep.dir")
-    log.info(f"done already: {get_objective(result)} {objective_value(result):.4f}")
+    log.info(f"done already: {result['objective']} {objective_value(result):.4f}")
     return objective_value(result)
 
 
@@ -122,7 +126,9 @@ def run_in_new_process(directory: Path, hydra_cfg: HydraConf) -> None:
         UserError: the job failed.
         Interrupted: by a signal, after the job has saved its state.
     """
-    command, cwd = _command(directory, hydra_cfg), hydra_cfg.runtime.cwd
+    python = shlex.split(hydra_cfg.launcher.get("command") or shlex.quote(sys.executable))
+    place = [f"hydra.sweep.dir={hydra_quote(hydra_cfg.sweep.dir)}", f"hydra.job.num={hydra_cfg.job.num}"]
+    command = [*python, str(CONF.parent / "train.py"), f"resume={hydra_quote(directory)}", *place]
     env = {name: value for name, value in os.environ.items() if name not in SLURM_STEP}
     received: list[int] = []
     errors: list[str] = []
@@ -133,7 +139,7 @@ def run_in_new_process(directory: Path, hydra_cfg: HydraConf) -> None:
         process.send_signal(signum)
 
     with (
-        subprocess.Popen(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(command, cwd=hydra_cfg.runtime.cwd, env=env, stderr=subprocess.PIPE, text=True) as process,
         handle(*SIGNALS, handler=forward),
     ):
         assert process.stderr is not None
@@ -151,9 +157,59 @@ def run_in_new_process(directory: Path, hydra_cfg: HydraConf) -> None:
         raise UserError(*errors or [line])
 
 
-def _command(directory: Path, hydra_cfg: HydraConf) -> list[str]:
-    """Return the command line that resumes the run in the directory of a job."""
-    program = OmegaConf.select(cast("DictConfig", hydra_cfg), "launcher.command")
-    python = shlex.split(program) if program else [sys.executable]
-    place = [f"hydra.sweep.dir={hydra_quote(hydra_cfg.sweep.dir)}", f"hydra.job.num={hydra_cfg.job.num}"]
-    return [*python, str(CONF.parent / "train.py"), f"resume={hydra_quote(directory)}", *place]
+@dataclass(frozen=True)
+class JobResult:
+    """A job that has ended.
+
+    Args:
+        directory: the job's run directory.
+        name: that directory relative to the sweep directory: the job's number, unless `hydra.sweep.subdir` is set.
+        overrides: the values of the job's overrides by key.
+        metrics: the job's metrics; empty if it failed.
+        error: why the job failed, in one line; empty if it did not fail.
+    """
+
+    directory: Path
+    name: str
+    overrides: Mapping[str, str]
+    metrics: Mapping[str, Any]
+    error: str = ""
+
+    @property
+    def objective(self) -> str:
+        """The metric that ranks the job."""
+        return str(self.metrics["objective"])
+
+    @property
+    def score(self) -> float:
+        """The value of the objective, negated if lower is better; NaN counts as the worst."""
+        value = objective_value(self.metrics)
+        return -math.inf if math.isnan(value) else value if metric_direction(self.objective) == "max" else -value
+
+
+def save_error(directory: Path, overrides: Sequence[str], error: Exception) -> str:
+    """Write why a job failed to `error.json`, and return it as one line."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split())
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / ERROR).write_text(json.dumps({"error": line, "overrides": list(overrides)}, indent=2) + "\n")
+    return line
+
+
+def read_error(directory: Path) -> str:
+    """Return why a job failed, according to its `error.json`."""
+    return str(read_json(directory / ERROR).get("error", "its process ended"))
+
+
+def read_jobs(sweep_dir: Path) -> list[JobResult]:
+    """Return the completed and failed jobs below the directory of a sweep, by their numbers."""
+    jobs = []
+    directories = filter(Path.is_dir, sweep_dir.glob("**"))
+    for directory in sorted(directories, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path)):
+        metrics = read_result(directory) or {}
+        content = metrics or read_json(directory / ERROR)
+        if isinstance(content.get("overrides"), list):
+            overrides = {key: value for key, _, value in (text.partition("=") for text in content["overrides"])}
+            error = "" if metrics else str(content.get("error"))
+            jobs.append(JobResult(directory, str(directory.relative_to(sweep_dir)), overrides, metrics, error))
+    return jobs

@@ -18,11 +18,11 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.messages import format_count
-from fashion_mlp.config.records import SWEEP_CONFIG
+from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_definition
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
-from fashion_mlp.sweep.results import JobResult, check_same_sweep, read_jobs
+from fashion_mlp.sweep.job import JobResult, read_jobs
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ REPEATS = ("seed", "data.fold")
 EVALUATED = re.compile("(val|test)/[^/]+")
 
 # Completed jobs that differ only in `REPEATS`, the best first.
-Group = Sequence[JobResult]
+JobGroup = Sequence[JobResult]
 
 
 class Leaderboard(Callback):
@@ -52,6 +52,7 @@ class Leaderboard(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
+        self.resume_command = f"python train.py resume_sweep={self.directory}"
         explain_launcher_errors(config)
         # It composes each job a second time, to check it; `config.check_command_line` has done this before.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
@@ -83,16 +84,13 @@ class Leaderboard(Callback):
         if failed := sum(bool(job.error) for job in jobs):
             # Not an exception, which Hydra would turn into a warning.
             count = format_count(len(jobs), "job")
-            sys.exit(f"error: {failed} of {count} failed. To run them again: {self._resume_command()}")
+            sys.exit(f"error: {failed} of {count} failed. To run them again: {self.resume_command}")
 
     def print_resume_hint(self) -> None:
         """Print the command that resumes the sweep, if it has started and has not ended."""
         if self.is_running and (self.directory / SWEEP_CONFIG).exists():
-            hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
+            hint = f"the sweep was interrupted; resume with: {self.resume_command}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
-
-    def _resume_command(self) -> str:
-        return f"python train.py resume_sweep={self.directory}"
 
 
 def explain_launcher_errors(config: DictConfig) -> None:
@@ -120,8 +118,32 @@ def _is_search(config: DictConfig) -> bool:
     return bool(config.hydra.runtime.choices["hydra/sweeper"] != "basic")
 
 
-def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
-    """Group completed jobs by all overrides except `REPEATS`, and sort the groups by their mean score, best first.
+def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobResult]) -> None:
+    """Check that the directory of a sweep is free, or that it holds the same sweep, which was interrupted.
+
+    Args:
+        directory: the directory of the sweep.
+        config: the configuration of the sweep, composed by Hydra.
+        jobs: the jobs in the directory that have ended.
+
+    Raises:
+        UserError: it holds another sweep, or directories that a job of this one would write to.
+    """
+    before, now = load_hydra_config(directory / SWEEP_CONFIG), OmegaConf.to_container(config.hydra, resolve=False)
+    if before and sweep_definition(before) != sweep_definition(now):
+        raise UserError(
+            f"hydra.sweep.dir={directory}: holds another sweep ({' '.join(before['overrides']['task'])}). Choose "
+            f"another directory, or resume that sweep with resume_sweep={directory}"
+        )
+    foreign = [*(job.directory for job in jobs), *(path for path in directory.glob("*") if path.name.isdecimal())]
+    if foreign and not before:
+        raise UserError(
+            f"hydra.sweep.dir={directory}: {foreign[0]} exists and is not of this sweep. Choose another hydra.sweep.dir"
+        )
+
+
+def rank_jobs(jobs: Sequence[JobResult]) -> list[JobGroup]:
+    """JobGroup completed jobs by all overrides except `REPEATS`, and sort the groups by their mean score, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
@@ -134,11 +156,11 @@ def rank_jobs(jobs: Sequence[JobResult]) -> list[Group]:
     return sorted(best_first, key=_mean_score, reverse=True)
 
 
-def _mean_score(group: Group) -> tuple[bool, float]:
+def _mean_score(group: JobGroup) -> tuple[bool, float]:
     return group[0].objective.startswith("val/"), statistics.fmean(job.score for job in group)
 
 
-def _mean_std(group: Group, metric: str) -> tuple[float | None, float | None]:
+def _mean_std(group: JobGroup, metric: str) -> tuple[float | None, float | None]:
     """Return the mean and sample standard deviation of a metric over a group; None if there are too few."""
     values = [job.metrics[metric] for job in group if metric in job.metrics]
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
@@ -176,7 +198,7 @@ def format_table(jobs: Sequence[JobResult]) -> str:
     return "\n".join(lines)
 
 
-def _format_metric(group: Group, metric: str) -> str:
+def _format_metric(group: JobGroup, metric: str) -> str:
     mean, std = _mean_std(group, metric)
     text = "-" if mean is None else f"{mean:.4f}"
     return text if std is None else f"{text} ± {std:.4f}"

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 
 from fashion_mlp.config.schema import SearchConfig
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.sweep.results import save_error
+from fashion_mlp.sweep.job import save_error
 from tests.conftest import CONF
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
@@ -98,9 +98,9 @@ def test_each_trial_is_a_line_and_the_best_a_command(
         "sweep",
         "seed",
         "optimizer.lr",
+        "model.hidden_sizes",
         "model.dropout",
         "data.batch_size",
-        "model.hidden_sizes",
     ]
     quoted = [f"'{text}'" if "[" in text else text for text in overrides[1:-1]]
     assert lines[8] == " ".join(["python", "train.py", *quoted])

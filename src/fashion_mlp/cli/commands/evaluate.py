@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run `fashion-mlp evaluate`."""
+    from fashion_mlp.config.records import to_json
     from fashion_mlp.inference import evaluate
     from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
-    from fashion_mlp.runtime.run_result import to_json
 
     paths, overrides = split_words(arguments)
     classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)

@@ -26,8 +26,8 @@ from fashion_mlp.config.overrides import search_space
 from fashion_mlp.config.records import SWEEP_CONFIG
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.run_directory import lock, resolve
+from fashion_mlp.sweep.job import read_error
 from fashion_mlp.sweep.optuna.space import Space
-from fashion_mlp.sweep.results import read_error
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     settings = config.hydra.sweeper
     default, missing = search_space(config)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides([*default, *arguments])
-    space = Space(overrides, has_layers="hidden_sizes" in config.model)
+    space = Space(overrides)
     directory = Path(config.hydra.sweep.dir)
     with lock(resolve(directory)):
         study = open_study(open_storage(directory), settings.pruner, config.objective)
@@ -138,8 +138,7 @@ class Search:
         return trial.params.keys() == self.space.distributions.keys()
 
     def _best(self) -> FrozenTrial | None:
-        has_complete = any(trial.state == TrialState.COMPLETE for trial in self.study.trials)
-        return self.study.best_trial if has_complete else None
+        return next(iter(self.study.best_trials), None)
 
     def _run(self, trials: Sequence[BaseTrial]) -> None:
         # Each trial has its own directory, also if the user has configured another subdir.

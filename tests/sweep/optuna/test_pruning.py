@@ -31,7 +31,7 @@ def fill(study: Any, accuracy: float) -> None:
 def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
     pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner},objective:val/acc"
     return [
-        f"+callbacks.pruning={{_target_:fashion_mlp.callbacks.pruning.Pruning,{pruning}}}",
+        f"+callbacks.pruning={{_target_:fashion_mlp.sweep.optuna.pruning.Pruning,{pruning}}}",
         "trainer.max_epochs=4",
         "test=false",
         "logger=none",

@@ -1,6 +1,7 @@
 """The callback that saves and restores the state of a run, from which it resumes bit-identically."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -12,8 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from fashion_mlp.checkpoint.log_files import flush_loggers
-from fashion_mlp.checkpoint.rng import get_rng_state, set_rng_state
+from fashion_mlp.checkpoint.run_state import flush_loggers, get_rng_state, set_rng_state
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.atomic import remove_partial
 from fashion_mlp.runtime.run_directory import LAST, PREVIOUS
@@ -34,11 +34,9 @@ class TrainingStateCheckpoint(Checkpoint):
 
     Args:
         dirpath: directory of the checkpoints.
+        stop: receives the signals that ask the run to stop.
         every_n_steps: interval within an epoch, in optimizer steps; None for no such interval.
         every_n_seconds: interval within an epoch, in seconds; None for no such interval.
-
-    Attributes:
-        stop: receives the signals that ask the run to stop.
 
     Raises:
         Interrupted: from a hook, after saving, if a signal was received.
@@ -48,14 +46,13 @@ class TrainingStateCheckpoint(Checkpoint):
     needs_step_hooks = False
 
     def __init__(
-        self, dirpath: str | Path, every_n_steps: int | None = None, every_n_seconds: float | None = None
+        self, dirpath: Path, stop: GracefulStop, *, every_n_steps: int | None, every_n_seconds: float | None
     ) -> None:
-        self.dirpath = Path(dirpath)
-        self.path = self.dirpath / LAST
-        self.every_n_steps = every_n_steps
-        self.every_n_seconds = every_n_seconds
-        # Receives no signal until a run replaces it by its installed handler.
-        self.stop = GracefulStop()
+        self.dirpath = dirpath
+        self.path = dirpath / LAST
+        self.stop = stop
+        self.every_n_steps = every_n_steps or math.inf
+        self.every_n_seconds = every_n_seconds or math.inf
         self._log_sizes: dict[str, int] | None = None  # while this callback saves
         self._loaded: Mapping[str, Any] | None = None
         self._batches: int | None = None
@@ -119,9 +116,7 @@ class TrainingStateCheckpoint(Checkpoint):
         if trainer.state.fn is not TrainerFn.FITTING:
             return
         self._loaded = checkpoint["callbacks"].get(self.state_key)
-        if self._loaded is None:
-            return
-        if Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
+        if self._loaded is not None and Path(str(trainer.ckpt_path)).parent == self.dirpath:  # the run is resumed
             self._batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.should_stop = self._loaded["should_stop"]  # True if it stopped early, and only its test is missing
             for callback in trainer.checkpoint_callbacks:
@@ -138,12 +133,8 @@ class TrainingStateCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop._batches_that_stepped = self._batches
 
     def _is_due(self, trainer: Trainer) -> bool:
-        steps = trainer.global_step - self._saved_step
-        seconds = time.monotonic() - self._saved_at
-        return steps > 0 and (
-            (self.every_n_steps is not None and steps >= self.every_n_steps)
-            or (self.every_n_seconds is not None and seconds >= self.every_n_seconds)
-        )
+        steps, seconds = trainer.global_step - self._saved_step, time.monotonic() - self._saved_at
+        return steps > 0 and (steps >= self.every_n_steps or seconds >= self.every_n_seconds)
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time

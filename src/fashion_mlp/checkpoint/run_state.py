@@ -1,12 +1,15 @@
-"""The log files of an interrupted run, rewound to the checkpoint that it resumes from: no point twice, none missing."""
+"""The state of a run that Lightning does not restore: random number generators and log files."""
 
 import csv
 import logging
 import os
+import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 
@@ -14,6 +17,28 @@ log = logging.getLogger(__name__)
 
 # The suffix, set in `conf/logger/tensorboard.yaml`, excludes files of other programs in the same directory.
 EVENT_FILES = "events.out.tfevents.*.fashion-mlp"
+
+
+def get_rng_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators of PyTorch for the CPU and `device`, of NumPy and of Python.
+
+    They are plain values and tensors, which a checkpoint can contain.
+    """
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002, the global generator, which libraries use
+    kind, keys, *rest = numpy_state
+    state = {"torch": torch.get_rng_state(), "numpy": (kind, keys.tolist(), *rest), "python": random.getstate()}
+    if device.type in ("cuda", "mps"):
+        state[device.type] = getattr(torch, device.type).get_rng_state()
+    return state
+
+
+def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Restore the states that `get_rng_state` returned; a generator that is not among them keeps its own."""
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["python"])
+    if device.type in state:
+        getattr(torch, device.type).set_rng_state(state[device.type])
 
 
 def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
@@ -34,7 +59,7 @@ def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
 
 
 def rewind_logs(loggers: Iterable[Logger], run_dir: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Remove what a run logged after a checkpoint, in the loggers that write into its directory.
+    """Remove what a run logged after a checkpoint, in the loggers that write into its directory: no point is twice.
 
     Args:
         loggers: the loggers of the run, before they log anything.
