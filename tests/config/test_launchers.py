@@ -8,7 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from fashion_mlp.config.command_line import initialize_hydra
 from fashion_mlp.config.overrides import parse_overrides
-from tests.conftest import CONF
+from fashion_mlp.runtime.errors import UserError
+from tests.conftest import CONF, check
 
 
 @pytest.mark.parametrize(("name", "extra"), [("joblib", "sweep"), ("slurm", "slurm"), ("submitit_local", "slurm")])
@@ -23,6 +24,13 @@ def test_a_missing_extra_is_named(name: str, extra: str, monkeypatch: pytest.Mon
         )
         _, _, problems = parse_overrides([f"hydra/launcher={name}"])
     assert problems == [f"hydra/launcher={name}: not installed. Type python -m pip install -e '.[{extra}]'"]
+
+
+def test_slurm_is_refused_outside_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra [slurm]")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"hydra/launcher=slurm: no SLURM on this machine"):
+        check(["-m", "hydra/launcher=slurm", "seed=0,1"])
 
 
 def test_the_slurm_launcher_has_the_keys_of_submitit() -> None:

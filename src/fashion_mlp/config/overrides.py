@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -128,3 +129,5 @@ def _group_problems(override: Override, found: Sequence[Any], options: Sequence[
             yield f"{text}: not installed. Type python -m pip install -e '.[{EXTRAS[chosen]}]'"
         elif unknown:
             yield f"{text}: no such option{did_you_mean(unknown[0], options)}"
+        elif group == "hydra/launcher" and chosen.endswith("slurm") and shutil.which("srun") is None:
+            yield f"{text}: no SLURM on this machine. Use hydra/launcher=joblib"

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
 from fashion_mlp.config.monitoring import metric_direction, objective_value
-from fashion_mlp.config.records import read_json, read_result, task_overrides
+from fashion_mlp.config.records import METRICS_FILE, read_json, read_result, task_overrides
 from fashion_mlp.config.schema import TrainerConfig
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
@@ -67,7 +67,7 @@ def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) 
             (directory / ERROR).unlink(missing_ok=True)  # of an earlier attempt
             if needs_new_process(cfg, hydra_cfg):
                 run_in_new_process(directory, hydra_cfg)
-                return objective_value(read_result(directory) or {})
+                return objective_value(read_json(directory / METRICS_FILE))
             with lock(directory), reserve_gpu(cfg, Path(hydra_cfg.sweep.dir)):
                 return train(cfg, overrides, resumed=True)  # a job without last.ckpt starts at its first step
     except Exception as error:

@@ -52,7 +52,6 @@ class Leaderboard(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
-        self.resume_command = f"python train.py resume_sweep={self.directory}"
         explain_launcher_errors(config)
         # It composes each job a second time, to check it; `config.check_command_line` has done this before.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
@@ -84,13 +83,16 @@ class Leaderboard(Callback):
         if failed := sum(bool(job.error) for job in jobs):
             # Not an exception, which Hydra would turn into a warning.
             count = format_count(len(jobs), "job")
-            sys.exit(f"error: {failed} of {count} failed. To run them again: {self.resume_command}")
+            sys.exit(f"error: {failed} of {count} failed. To run them again: {self._resume_command()}")
 
     def print_resume_hint(self) -> None:
         """Print the command that resumes the sweep, if it has started and has not ended."""
         if self.is_running and (self.directory / SWEEP_CONFIG).exists():
-            hint = f"the sweep was interrupted; resume with: {self.resume_command}"
+            hint = f"the sweep was interrupted; resume with: {self._resume_command()}"
             print(hint, file=sys.stderr)  # noqa: T201, where a job prints its own message
+
+    def _resume_command(self) -> str:
+        return f"python train.py resume_sweep={self.directory}"
 
 
 def explain_launcher_errors(config: DictConfig) -> None:
