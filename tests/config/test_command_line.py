@@ -36,7 +36,7 @@ VALID = [
     "--config-dir . optimizer=sgd",
     "-m optimizer=sgd,adam optimizer.lr=1e-2,1e-3 seed=range(3)",
     "sweep=optuna hydra.sweeper.n_trials=50 hydra.sweeper.n_jobs=2 hydra.sweep.dir=somewhere",
-    "sweep=optuna optimizer=sgd,adam optimizer.lr=tag(log,interval(1e-3,1e-1)) model.hidden_sizes=choice([64],[128])",
+    "sweep=optuna optimizer=sgd,adam optimizer.lr=tag(log,interval(1e-3,1e-1)) model.width=choice(64,128)",
     "-m sweep=optuna model=linear model.hidden_sizes=[] experiment=fast",
     "seed=1,2 -m optimizer=sgd",
     "sweep=optuna data=image_folder data.img_dir=src data.val_img_dir=tests data.val_size=0",
@@ -160,7 +160,7 @@ def test_a_search_varies_only_keys_that_the_configuration_has(tmp_path: Path) ->
         cfg = compose("train", overrides=["sweep=optuna", "model=mine", "optimizer=mine"], return_hydra_config=True)
     found, missing = search_space(cfg)
     assert found == ["data.batch_size=choice(64, 128, 256, 512)"]
-    assert missing == ["optimizer.lr", "model.hidden_sizes", "model.dropout"]
+    assert missing == ["optimizer.lr", "model.width", "model.depth", "model.dropout"]
     check(["--config-dir", str(tmp_path), "sweep=optuna", "model=mine", "model.width=choice(0.5,2)"])
 
 

@@ -71,7 +71,8 @@ def keys(typed: str) -> set[str]:
     """Return the keys, flags, words and files of a command line, one of which the answer must name."""
     words = shlex.split(typed.replace("python train.py", "train.py"))[1:]
     parts = {part for word in words for part in re.split(r"[=,\s]", word.lstrip("+~")) if part}
-    return parts | {part.rpartition(".")[0] for part in parts if part.count(".") > 1}  # the part of the configuration
+    sections = {part.rpartition(".")[0] for part in parts if part.count(".") > 1}
+    return parts | sections | {part.rpartition("/")[0] for part in parts if "/" in part}
 
 
 def tree(directory: Path) -> dict[str, int]:

@@ -41,7 +41,7 @@ def run_in_terminal(arguments: list[str], cwd: Path, *, interrupt_at: str = "") 
 
 @pytest.mark.slow
 def test_output_on_a_terminal_has_a_progress_bar(tmp_path: Path, data_root: Path) -> None:
-    drawn = "steps_per_execution=2", "trainer.log_every_n_steps=2"
+    drawn = "callbacks.progress_bar.refresh_rate=1000000", "steps_per_execution=2", "trainer.log_every_n_steps=2"
     status, text = run_in_terminal([*SMALL, f"data.root={data_root}", *drawn], tmp_path)
     assert status == 0
     assert re.search(r"epoch 2/2: +100%.*loss=.*val/acc=", text)

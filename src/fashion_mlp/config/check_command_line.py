@@ -24,7 +24,7 @@ from fashion_mlp.config.check_config import find_problems, section_problems
 from fashion_mlp.config.command_line import initialize_hydra, parse_flags
 from fashion_mlp.config.messages import did_you_mean, find_obstacle
 from fashion_mlp.config.overrides import MAX_VALUES, parse_overrides, search_space, sweep_options, sweep_values
-from fashion_mlp.config.schema import SCHEMAS, SearchConfig
+from fashion_mlp.config.schema import LAYER_KEYS, SCHEMAS, LayersConfig, SearchConfig
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
 from fashion_mlp.runtime.run_directory import expand_home
@@ -110,6 +110,9 @@ def _check_combination(
             yield f"{text}: several values. Expected one for the whole sweep"
         elif not 0 < len(values) <= MAX_VALUES:
             yield f"{text}: invalid number of values. Expected 1 to {MAX_VALUES:,}; a range ends before its stop"
+        elif is_search and key in LAYER_KEYS and "hidden_sizes" in cfg.model:
+            for value in values:
+                yield from section_problems(LayersConfig, {key.partition(".")[2]: value}, "model.").values()
         elif lines := _set(cfg, override, values[0]):
             yield from lines
         elif override.is_sweep_override():

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import hydra_quote, parse_override
 from fashion_mlp.config.messages import did_you_mean, format_value
+from fashion_mlp.config.schema import LAYER_KEYS
 
 # Keys that may be removed with `~`.
 REMOVABLE = re.compile(r"(callbacks|logger|metrics)\.\w+|hydra\..+")
@@ -103,9 +104,10 @@ def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
     params = OmegaConf.select(cfg, "hydra.sweeper.params")
     if not isinstance(params, DictConfig):
         return [], []
+    needed = {str(key): "model.hidden_sizes" if key in LAYER_KEYS else str(key) for key in params}
     # "???" is the mark of OmegaConf for a value that is missing.
-    missing = [str(key) for key in params if OmegaConf.select(cfg, str(key), default="???") == "???"]
-    return [f"{key!s}={value}" for key, value in params.items() if key not in missing], missing
+    missing = [key for key, name in needed.items() if OmegaConf.select(cfg, name, default="???") == "???"]
+    return [f"{key}={params[key]}" for key in needed if key not in missing], missing
 
 
 def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:

@@ -22,6 +22,8 @@ from fashion_mlp.runtime import ranks
 FIGURE_SUFFIXES = (".jpg", ".pdf", ".png", ".svg", ".webp")
 # Names of the files that `TrainingStateCheckpoint` saves.
 RESERVED = ("last", "new", "previous")
+# Keys that a search varies instead of `model.hidden_sizes`.
+LAYER_KEYS = ("model.width", "model.depth")
 # Largest number of weights between hidden layers: 40 GB, and three times that with the state of Adam.
 MAX_WEIGHTS = 10**10
 MAX_PROCESSES_PER_CORE = 8
@@ -533,6 +535,13 @@ class SearchConfig(Section, targets=["hydra_plugins.fashion_mlp_optuna.OptunaSwe
     seed: Seed
     pruner: Literal["median", "hyperband", "none"]
     params: dict[str, Any]
+
+
+class LayersConfig(Section):
+    """Keys of the model that a search varies instead of `hidden_sizes`."""
+
+    width: Annotated[int, Ge(1), Le(1_000_000)]
+    depth: Count
 
 
 class RunConfig(Section):

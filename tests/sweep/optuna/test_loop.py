@@ -98,9 +98,9 @@ def test_each_trial_is_a_line_and_the_best_a_command(
         "sweep",
         "seed",
         "optimizer.lr",
-        "model.hidden_sizes",
         "model.dropout",
         "data.batch_size",
+        "model.hidden_sizes",
     ]
     quoted = [f"'{text}'" if "[" in text else text for text in overrides[1:-1]]
     assert lines[8] == " ".join(["python", "train.py", *quoted])

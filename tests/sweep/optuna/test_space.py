@@ -11,9 +11,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from fashion_mlp.sweep.optuna.space import Space  # noqa: E402
 
+LAYERS = ("model.width=range(64,257,64)", "model.depth=range(1,4)")
+
 
 def space(*overrides: str) -> Space:
     return Space(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def test_width_is_an_ordinary_key_of_another_network() -> None:
+    overrides = OverridesParser.create().parse_overrides(["model.width=choice(8,16)"])
+    assert Space(overrides, has_layers=False).trial_overrides({"model.width": "8"}) == ["model.width=8"]
+    with pytest.raises(UserError, match="a search needs both"):
+        Space(overrides)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +55,25 @@ def test_a_sweep_that_cannot_be_searched_is_named(sweep: str) -> None:
     with pytest.raises(UserError, match="cannot be searched") as caught:
         space(f"optimizer.lr={sweep}")
     assert str(caught.value).startswith("optimizer.lr=")
+
+
+def test_width_and_depth_make_the_hidden_sizes() -> None:
+    found = space(*LAYERS)
+    assert found.trial_overrides({"model.width": 128, "model.depth": 3}) == ["model.hidden_sizes=[128,128,128]"]
+    assert space("model.width=choice(64,32)", "model.depth=choice(0,1)").trial_overrides(
+        {"model.width": "64", "model.depth": "0"}
+    ) == ["model.hidden_sizes=[]"]
+
+
+@pytest.mark.parametrize("typed", ["model.hidden_sizes=[256,128]", "model.hidden_sizes=[256],[128]"])
+def test_hidden_sizes_replace_width_and_depth(typed: str) -> None:
+    found = space(*LAYERS, typed)
+    assert not {"model.width", "model.depth"} & set(found.distributions)
+
+
+def test_width_without_depth_is_refused() -> None:
+    with pytest.raises(UserError, match="a search needs both"):
+        space(LAYERS[0])
 
 
 def test_the_command_line_adds_to_the_space_replaces_and_fixes() -> None:

@@ -14,7 +14,13 @@ from tests.forked import run_forked
 
 optuna = pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
 
-SEARCH = ("sweep=optuna", "data.batch_size=choice(50,100)", "logger=none", "hydra.sweep.dir=sweep")
+SEARCH = (
+    "sweep=optuna",
+    "model.width=range(8,33,8)",
+    "data.batch_size=choice(50,100)",
+    "logger=none",
+    "hydra.sweep.dir=sweep",
+)
 
 
 def trials(directory: Path) -> list[Any]:
@@ -32,6 +38,8 @@ def test_a_search_ends_with_the_command_of_its_best_run(
         "read_split",
         lambda self, split: seen.add(split) or read(self, split),  # type: ignore[func-returns-value]
     )
+    small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
+    monkeypatch.setattr("tests.conftest.SMALL", small)
     done = run_small(*SEARCH, "hydra.sweeper.n_trials=2")
     assert (done.returncode, done.stderr) == (0, "")
     assert seen == {"train"}
@@ -60,8 +68,10 @@ def test_a_search_ends_with_the_command_of_its_best_run(
 def test_a_killed_search_loses_no_trial_and_repeats_none(
     run_small: RunCommand, run_in_process: RunCommand, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small = [override for override in SMALL if not override.startswith("model.hidden_sizes")]
+    monkeypatch.setattr("tests.conftest.SMALL", small)
     killer = f"+callbacks.killer={{_target_:tests.sweep.optuna.killer.Killer,number:1,marker:{tmp_path}/killed}}"
-    typed = [*SMALL, f"data.root={data_root}", *SEARCH, killer, "hydra.sweeper.n_trials=3"]
+    typed = [*small, f"data.root={data_root}", *SEARCH, killer, "hydra.sweeper.n_trials=3"]
     path = f"{ROOT / 'src'}:{ROOT}"
     killed = run_forked(typed, tmp_path, PYTHONPATH=path)
     assert killed.returncode == -signal.SIGKILL

@@ -33,9 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run `fashion-mlp predict`; return its exit status, which is 1 if an image got no answer."""
+    from fashion_mlp.config.records import to_json
     from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.runtime.errors import UserError
-    from fashion_mlp.config.records import to_json
 
     paths, words = split_words(arguments)
     classifier = load_ensemble(paths, arguments.device, tta=arguments.tta)

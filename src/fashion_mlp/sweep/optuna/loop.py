@@ -54,7 +54,7 @@ def search(config: DictConfig, arguments: Sequence[str], launcher: Launcher, loa
     settings = config.hydra.sweeper
     default, missing = search_space(config)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides([*default, *arguments])
-    space = Space(overrides)
+    space = Space(overrides, has_layers="hidden_sizes" in config.model)
     directory = Path(config.hydra.sweep.dir)
     with lock(resolve(directory)):
         study = open_study(open_storage(directory), settings.pruner, config.objective)

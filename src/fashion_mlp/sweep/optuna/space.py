@@ -6,15 +6,22 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from fashion_mlp.config.schema import LAYER_KEYS
 from fashion_mlp.runtime.errors import UserError
+
+WIDTH, DEPTH = LAYER_KEYS
+HIDDEN_SIZES = "model.hidden_sizes"
 
 
 class Space:
     """The keys that a search varies, each with a distribution, and the overrides that all of its trials share.
 
+    `model.width` and `model.depth` are not keys of a run: a trial gets the `model.hidden_sizes` that they describe.
+
     Args:
         overrides: those of the sweep's configuration, then those of the command line. A later override replaces an
             earlier one of the same key.
+        has_layers: whether the network has the key `model.hidden_sizes`.
 
     Attributes:
         distributions: the distribution of each varied key.
@@ -24,16 +31,26 @@ class Space:
         UserError: a sweep that cannot be searched.
     """
 
-    def __init__(self, overrides: Iterable[Override]) -> None:
+    def __init__(self, overrides: Iterable[Override], *, has_layers: bool = True) -> None:
         by_key = {override.key_or_group: override for override in overrides}
-        varied = {key: override for key, override in by_key.items() if override.is_sweep_override()}
-        self.distributions = {key: to_distribution(override) for key, override in varied.items()}
-        self.fixed = [str(override.input_line) for key, override in by_key.items() if key not in varied]
-        self._prefixed = {key: override.get_key_element() for key, override in varied.items()}
+        if HIDDEN_SIZES in by_key:
+            by_key = {key: override for key, override in by_key.items() if key not in LAYER_KEYS}
+        elif has_layers and (WIDTH in by_key) != (DEPTH in by_key):
+            raise UserError(f"{WIDTH}, {DEPTH}: a search needs both, or {HIDDEN_SIZES}")
+        self.has_layers = has_layers
+        self.distributions = {
+            key: to_distribution(override) for key, override in by_key.items() if override.is_sweep_override()
+        }
+        self.fixed = [str(override.input_line) for key, override in by_key.items() if key not in self.distributions]
+        self._prefixed = {key: by_key[key].get_key_element() for key in self.distributions}
 
     def trial_overrides(self, params: Mapping[str, Any]) -> list[str]:
         """Return the overrides of a trial's varied keys."""
-        return [f"{self._prefixed[key]}={self._format(key, value)}" for key, value in params.items()]
+        values = {self._prefixed[key]: self._format(key, value) for key, value in params.items()}
+        if self.has_layers and WIDTH in values:
+            width, depth = values.pop(WIDTH), values.pop(DEPTH)
+            values[HIDDEN_SIZES] = f"[{','.join([width] * int(depth))}]"
+        return [f"{key}={value}" for key, value in values.items()]
 
     def _format(self, key: str, value: Any) -> str:
         """Round a value to four digits, unless that would leave its range; the trial runs with the rounded value."""
