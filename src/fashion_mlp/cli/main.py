@@ -11,8 +11,7 @@ from fashion_mlp import __version__
 from fashion_mlp.cli import commands
 from fashion_mlp.cli.arguments import DATA, resolve_checkpoint
 from fashion_mlp.config.messages import did_you_mean
-from fashion_mlp.runtime.console import printable
-from fashion_mlp.runtime.errors import exit_on_user_error
+from fashion_mlp.runtime.console import exit_with_reader, printable
 from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
@@ -23,10 +22,11 @@ COMMANDS = [module.name.replace("_", "-") for module in iter_modules(commands.__
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    with exit_on_user_error():
+    with exit_with_reader():
         command, arguments = _parse(sys.argv[1:] if argv is None else argv)
     with exit_at_once():
         from fashion_mlp.config.command_line import quote_value
+        from fashion_mlp.runtime.errors import exit_on_user_error
         from fashion_mlp.runtime.failures import explain_failures, importing_torch
     oom_hint = "use smaller batches, fewer images, or --device cpu"
     with exit_on_user_error(), explain_failures(oom_hint):

@@ -69,6 +69,21 @@ def discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def exit_with_reader() -> Iterator[None]:
+    """End the process with status 141, without a message, if the reader of stdout, such as `head`, has ended."""
+    try:
+        try:
+            yield
+        except SystemExit:  # of argparse, after it has printed the help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+        sys.exit(128 + signal.SIGPIPE)
+
+
 def _is_requested(record: logging.LogRecord) -> bool:
     """Return whether a record is a warning, or comes from a callback, which logs only what it was asked for."""
     return record.levelno >= logging.WARNING or Path(record.pathname).parent.name == "callbacks"

@@ -1,7 +1,6 @@
 """`UserError`: a mistake that the user can correct. It is printed in one line, with exit status 1 and no traceback."""
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from hydra.errors import CompactHydraException
 
 from fashion_mlp.runtime import ranks
-from fashion_mlp.runtime.console import discard_stdout, printable
+from fashion_mlp.runtime.console import exit_with_reader, printable
 from fashion_mlp.runtime.signals import Interrupted, erase_line
 
 # Maximum number of lines of a message. The other mistakes are reported after these are corrected.
@@ -45,22 +44,15 @@ def _in_one_line(text: str) -> str:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` or `Interrupted` into its message on stderr and an exit status, and a closed stdout into 141.
+    """Turn a `UserError` or `Interrupted` into its message on stderr and an exit status.
 
     Rank zero reports an error that all processes of a run have. Another rank stays silent, also if it only fails
     because rank zero has ended. `HYDRA_FULL_ERROR=1` prints the traceback.
     """
     is_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        try:
+        with exit_with_reader():
             yield
-        except SystemExit:  # of argparse, after it has printed the help
-            sys.stdout.flush()
-            raise
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
-        discard_stdout()
-        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if not (is_full or ranks.is_rank_zero() or ranks.survives_grace_period()):
             sys.exit(1)
