@@ -87,7 +87,7 @@ class ForkedProcess:
             except TimeoutError:
                 self.kill()
                 raise
-        self.wait()
+        self.__exit__()
         return output, error
 
 
