@@ -15,6 +15,7 @@ from tests.kill_and_resume import differences, outcome
 
 __all__ = ["sigterm_at"]
 
+QUICK = ("trainer.max_epochs=1", "logger=none")
 # Refused after the directory of the run was created.
 BROKEN = "+callbacks.mine._target_=nowhere.Mine"
 
@@ -157,7 +158,7 @@ def test_run_directory_may_be_relative_or_behind_a_link(run_small: RunCommand, t
 
 
 def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", "trainer.max_epochs=1", "hydra.run.dir=a")
+    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", *QUICK, "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / "a").metrics["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
 
