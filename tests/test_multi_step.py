@@ -44,12 +44,14 @@ def read_scalars(path: Path) -> dict[str, list[tuple[str, str]]]:
         [],
         ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "label_smoothing=0.1"],
         ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=cosine", "data.batch_size=30"],
-        ["model.dropout=0.3", *AUGMENT],
-        ["trainer.precision=bf16-mixed", "model.norm=batch", "model.dropout=0.3"],
-        ["optimizer=rmsprop", "scheduler=step", "scheduler.step_size=1"],
+        ["optimizer=rmsprop", "scheduler=step", "scheduler.step_size=1", "model.dropout=0.3", *AUGMENT],
         ["optimizer=adamw", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05", "trainer.max_epochs=5"],
         ["scheduler=plateau", "scheduler.monitor=train/loss", "data.val_size=0", "optimizer.lr=0.05"],
-        ["metrics=[top2_accuracy,calibration_error]", "callbacks.early_stopping.patience=1", "trainer.max_epochs=3"],
+        [
+            *("trainer.precision=bf16-mixed", "model.norm=batch", "model.dropout=0.3"),
+            *("metrics=[top2_accuracy,calibration_error]", "callbacks.early_stopping.patience=1"),
+            "trainer.max_epochs=3",
+        ],
     ],
     ids=" ".join,
 )

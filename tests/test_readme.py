@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_file_inspector import inspect
 
+from fashion_mlp.cli import lr_range_test
 from fashion_mlp.cli.main import main
 from fashion_mlp.data.synthetic import draw_garments
 from tests.conftest import ROOT, SMALL, RunCommand
@@ -75,7 +76,8 @@ def custom_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", TRAININGS)
 @pytest.mark.usefixtures("custom_images")
 def test_training_command_runs(command: str, run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path) -> None:
-    arguments = shlex.split(command)[2:]
+    few_jobs = re.sub(r"range\(\d\)", "range(2)", command)
+    arguments = shlex.split(few_jobs)[2:]
     if any(argument.startswith("data=image_") for argument in arguments):
         small = [override for override in SMALL if not override.startswith("data")]  # the keys of synthetic data
         done = run_in_process(*arguments, *small, "trainer.max_epochs=1", "logger=none")
@@ -89,7 +91,8 @@ def test_training_command_runs(command: str, run_small: RunCommand, run_in_proce
 
 
 @pytest.mark.usefixtures("custom_images")
-def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path) -> None:
+def test_commands_on_a_checkpoint_run(run_small: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lr_range_test, "NUM_STEPS", 80)
     before = {path.name for path in tmp_path.iterdir()}
     assert run_small("trainer.max_epochs=1", "logger=none").returncode == 0
     for command in TOOLS:
