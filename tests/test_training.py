@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch.testing import assert_close
 
 from fashion_mlp.build.parts import build_classifier, build_datamodule
@@ -12,7 +13,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose, Run
+from tests.conftest import CONF, SMALL, Compose, Run
 
 
 def test_run_learns_and_writes_metrics_checkpoints_and_events(
@@ -37,6 +38,16 @@ def test_run_learns_and_writes_metrics_checkpoints_and_events(
     assert capsys.readouterr().err == ""
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Run:
+    """Return a run of two epochs, which no test may change."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run_dir}", "logger=none"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    return Run(run_dir)
+
+
 def test_loss_and_learning_rate_are_logged_every_n_steps(compose_small: Compose) -> None:
     cfg = compose_small("run", "trainer.log_every_n_steps=4", "scheduler=cosine")
     train(cfg)
@@ -59,7 +70,7 @@ def test_reported_metrics_are_those_of_the_best_checkpoint(compose_small: Compos
 
 def test_weights_depend_on_the_seed_alone(compose_small: Compose) -> None:
     configs = [
-        compose_small(name, f"seed={seed}", "model.dropout=0.2", "logger=none")
+        compose_small(name, f"seed={seed}", "model.dropout=0.2", "logger=none", "trainer.max_epochs=1", "test=false")
         for name, seed in (("first", 0), ("repeated", 0), ("other", 1))
     ]
     for cfg in configs:
@@ -81,7 +92,7 @@ def test_last_checkpoint_is_tested_without_validation(compose_small: Compose) ->
 
 
 def test_test_images_are_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = compose_small("run", "logger=none")
+    cfg = compose_small("run", "logger=none", "trainer.max_epochs=1")
     reads: list[tuple[str, bool]] = []
     read_split = SyntheticDataModule.read_split
 
@@ -197,33 +208,27 @@ def test_out_of_memory_on_a_device_names_keys_that_reduce_memory(
         train(cfg)
 
 
-def test_training_continues_from_a_checkpoint(compose_small: Compose) -> None:
-    first = compose_small("first", "logger=none")
-    train(first)
+def test_training_continues_from_a_checkpoint(compose_small: Compose, finished_run: Run) -> None:
     second = compose_small(
-        "second", "logger=none", "trainer.max_epochs=3", f"ckpt_path={first.run_dir}/checkpoints/last.ckpt"
+        "second", "logger=none", "trainer.max_epochs=3", f"ckpt_path={finished_run.checkpoint_path('last')}"
     )
     train(second)
     checkpoint = Run(second.run_dir).checkpoint("last")
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 30)
 
 
-def test_checkpoint_that_has_reached_max_epochs_is_refused(compose_small: Compose) -> None:
-    first = compose_small("first", "logger=none")
-    train(first)
-    second = compose_small("second", "logger=none", f"ckpt_path={first.run_dir}/checkpoints/last.ckpt")
+def test_checkpoint_that_has_reached_max_epochs_is_refused(compose_small: Compose, finished_run: Run) -> None:
+    second = compose_small("second", "logger=none", f"ckpt_path={finished_run.checkpoint_path('last')}")
     with pytest.raises(UserError, match=r"trained for 2 epochs already. Set trainer.max_epochs above that"):
         train(second)
 
 
-def test_directory_of_another_run_is_refused(compose_small: Compose) -> None:
-    cfg = compose_small("run", "logger=none")
-    train(cfg)
-    run = Run(cfg.run_dir)
-    metrics = run.metrics
+def test_directory_of_another_run_is_refused(compose_small: Compose, finished_run: Run) -> None:
+    cfg = compose_small("run", "logger=none", f"run_dir={finished_run.dir}")
+    metrics = finished_run.metrics
     with pytest.raises(UserError, match="holds a run already"):
         train(cfg)
-    assert run.metrics == metrics
+    assert finished_run.metrics == metrics
 
 
 @pytest.mark.parametrize(
@@ -270,7 +275,7 @@ def test_options_can_be_combined(compose_small: Compose, overrides: list[str]) -
 def test_compiled_model_is_saved_as_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    cfg = compose_small("run", "logger=none", "model.compile=true", "trainer.fast_dev_run=false")
+    cfg = compose_small("run", "logger=none", "model.compile=true", "trainer.max_epochs=1")
     train(cfg)
     assert len(compiled) == 1
     assert "compile" not in Run(cfg.run_dir).checkpoint("last")["fashion_mlp"]["model"]

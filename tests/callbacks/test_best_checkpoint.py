@@ -67,7 +67,7 @@ def test_monitored_loss_is_minimized_and_accuracy_maximized(
     compose_small: Compose, set_metrics: SetMetrics, monitor: str, epoch: int
 ) -> None:
     set_metrics("val", acc=ACCURACIES, loss=LOSSES)
-    cfg = compose_small("run", *EPOCHS, f"callbacks.best_checkpoint.monitor={monitor}")
+    cfg = compose_small("run", *EPOCHS, f"callbacks.best_checkpoint.monitor={monitor}", "test=false")
     train(cfg)
     assert Run(cfg.run_dir).metrics["epoch"] == epoch
 
@@ -79,7 +79,7 @@ def test_monitored_training_metric_is_of_the_epoch_of_the_checkpoint(
     compose_small: Compose, set_metrics: SetMetrics, validation: str
 ) -> None:
     set_metrics("train", loss=LOSSES)
-    cfg = compose_small("run", *EPOCHS, "callbacks.best_checkpoint.monitor=train/loss", validation)
+    cfg = compose_small("run", *EPOCHS, "callbacks.best_checkpoint.monitor=train/loss", validation, "test=false")
     train(cfg)
     metrics = Run(cfg.run_dir).metrics
     assert (metrics["epoch"], metrics["train/loss"]) == (3, 1.0)

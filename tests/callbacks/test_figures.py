@@ -19,25 +19,27 @@ def compose_with_figures(compose_small: Compose) -> Callable[..., DictConfig]:
     return lambda *overrides: compose_small("run", "callbacks=default", "trainer.max_epochs=1", *overrides)
 
 
-@pytest.mark.parametrize("function", ["confusion_matrix", "curves", "predictions"])
+@pytest.mark.parametrize("functions", [("confusion_matrix", "curves"), ("predictions",)], ids=" and ".join)
 def test_failing_figure_is_skipped_with_a_warning(
     compose_with_figures: Callable[..., DictConfig],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    function: str,
+    functions: tuple[str, ...],
 ) -> None:
     def fail(*arguments: object) -> None:
         raise MemoryError("8 GB\nand more")
 
-    monkeypatch.setattr(figures, function, fail)
+    for function in functions:
+        monkeypatch.setattr(figures, function, fail)
     cfg = compose_with_figures("callbacks.evaluation_figures.every_n_epochs=1")
     train(cfg)
     assert "test/acc" in Run(cfg.run_dir).metrics
-    skipped = {
+    names = {
         "confusion_matrix": ["val/confusion_matrix", "test/confusion_matrix"],
         "curves": ["curves.png"],
         "predictions": ["val/predictions", "val/mistakes", "test/predictions", "test/mistakes"],
-    }[function]
+    }
+    skipped = [name for function in functions for name in names[function]]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert sorted(warnings) == sorted(f"{name}: left out (MemoryError: 8 GB)" for name in skipped)
     drawn = {name for name in FIGURES if not any(Path(name).stem in figure for figure in skipped)}

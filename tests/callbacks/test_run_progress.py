@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.conftest import RunCommand
+from fashion_mlp.training import train
+from tests.conftest import Compose, RunCommand
 
 RATE = 1e-3
 # Of an epoch.
@@ -27,12 +28,18 @@ STEPS = 10
     ids=lambda value: str(value[0]),
 )
 def test_learning_rate_is_that_of_the_last_step(
-    run_small: RunCommand, monkeypatch: pytest.MonkeyPatch, schedule: list[str], rates: list[float], steps: int
+    compose_small: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    schedule: list[str],
+    rates: list[float],
+    steps: int,
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr("fashion_mlp.schedulers.metric_direction", lambda name: "min")  # no epoch improves
-    done = run_small(*schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}", "logger=none", "test=false")
-    assert done.returncode == 0, done.stderr
-    assert re.findall(r"lr (\S+)", done.stdout) == [f"{rate:.2e}" for rate in rates]
+    short = "trainer.max_epochs=3", "logger=none", "test=false"
+    train(compose_small("run", *schedule, *short, f"steps_per_execution={steps}"))
+    assert re.findall(r"lr (\S+)", caplog.text) == [f"{rate:.2e}" for rate in rates]
 
 
 def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_small: RunCommand) -> None:

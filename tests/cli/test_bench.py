@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+import fashion_mlp
+from fashion_mlp.api import compose
 from fashion_mlp.cli import bench_runs
 from fashion_mlp.cli.commands import bench
 from fashion_mlp.cli.main import main
@@ -22,13 +24,13 @@ from fashion_mlp.data.download import download_and_verify
 from fashion_mlp.data.mnist import write_split
 from fashion_mlp.data.synthetic import draw_garments
 
-TRAIN_SIZE = 5200
-TASK: dict[str, Any] = {"hidden_sizes": [8], "batch_size": 50, "device": "cpu"}
+TRAIN_SIZE = 600
+TASK: dict[str, Any] = {"hidden_sizes": [8], "batch_size": 10, "device": "cpu"}
 
 
 @pytest.fixture
 def _small_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace Fashion-MNIST by synthetic images: 5000 for validation and 200 for training."""
+    """Replace Fashion-MNIST by a few synthetic images."""
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for split, count, seed in (("train", TRAIN_SIZE, 0), ("test", 100, 1)):
@@ -45,10 +47,14 @@ def test_network_has_the_sizes_of_the_task() -> None:
 
 
 @pytest.mark.usefixtures("_small_fashion_mnist")
-def test_each_method_reports_its_training_images_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_method_reports_its_training_images_and_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "data.val_size=100", "callbacks=lean"
+    monkeypatch.setattr(fashion_mlp, "compose", lambda *overrides: compose(*overrides, *small))
     for name, method in bench_runs.METHODS.items():
         images = method(**TASK)
-        assert images == (TRAIN_SIZE - 5000 if name in ("this project", "public step()") else TRAIN_SIZE)
+        assert images == (TRAIN_SIZE - 100 if name in ("this project", "public step()") else TRAIN_SIZE)
     bench_runs.main("bare loop", **TASK)
     seconds, start, peak_memory = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < seconds * 2 * TRAIN_SIZE / 60_000 <= time.time() - start

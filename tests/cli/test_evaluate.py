@@ -106,7 +106,8 @@ def test_train_and_evaluate_with_custom_images(run_cli: RunCLI, image_dir: Path,
     overrides = [
         "data=image_csv", f"data.annotations_file={tmp_path / 'labels.csv'}", f"data.img_dir={image_dir}",
         "data.image_size=[14,20]", "data.mode=rgb", "data.val_size=0", "data.batch_size=4",
-        "trainer=cpu", "trainer.max_epochs=1", "logger=none", "model.hidden_sizes=[8]", f"run_dir={tmp_path / 'run'}",
+        "trainer=cpu", "trainer.max_epochs=1", "callbacks=lean", "logger=none", "model.hidden_sizes=[8]",
+        f"run_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
@@ -122,28 +123,44 @@ def test_train_and_evaluate_with_custom_images(run_cli: RunCLI, image_dir: Path,
     assert run_cli("evaluate", last, *others, "--json").json["images"] == 20
     (answer,) = run_cli("predict", last, image_dir / "00.png", "--json").json
     assert answer["class"] in result["classes"]
-    other = run_cli("predict", last, "--test-samples", "3", "data=synthetic", root, "data.val_size=100")
+    small = "data.train_size=600", "data.test_size=200", "data.val_size=100"
+    other = run_cli("predict", last, "--test-samples", "3", "data=synthetic", root, *small)
     assert (other.status, other.err) == (
         1,
         "error: data=synthetic: its images have the shape [1,28,28]. The checkpoint expects [3,14,20]",
     )
 
 
-@pytest.fixture
-def custom_checkpoint(tmp_path: Path) -> Path:
-    """Return a checkpoint that was trained on 12 of the 15 images in the directory `custom`."""
+@pytest.fixture(scope="module")
+def custom_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with a run that was trained on 12 of the 15 images in `custom`, and links and copies of these.
+
+    The copy in `subset` lacks an image.
+    """
+    root = tmp_path_factory.mktemp("images")
     for number in range(15):
-        directory = tmp_path / "custom" / f"class{number % 3}"
+        directory = root / "custom" / f"class{number % 3}"
         directory.mkdir(parents=True, exist_ok=True)
         Image.new("L", (28, 28), 15 * number).save(directory / f"{number}.png")
     overrides = [
-        "data=image_folder", f"data.img_dir={tmp_path / 'custom'}", "data.val_size=0", "data.batch_size=4",
+        "data=image_folder", f"data.img_dir={root / 'custom'}", "data.val_size=0", "data.batch_size=4",
         "trainer=cpu", "trainer.max_epochs=1", "callbacks=lean", "logger=none", "model.hidden_sizes=[8]",
-        f"run_dir={tmp_path / 'run'}",
+        f"run_dir={root / 'run'}",
     ]  # fmt: skip
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
-    return tmp_path / "run" / "checkpoints" / "last.ckpt"
+    (root / "link").symlink_to("custom")
+    shutil.copytree(root / "custom", root / "copy")
+    shutil.copytree(root / "custom", root / "subset")
+    (root / "subset/class0/0.png").unlink()
+    return root
+
+
+@pytest.fixture
+def custom_checkpoint(custom_images: Path, run_cli: RunCLI, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the checkpoint of the run in `custom_images`, the working directory of the test."""
+    monkeypatch.chdir(custom_images)
+    return custom_images / "run" / "checkpoints" / "last.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -160,8 +177,6 @@ def custom_checkpoint(tmp_path: Path) -> Path:
 def test_training_images_are_not_tested(
     run_cli: RunCLI, custom_checkpoint: Path, overrides: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    Path("link").symlink_to("custom")
-    shutil.copytree("custom", "copy")
     assert run_cli("evaluate", custom_checkpoint, *overrides, "--json").json["images"] == 3
     assert len(run_cli("predict", custom_checkpoint, "--test-samples", 99, *overrides, "--json").json) == 3
     assert not caplog.messages
@@ -184,9 +199,6 @@ def test_training_images_are_recognized_in_other_directories(
     warning: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shutil.copytree("custom", "copy")
-    shutil.copytree("custom", "subset")
-    Path("subset/class0/0.png").unlink()
     assert run_cli("evaluate", custom_checkpoint, *overrides, "--json").json["images"] == count
     assert [message[: len(warning)] for message in caplog.messages] == ([warning] if warning else [])
 

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fashion_mlp.cli import lr_range_test
 from tests.cli.conftest import RunCLI
 from tests.conftest import SMALL
+
+
+@pytest.fixture(autouse=True)
+def _fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take larger steps between the learning rates, for a shorter test."""
+    monkeypatch.setattr(lr_range_test, "NUM_STEPS", 80)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +31,7 @@ from tests.conftest import SMALL
     ],
 )
 def test_suggestion_is_an_override_and_only_the_figure_is_written(
-    run_cli: RunCLI, root: str, tmp_path: Path, overrides: list[str]
+    run_cli: RunCLI, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     result = run_cli("lr-find", *SMALL, root, *overrides)
     assert (result.status, result.err) == (0, "saved lr_find.png\n")
@@ -34,6 +41,7 @@ def test_suggestion_is_an_override_and_only_the_figure_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["lr_find.png"]
     with Image.open("lr_find.png") as figure:
         assert figure.width > 400
+    monkeypatch.setattr("fashion_mlp.cli.commands.lr_find.save_figure", lambda *_: None)  # which takes most of the time
     assert run_cli("lr-find", result.out.strip(), *SMALL, root, *overrides).out == result.out
 
 
@@ -45,7 +53,10 @@ def test_images_of_your_own_have_a_suggestion(run_cli: RunCLI, image_dir: Path) 
     assert Path("plots/curve.svg").is_file()
 
 
-def test_weights_of_a_checkpoint_are_the_initial_ones(run_cli: RunCLI, root: str, checkpoint: Path) -> None:
+def test_weights_of_a_checkpoint_are_the_initial_ones(
+    run_cli: RunCLI, root: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fashion_mlp.cli.commands.lr_find.save_figure", lambda *_: None)
     small = [*SMALL, root, "optimizer=sgd"]
     first = run_cli("lr-find", *small)
     second = run_cli("lr-find", *small, f"ckpt_path={checkpoint}", "ckpt_restore=weights")

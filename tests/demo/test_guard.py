@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import closing
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,17 +18,20 @@ from fashion_mlp.data import ImageDataModule
 from fashion_mlp.inference.photo.classifier import PhotoClassifier
 
 httpx = pytest.importorskip("httpx", reason="needs the extra [demo]")
-pytest.importorskip("gradio", reason="needs the extra [demo]")
-
-from fashion_mlp.demo import server  # noqa: E402
-from fashion_mlp.demo.page import MAX_BYTES  # noqa: E402
 
 RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
 Send = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def app(classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[Any]:
+def server() -> ModuleType:
+    """Return `fashion_mlp.demo.server`, which is imported here since importing Gradio takes seconds."""
+    pytest.importorskip("gradio", reason="needs the extra [demo]")
+    return import_module("fashion_mlp.demo.server")
+
+
+@pytest.fixture(scope="module")
+def app(server: ModuleType, classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[Any]:
     with server.make_server({"first": classifier}, data, ["localhost", "127.0.0.1", "[::1]", "demo.example"]) as web:
         yield web.config.app
 
@@ -137,7 +142,7 @@ def test_host_header_must_name_this_server(send: Send, host: str, status: int) -
     assert send("GET", "/", headers={"Host": host}).status_code == status
 
 
-def test_wildcard_address_accepts_any_host(classifier: PhotoClassifier, run: RunCoroutine) -> None:
+def test_wildcard_address_accepts_any_host(server: ModuleType, classifier: PhotoClassifier, run: RunCoroutine) -> None:
     assert server.accepted_hosts("0.0.0.0", "0.0.0.0") == ["*"]
     assert server.accepted_hosts("::", "::") == ["*"]
     assert server.accepted_hosts("MyHost", "192.0.2.1") == ["localhost", "127.0.0.1", "[::1]", "MyHost", "192.0.2.1"]
@@ -173,8 +178,8 @@ def test_requests_from_other_origins_are_refused(send: Send, origin: str | None,
 @pytest.mark.parametrize(
     ("path", "size", "status"),
     [
-        ("/answer", MAX_BYTES, 200),
-        ("/answer", MAX_BYTES + 1, 413),
+        ("/answer", 20_000_000, 200),
+        ("/answer", 20_000_001, 413),
         ("/gradio_api/queue/join", 20_000, 413),
         ("/gradio_api/queue/join", 1000, 422),  # passed on to Gradio, which expects JSON
         ("/gradio_api/process_recording", 60_000_000, 413),
@@ -191,7 +196,9 @@ def test_size_of_a_body_is_limited(send: Send, path: str, size: int, status: int
     assert response.status_code == (404 if is_refused_unread else status)
 
 
-def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_are_decoded_one_at_a_time(
+    server: ModuleType, app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock, max_running = threading.Lock(), 0
     running: list[bytes] = []
 
@@ -215,7 +222,9 @@ def test_uploads_are_decoded_one_at_a_time(app: Any, run: RunCoroutine, monkeypa
     assert max_running == 1
 
 
-def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_uploads_in_memory_is_limited(
+    server: ModuleType, app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     num_reading, max_reading = 0, 0
 
     async def content() -> AsyncIterator[bytes]:
@@ -239,7 +248,9 @@ def test_number_of_uploads_in_memory_is_limited(app: Any, run: RunCoroutine, mon
     assert (num_reading, max_reading) == (0, server.MAX_UPLOADS)
 
 
-def test_stalled_upload_times_out(app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_upload_times_out(
+    server: ModuleType, app: Any, run: RunCoroutine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def content(pause: Callable[[], Any]) -> AsyncIterator[bytes]:
         yield b"x"
         await pause()

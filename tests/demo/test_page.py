@@ -23,14 +23,13 @@ from fashion_mlp.inference.photo.classifier import PhotoClassifier
 from tests.demo.conftest import png
 from tests.demo.test_cards import bars
 
-pytest.importorskip("gradio", reason="needs the extra [demo]")
-
 Upload = Callable[[bytes], list[str]]
 
 
 @pytest.fixture(scope="module")
 def address(classifier: PhotoClassifier, data: ImageDataModule) -> Iterator[str]:
     """Return the address of a page with two classifiers and test images."""
+    pytest.importorskip("gradio", reason="needs the extra [demo]")  # here, since importing it takes seconds
     from fashion_mlp.demo.server import listen, make_server
 
     with (

@@ -77,8 +77,8 @@ def value(number: int) -> float:
     return 0.8 - 0.01 * abs(number - 3)
 
 
-def stopped_at(number: int) -> Callable[[int], Result]:
-    return lambda asked: KeyboardInterrupt() if asked == number else value(asked)
+def stopped_at(number: int, result: Callable[[int], Result] = value) -> Callable[[int], Result]:
+    return lambda asked: KeyboardInterrupt() if asked == number else result(asked)
 
 
 def test_each_trial_is_a_line_and_the_best_a_command(
@@ -106,30 +106,31 @@ def test_each_trial_is_a_line_and_the_best_a_command(
     assert lines[8] == " ".join(["python", "train.py", *quoted])
 
 
-@pytest.mark.parametrize("stop", [1, 11])
-def test_a_resumed_search_equals_an_uninterrupted_one(
-    run: Callable[..., FakeLauncher], tmp_path: Path, stop: int
-) -> None:
+def test_a_resumed_search_equals_an_uninterrupted_one(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
     whole = run(value, name="whole", n_trials=12)
-    with pytest.raises(KeyboardInterrupt):
-        run(stopped_at(stop), n_trials=12)
-    rest = run(value, n_trials=12)
-    assert rest.launched == whole.launched[stop:]
-    assert trials(tmp_path / "sweep") == trials(tmp_path / "whole")
-    assert len({str(params) for _, _, params, _ in trials(tmp_path / "sweep")}) == 12
+    expected = trials(tmp_path / "whole")
+    assert len({str(params) for _, _, params, _ in expected}) == 12
+    for stop in (1, 11):
+        name = f"stopped_at_{stop}"
+        with pytest.raises(KeyboardInterrupt):
+            run(stopped_at(stop), name=name, n_trials=12)
+        rest = run(value, name=name, n_trials=12)
+        assert rest.launched == whole.launched[stop:]
+        assert trials(tmp_path / name) == expected
 
 
-@pytest.mark.parametrize("stop", [3, 5])
-def test_an_interrupted_batch_is_completed_first(run: Callable[..., FakeLauncher], tmp_path: Path, stop: int) -> None:
+def test_an_interrupted_batch_is_completed_first(run: Callable[..., FakeLauncher], tmp_path: Path) -> None:
     def better(number: int) -> float:
         return number / 100  # so that each result changes the next batch
 
     whole = run(better, name="whole", n_trials=8, n_jobs=3)
-    with pytest.raises(KeyboardInterrupt):
-        run(lambda number: KeyboardInterrupt() if number == stop else better(number), n_trials=8, n_jobs=3)
-    rest = run(better, n_trials=8, n_jobs=3)
-    assert rest.launched == whole.launched[3:]
-    assert trials(tmp_path / "sweep") == trials(tmp_path / "whole")
+    for stop in (3, 5):
+        name = f"stopped_at_{stop}"
+        with pytest.raises(KeyboardInterrupt):
+            run(stopped_at(stop, better), name=name, n_trials=8, n_jobs=3)
+        rest = run(better, name=name, n_trials=8, n_jobs=3)
+        assert rest.launched == whole.launched[3:]
+        assert trials(tmp_path / name) == trials(tmp_path / "whole")
 
 
 def test_a_trial_that_was_interrupted_while_it_was_drawn_is_replaced(

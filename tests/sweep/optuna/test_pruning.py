@@ -22,7 +22,7 @@ def fill(study: Any, accuracy: float) -> None:
     """Add five complete trials, which the median pruner requires, and a running sixth trial."""
     for _ in range(5):
         trial = study.ask()
-        for epoch in range(1, 5):
+        for epoch in range(1, 4):
             trial.report(accuracy, epoch)
         study.tell(trial, accuracy)
     study.ask()
@@ -32,14 +32,14 @@ def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
     pruning = f"sweep_dir:{tmp_path},number:{number},pruner:{pruner},objective:val/acc"
     return [
         f"+callbacks.pruning={{_target_:fashion_mlp.sweep.optuna.pruning.Pruning,{pruning}}}",
-        "trainer.max_epochs=4",
+        "trainer.max_epochs=3",
         "test=false",
         "logger=none",
     ]
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "pruner", "epochs"), [(1.0, "median", 1), (0.0, "median", 4), (1.0, "none", 4)], ids=str
+    ("accuracy", "pruner", "epochs"), [(1.0, "median", 1), (0.0, "median", 3), (1.0, "none", 3)], ids=str
 )
 def test_run_ends_early_if_it_is_worse_than_earlier_trials(
     compose_small: Compose, tmp_path: Path, study: Any, accuracy: float, pruner: str, epochs: int
@@ -72,5 +72,5 @@ def test_resumed_trial_reports_only_epochs_after_the_interruption(
     cfg = compose_small("run", *overrides(tmp_path, "median", number=trial.number))
     train(cfg)
     values = study.trials[trial.number].intermediate_values
-    assert list(values) == [1, 2, 3, 4]
+    assert list(values) == [1, 2, 3]
     assert (values[1], values[2]) == (0.25, 0.5)
