@@ -31,6 +31,9 @@ from tests import composition_cache
 if TYPE_CHECKING:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+# torch reads this when it is loaded. With several threads on a busy machine, small steps wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # torch and TensorBoard are imported where they are used, since the process that starts pytest's workers needs neither.
 
 # The default profile draws the same examples in every test run; `search` draws other ones.
@@ -94,15 +97,6 @@ class Run:
     def scalars(self, tag: str) -> list[tuple[int, float]]:
         """Return the step and value of each point of a TensorBoard chart."""
         return [(event.step, event.value) for event in self.events.Scalars(tag)]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _single_thread() -> None:
-    """Use one thread: with several on a busy machine, small steps wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
