@@ -44,7 +44,7 @@ class Classifier(LightningModule):
         label_smoothing: smoothing of the training loss (arXiv 1512.00567), from 0 to less than 1. Validation and test
             use the plain cross-entropy.
         class_weights: weights of the training loss, float `[num_classes]`; None for equal weights.
-        objective: the metric that the run is judged by, such as "val/acc".
+        objective: a metric to show and plot besides loss and accuracy, such as "val/f1_macro".
         metrics: further metrics by name, which get probabilities `[N, num_classes]` and labels `[N]`.
         augment: augmentation of the training batches; None for no augmentation.
         compile: if True, compile the network with `torch.compile` before training.

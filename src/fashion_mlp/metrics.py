@@ -85,8 +85,12 @@ class EpochMetrics:
     def compute_and_reset(self) -> dict[str, Tensor]:
         """Return the metrics by name, reduced over all processes, and remove all batches."""
         values = self.compute()
-        self.load_state_dict({"sizes": []})
+        self.reset()
         return values
+
+    def reset(self) -> None:
+        """Remove all batches."""
+        self.load_state_dict({"sizes": []})
 
     def state_dict(self) -> dict[str, Any]:
         """Return the batches of this process since the last reset, as plain values and tensors."""

@@ -52,7 +52,8 @@ def train(
     Args:
         cfg: the composed configuration, checked by `fashion_mlp.config`.
         overrides: the overrides that it was composed with; they are saved with the results.
-        resumed: True to resume the run in the directory, bit-identical to an uninterrupted run.
+        resumed: True to resume the run in the directory if it has saved its state, bit-identical to an uninterrupted
+            run.
         before_first_write: called after all checks, before anything in the directory changes.
 
     Returns:

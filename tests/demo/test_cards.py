@@ -35,7 +35,7 @@ def test_page_command_and_python_agree(
         assert len(bars(card)) == 10
         top = [(entry["class"], f"{entry['probability']:.1%}") for entry in prediction["top"]]
         assert bars(card)[:3] == top
-        assert ("Low confidence" in card) == prediction["novel"] == classifier.predict_photo(file).is_novel
+        assert ("Unreliable" in card) == prediction["novel"] == classifier.predict_photo(file).is_novel
         names, probabilities = classifier.predict(file)
         assert names == [prediction["class"]]
         assert float(probabilities.max()) == pytest.approx(prediction["probability"], abs=1e-6)
@@ -74,4 +74,4 @@ def test_photograph_without_an_object_gets_a_message(classifier: PhotoClassifier
 def test_image_unlike_the_training_images_gets_a_note(classifier: PhotoClassifier) -> None:
     noise = Image.effect_noise((10, 10), 100).resize((200, 200), Image.Resampling.NEAREST)
     _, card = cards.render_answer(png(ImageOps.expand(noise, 50, "white")), {"first": classifier})
-    assert "Low confidence: unlike the training images" in card
+    assert "Unreliable: unlike the training images" in card

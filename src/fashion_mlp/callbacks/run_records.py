@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from omegaconf import OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, summary_v2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
@@ -30,7 +30,6 @@ from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
 
 GROUPS = ("model", "optimizer", "scheduler")
-KEYS = ("seed", "label_smoothing", "data.batch_size", "trainer.max_epochs")
 # Number of training images, and their longest side in pixels.
 SAMPLES, THUMBNAIL = 32, 64
 
@@ -63,13 +62,13 @@ class RunRecords(Callback):
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """Return the options and keys of the groups and of `KEYS` as a flat dict, lists as text."""
-    cfg = OmegaConf.create(dict(config))
-    values: dict[str, Any] = {key: OmegaConf.select(cfg, key) for key in KEYS}
-    for section in (*GROUPS, "data.augment"):
-        keys = OmegaConf.select(cfg, section) or {}
-        if section in GROUPS:
-            values[section] = str(keys.get("_target_", "none")).rpartition(".")[2]
+    """Return the options and keys of the groups, and some other keys, as a flat dict, lists as text."""
+    data, trainer = config["data"], config["trainer"]
+    values: dict[str, Any] = {key: config[key] for key in ("seed", "label_smoothing")}
+    values |= {"data.batch_size": data["batch_size"], "trainer.max_epochs": trainer["max_epochs"]}
+    sections = {name: config[name] or {} for name in GROUPS}
+    values |= {name: str(keys.get("_target_", "none")).rpartition(".")[2] for name, keys in sections.items()}
+    for section, keys in {**sections, "data.augment": data.get("augment") or {}}.items():
         values |= {f"{section}.{key}": value for key, value in keys.items() if not key.startswith("_")}
     return {key: value if type(value) in (bool, int, float) else format_value(value) for key, value in values.items()}
 
@@ -95,7 +94,7 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         images: training images, uint8 `[N, C, H, W]`, on the device of the network.
     """
     writer = board.experiment
-    indented = "\n".join(f"    {line}" for line in OmegaConf.to_yaml(OmegaConf.create(dict(config))).splitlines())
+    indented = "\n".join(f"    {line}" for line in yaml.safe_dump(dict(config), sort_keys=False).splitlines())
     writer.add_text("config", indented, 0)
     writer.add_custom_scalars(charts((*METRICS, *config["metrics"])))
     with warn_on_failure("TensorBoard's train/images"):

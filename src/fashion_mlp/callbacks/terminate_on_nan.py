@@ -12,7 +12,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.runtime.errors import UserError
 
 # Interval of the check on an accelerator or with several processes, in calls of `training_step`.
-CHECK_EVERY_N_BATCHES = 50
+CHECK_EVERY_N_CALLS = 50
 LOWER_RATE = "Lower optimizer.lr or set trainer.gradient_clip_val"
 
 
@@ -35,7 +35,7 @@ class TerminateOnNaN(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_due = (batch_idx + 1) % CHECK_EVERY_N_BATCHES == 0 or trainer.is_last_batch
+        is_due = (batch_idx + 1) % CHECK_EVERY_N_CALLS == 0 or trainer.is_last_batch
         if is_due or (pl_module.device.type == "cpu" and trainer.world_size == 1):
             self._check_loss(trainer, pl_module, outputs["loss"])
         if trainer.is_last_batch:

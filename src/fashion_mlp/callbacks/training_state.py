@@ -22,7 +22,7 @@ from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 log = logging.getLogger(__name__)
 
 # Several processes decide together whether to save, which takes a collective operation: once in so many batches.
-DECIDE_EVERY_N_BATCHES = 16
+DECIDE_EVERY_N_CALLS = 16
 
 
 class TrainingStateCheckpoint(Checkpoint):
@@ -86,7 +86,7 @@ class TrainingStateCheckpoint(Checkpoint):
             self._finish_resuming(trainer)
         if batch_idx % trainer.accumulate_grad_batches:  # accumulated gradients are not saved
             return
-        if trainer.world_size > 1 and batch_idx % DECIDE_EVERY_N_BATCHES:
+        if trainer.world_size > 1 and batch_idx % DECIDE_EVERY_N_CALLS:
             return
         if _any_rank(trainer, self.stop.signum is not None or self._is_due(trainer)):
             self._save(trainer)

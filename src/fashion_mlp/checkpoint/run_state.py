@@ -59,7 +59,7 @@ def flush_loggers(loggers: Iterable[Logger]) -> dict[str, int]:
 
 
 def rewind_logs(loggers: Iterable[Logger], run_dir: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Remove what a run logged after a checkpoint, in the loggers that write into its directory: no point is twice.
+    """Remove what a run logged to its directory after a checkpoint, so that no point is logged twice.
 
     Args:
         loggers: the loggers of the run, before they log anything.

@@ -15,8 +15,8 @@ from fashion_mlp.runtime.console import exit_with_reader, printable
 from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
-# torch in functions only, so that --help and a typo are answered at once. `run` may return an exit status. `main` lists
-# those that need no checkpoint.
+# torch in functions only, so that --help and a typo are answered at once. `run` may return an exit status. A module
+# with `STARTS_WITHOUT_TORCH = True` needs torch later, or not at all.
 COMMANDS = [module.name.replace("_", "-") for module in iter_modules(commands.__path__)]
 
 
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_failures(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
-        if arguments.command not in ("data", "lr-find", "schema"):  # they need torch later, or not at all
+        if not getattr(command, "STARTS_WITHOUT_TORCH", False):
             with importing_torch():
-                import_module("fashion_mlp.inference.load")  # all other commands need it
+                import_module("fashion_mlp.inference.load")
         if "words" in arguments:
             arguments.words = [quote_value(word) if word.startswith(DATA) else word for word in arguments.words]
         return command.run(arguments) or 0

@@ -1,4 +1,4 @@
-"""The configuration of a run. No module here imports torch, so that a mistake is reported at once.
+"""The configuration of a run. Importing these modules does not import torch, so that a mistake is reported at once.
 
 - `command_line`: flags, quoting, and the directory `conf/`.
 - `overrides`: the overrides of a command line, and the options that they choose.

@@ -26,7 +26,8 @@ from fashion_mlp.runtime.run_directory import expand_home
 CONF = Path(__file__).resolve().parents[3] / "conf"
 # Flags that a mistyped one is compared with.
 FLAGS = ("--cfg", "--config-dir", "--config-name", "--help", "--info", "--multirun", "--package", "--resolve")
-# A value that is quoted, a list, a sweep, several values, or an interpolation without an end: an error is a mistake.
+# A quoted value, a list, a sweep, several values, or an interpolation that does not end. If Hydra cannot parse such a
+# value, the user has made a mistake, and it is not quoted.
 STRUCTURED = re.compile(r"""['"\[{]|(choice|glob|interval|range|shuffle|sort|tag)\(|.*,|.*\$\{[^}]*$""")
 
 
@@ -36,7 +37,7 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
-    if sys.version_info >= (3, 14):  # it refuses a help that is no text, as Hydra has
+    if sys.version_info >= (3, 14):  # argparse refuses Hydra's help texts that are not strings
         ArgumentParser._check_help = lambda self, action: None
     parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")

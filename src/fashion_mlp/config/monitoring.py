@@ -1,4 +1,4 @@
-"""The metrics that compare checkpoints, epochs and runs. The module does not import torch."""
+"""The metrics that compare checkpoints, epochs and runs. Importing the module does not import torch."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress

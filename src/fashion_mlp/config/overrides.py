@@ -111,7 +111,7 @@ def search_space(cfg: DictConfig) -> tuple[list[str], list[str]]:
 
 
 def _group_problems(override: Override, found: Sequence[Any], options: Sequence[str]) -> Iterator[str]:
-    """Yield why an option of a group cannot be chosen so."""
+    """Yield a line for each invalid choice of an option of a group."""
     group, text = override.key_or_group, str(override.input_line)
     if override.package is not None or override.is_add() or override.is_delete():
         yield f"{text}: not supported. Type {group}=... (available: {', '.join(options)})"

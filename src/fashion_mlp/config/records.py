@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +144,31 @@ def job_name(*, _root_: DictConfig) -> str:
     """
     if not HydraConfig.initialized():
         return ""
-    sweep = load_hydra_config(Path(_root_.run_dir).parent / SWEEP_CONFIG)
-    if sweep is None:
+    path = Path(_root_.run_dir).parent / SWEEP_CONFIG
+    if not path.is_file():
         return ""
-    params = [f"{key}={value}" for key, value in (sweep["sweeper"].get("params") or {}).items()]
-    typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
-    varies = {override.key_or_group: override.is_sweep_override() for override in typed}
     overrides = {text.partition("=")[0].lstrip("+"): text for text in HydraConfig.get().overrides.task}
-    varying = [text for key, text in overrides.items() if varies.get(key)]
+    swept = _swept_keys(path, path.stat().st_mtime_ns)
+    varying = [text for key, text in overrides.items() if key in swept]
     name = ",".join(filter(None, [_root_.get("name"), *varying]))
     return re.sub(r"[^\w.,=+-]", "_", re.sub(r"[]['\"{} ]", "", name))[:100]
+
+
+@lru_cache(maxsize=1)
+def _swept_keys(path: Path, mtime: int) -> set[str]:
+    """Return the keys and groups that vary in a sweep; each job asks for them several times.
+
+    Args:
+        path: the recorded configuration of the sweep.
+        mtime: the time of its last change.
+    """
+    sweep = load_hydra_config(path)
+    if sweep is None:
+        return set()
+    params = [f"{key}={value}" for key, value in (sweep["sweeper"].get("params") or {}).items()]
+    typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
+    varies = {override.key_or_group: override.is_sweep_override() for override in typed}  # the last one of a key wins
+    return {key for key, is_swept in varies.items() if is_swept}
 
 
 def run_name(*, _root_: DictConfig) -> str | None:

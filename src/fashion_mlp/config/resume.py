@@ -61,7 +61,7 @@ def expand_resume(argv: Sequence[str]) -> list[str]:
         path = _value(added, "hydra.run.dir")
         if not path or "${" in path:  # it may change from one call to the next
             raise UserError("resume=auto: finds the run by its directory. Type hydra.run.dir=DIR")
-        if not _holds_run(Path(path)):
+        if not _is_started(Path(path)):
             return [text for text in argv if text not in named]
     else:
         path = _value(named[:1], key)
@@ -78,8 +78,8 @@ def _value(overrides: Sequence[str], key: str) -> str:
     return str(override.value()) if override else text.partition("=")[2]
 
 
-def _holds_run(directory: Path) -> bool:
-    """Return whether a directory holds a run; remove the files of one that was ended before it saved its configuration.
+def _is_started(directory: Path) -> bool:
+    """Return whether a run or sweep has started in a directory; remove the files of a run that ended before.
 
     Raises:
         UserError: a run in the directory is starting.
@@ -164,14 +164,15 @@ def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
     objective, epochs = objective_value(result), format_count(result["epochs"], "epoch")
     log.info(f"{directory}: complete, with {result['objective']} {objective:.4f} after {epochs}")
     if stopped := result.get("stopped_early"):
-        remedy = f"start a new run with ckpt_path={directory}/checkpoints/last.ckpt, or without early stopping"
+        remedy = f"start a new run with ckpt_path={directory / CHECKPOINTS / 'last.ckpt'}, or without early stopping"
         log.info(f"stopped early: {stopped} To train longer, {remedy}")
     return objective
 
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
     """Yield a line for each key that differs from the recorded one and would change the course of the run."""
-    new_run = f"Start a new run with its weights: ckpt_path={directory}/checkpoints/last.ckpt ckpt_restore=weights"
+    last = directory / CHECKPOINTS / "last.ckpt"
+    new_run = f"Start a new run with its weights: ckpt_path={last} ckpt_restore=weights"
     for key, before, now in records.differences(recorded, current):
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":
@@ -185,7 +186,7 @@ def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed:
         elif by_override:
             yield f"{by_override[-1]}: cannot be changed. Resume accepts {', '.join(OVERRIDABLE)}"
         elif records.ABSENT in (before, now):
-            yield f"resume={directory}: recorded by another version, since {key} is new or gone. {new_run}"
+            yield f"resume={directory}: recorded by another version, with other keys ({key}). {new_run}"
         else:
             value = format_value(before)
             yield f"{key}={format_value(now)}: {directory} was started with {value}. Type {key}={value}"

@@ -175,8 +175,11 @@ class OtherDataConfig(DataConfig, extra="allow"):
     """Arguments of a data module without a schema, which accepts further arguments."""
 
 
-class MNISTConfig(DataConfig, targets=["fashion_mlp.data.MNISTDataModule", "fashion_mlp.data.FashionMNISTDataModule"]):
-    """Arguments of `fashion_mlp.data.MNISTDataModule` and of `fashion_mlp.data.FashionMNISTDataModule`."""
+MNIST_TARGETS = ["MNISTDataModule", "FashionMNISTDataModule", "kmnist.KMNISTDataModule"]
+
+
+class MNISTConfig(DataConfig, targets=[f"fashion_mlp.data.{name}" for name in MNIST_TARGETS]):
+    """Arguments of `fashion_mlp.data.MNISTDataModule` and of its subclasses."""
 
     root: Directory
     mirrors: list[Text] | None

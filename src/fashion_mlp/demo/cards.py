@@ -61,7 +61,7 @@ def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassif
         f"<figcaption>{title}</figcaption></figure>"
         for title, step in zip(("Image", "Object found", seen), prediction.steps(), strict=True)
     )
-    note = '<p class="hint">Low confidence: unlike the training images</p>' if prediction.is_novel else ""
+    note = '<p class="hint">Unreliable: unlike the training images</p>' if prediction.is_novel else ""
     return (
         f'<section class="card"><p class="name">{escape(name)}</p><div class="steps">{figures}</div>'
         f'<div class="best"><h2>{escape(best_class)}</h2><p>{best:.1%}</p></div>{note}'

@@ -133,7 +133,7 @@ def relative_to_cwd(path: Path) -> Path:
 
 
 def _remove_not_started() -> None:
-    """Remove the paths created for runs that did not start; `remove_written` does not hide why they did not."""
+    """Remove the paths created for runs that did not start. `remove_written` raises no errors of its own."""
     while _not_started:
         _not_started.popitem()[1].close()
 

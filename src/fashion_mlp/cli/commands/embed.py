@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fashion_mlp.inference.evaluate import last_hidden_layer
     from fashion_mlp.inference.load import load_ensemble
     from fashion_mlp.inference.test_data import load_test_data
+    from fashion_mlp.runtime.run_directory import CHECKPOINTS
 
     classifier = load_ensemble([arguments.checkpoint], arguments.device)
     images, labels = load_test_data(classifier, arguments.words).splits["test"].first(arguments.images)
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = [classifier.class_names[label] for label in labels.tolist()]
     rows = [list(pair) for pair in zip(names, classifier.predict(images).names, strict=True)]
     parent = arguments.checkpoint.parent
-    run_dir = arguments.output or (parent.parent if parent.name == "checkpoints" else parent)
+    run_dir = arguments.output or (parent.parent if parent.name == CHECKPOINTS else parent)
     numbered = (run_dir / f"embedding-{number}" for number in count(1))
     directory = next(path for path in numbered if not path.exists())  # earlier ones are kept
     with SummaryWriter(str(directory)) as writer:

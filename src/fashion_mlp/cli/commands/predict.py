@@ -17,7 +17,7 @@ Row = dict[str, Any]
 Answer = tuple[list[Row], "Figure | None"]
 
 # Notes on a prediction, by the entries of JSON.
-NOTES = {"novel": "low confidence: unlike the training images", "mirrored": "mirrored"}
+NOTES = {"novel": "unreliable: unlike the training images", "mirrored": "mirrored"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
