@@ -177,7 +177,6 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         argv = [str(ROOT / "train.py"), *arguments]
         monkeypatch.setattr("sys.argv", list(argv))
-        monkeypatch.delenv(END_WITH_PARENT, raising=False)  # set by an earlier run
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # restored after the test, also if train.py sets it
         capsys.readouterr()
         signal_handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
@@ -193,6 +192,7 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
             for signum, signal_handler in signal_handlers.items():
                 signal.signal(signum, signal_handler)
             HydraConfig.instance().cfg = None
+            os.environ.pop(END_WITH_PARENT, None)
         return subprocess.CompletedProcess(argv, status, *capsys.readouterr())
 
     return run
