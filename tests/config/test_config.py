@@ -149,7 +149,8 @@ def test_the_help_lists_the_options_of_each_group(run_in_process: RunCommand) ->
 
 
 def test_a_data_module_without_a_schema_has_the_arguments_of_all(run_in_process: RunCommand) -> None:
-    failed = run_in_process("data=kmnist", "data.batch_size=0", "data.mirrors=5", "+data.size=large")
+    own = "data=kmnist", "data._target_=my_project.Images"
+    failed = run_in_process(*own, "data.batch_size=0", "data.mirrors=5", "+data.size=large")
     assert failed.stderr == "error: data.batch_size=0: invalid value. Expected an integer of at least 1\n"
 
 
