@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError as ReadTimeoutError
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -84,7 +84,7 @@ class ForkedProcess:
             streams = [executor.submit(stream.read) for stream in (self.stdout, self.stderr)]
             try:
                 output, error = (stream.result(timeout) for stream in streams)
-            except TimeoutError:
+            except ReadTimeoutError:
                 self.kill()
                 raise
         self.__exit__()
