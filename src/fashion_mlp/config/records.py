@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.schema import LAYER_KEYS
 from fashion_mlp.runtime.atomic import atomic_write
 
 # The directory of a run's `config.yaml`, `hydra.yaml` and `overrides.yaml`, and the file of a sweep.
@@ -168,7 +169,8 @@ def _swept_keys(path: Path, mtime: int) -> set[str]:
     params = [f"{key}={value}" for key, value in (sweep["sweeper"].get("params") or {}).items()]
     typed = OverridesParser.create().parse_overrides([*params, *sweep["overrides"]["task"]])
     varies = {override.key_or_group: override.is_sweep_override() for override in typed}  # the last one of a key wins
-    return {key for key, is_swept in varies.items() if is_swept}
+    # A job of a search gets the `model.hidden_sizes` that a width and a depth describe.
+    return {"model.hidden_sizes" if key in LAYER_KEYS else key for key, is_swept in varies.items() if is_swept}
 
 
 def run_name(*, _root_: DictConfig) -> str | None:

@@ -1,5 +1,6 @@
 """`python train.py sweep=optuna` from the command line."""
 
+import re
 import shlex
 import signal
 import sys
@@ -52,6 +53,7 @@ def test_a_search_ends_with_the_command_of_its_best_run(
         assert (directory / "train.log").stat().st_size > 0
         metrics = Run(directory).metrics
         assert not [name for name in metrics if name.startswith("test/")]
+        assert re.fullmatch(r".*,data.batch_size=\d+,model.hidden_sizes=\d+(,\d+)*", metrics["name"])
         accuracies.append(metrics["val/acc"])
     assert [value for *_, value in trials(tmp_path / "sweep")] == accuracies
     assert lines[4].split()[2:] == [f"{max(accuracies):.4f},", f"sweep/{accuracies.index(max(accuracies))}"]
