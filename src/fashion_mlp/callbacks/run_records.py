@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import torch
@@ -63,12 +64,11 @@ class RunRecords(Callback):
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     """Return the options and keys of the groups, and some other keys, as a flat dict, lists as text."""
-    data, trainer = config["data"], config["trainer"]
     values: dict[str, Any] = {key: config[key] for key in ("seed", "label_smoothing")}
-    values |= {"data.batch_size": data["batch_size"], "trainer.max_epochs": trainer["max_epochs"]}
+    values |= {"data.batch_size": config["data"]["batch_size"], "trainer.max_epochs": config["trainer"]["max_epochs"]}
     sections = {name: config[name] or {} for name in GROUPS}
     values |= {name: str(keys.get("_target_", "none")).rpartition(".")[2] for name, keys in sections.items()}
-    for section, keys in {**sections, "data.augment": data.get("augment") or {}}.items():
+    for section, keys in {**sections, "data.augment": config["data"].get("augment") or {}}.items():
         values |= {f"{section}.{key}": value for key, value in keys.items() if not key.startswith("_")}
     return {key: value if type(value) in (bool, int, float) else format_value(value) for key, value in values.items()}
 
@@ -94,8 +94,8 @@ def log_run(board: TensorBoardLogger, config: Mapping[str, Any], model: nn.Modul
         images: training images, uint8 `[N, C, H, W]`, on the device of the network.
     """
     writer = board.experiment
-    indented = "\n".join(f"    {line}" for line in yaml.safe_dump(dict(config), sort_keys=False).splitlines())
-    writer.add_text("config", indented, 0)
+    text = yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False)
+    writer.add_text("config", indent(text, "    ").rstrip(), 0)
     writer.add_custom_scalars(charts((*METRICS, *config["metrics"])))
     with warn_on_failure("TensorBoard's train/images"):
         writer.add_image("train/images", make_grid(shrink(images, THUMBNAIL)), 0)

@@ -77,8 +77,8 @@ class InitialCheckpoint:
         """Check that the full state of another run fits this one, and that a resumed run has its custom images."""
         saved, current = self.checkpoint.get(METADATA_KEY, {}), classifier.metadata
         if self.is_resumed:
-            data = current["data"]
-            if any(saved["data"].get(name) != data.get(name) for name in ("files", "val_files")):
+            recorded, data = saved.get("data", {}), current["data"]
+            if any(recorded.get(name) != data.get(name) for name in ("files", "val_files")):
                 raise UserError(f"data: {data['name']} have changed since the run was started. Expected the same files")
         if self.is_resumed or self.path is None or self.restore != "all":
             return

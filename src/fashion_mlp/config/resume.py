@@ -24,7 +24,7 @@ from fashion_mlp.config.monitoring import objective_value
 from fashion_mlp.config.records import HYDRA_DIR, SWEEP_CONFIG, read_result
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.ranks import is_rank_zero
-from fashion_mlp.runtime.run_directory import CHECKPOINTS, lock, relative_to_cwd, remove_written
+from fashion_mlp.runtime.run_directory import CHECKPOINTS, LAST, lock, relative_to_cwd, remove_written
 
 log = logging.getLogger(__name__)
 
@@ -164,15 +164,14 @@ def _report_complete(directory: Path, result: Mapping[str, Any]) -> float:
     objective, epochs = objective_value(result), format_count(result["epochs"], "epoch")
     log.info(f"{directory}: complete, with {result['objective']} {objective:.4f} after {epochs}")
     if stopped := result.get("stopped_early"):
-        remedy = f"start a new run with ckpt_path={directory / CHECKPOINTS / 'last.ckpt'}, or without early stopping"
+        remedy = f"start a new run with ckpt_path={directory / CHECKPOINTS / LAST}, or without early stopping"
         log.info(f"stopped early: {stopped} To train longer, {remedy}")
     return objective
 
 
 def _problems(directory: Path, recorded: Any, current: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
     """Yield a line for each key that differs from the recorded one and would change the course of the run."""
-    last = directory / CHECKPOINTS / "last.ckpt"
-    new_run = f"Start a new run with its weights: ckpt_path={last} ckpt_restore=weights"
+    new_run = f"Start a new run with its weights: ckpt_path={directory / CHECKPOINTS / LAST} ckpt_restore=weights"
     for key, before, now in records.differences(recorded, current):
         by_override = [text for text in typed if f"{key}.".startswith(f"{text.partition('=')[0].lstrip('+~')}.")]
         if key == "trainer.max_epochs":

@@ -77,9 +77,8 @@ def _merge(trained_on: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str
         raise UserError(f"the checkpoint: refused, since it sets data.{refused[0]}, which is for the command line")
     for name in ("split_seed", "test_size") if source else ():
         if name in arguments and arguments[name] != stored.get(name):
-            problem = (
-                f"the checkpoint was trained with {format_value(stored.get(name))}; another split has training images"
-            )
+            trained = format_value(stored.get(name))
+            problem = f"the checkpoint was trained with {trained}; another split has training images"
             raise UserError(f"data.{name}={format_value(arguments[name])}: {problem}. Remove data.{name}")
     return option, {**stored, **arguments}
 

@@ -145,7 +145,7 @@ def check_same_sweep(directory: Path, config: DictConfig, jobs: Sequence[JobResu
 
 
 def rank_jobs(jobs: Sequence[JobResult]) -> list[JobGroup]:
-    """JobGroup completed jobs by all overrides except `REPEATS`, and sort the groups by their mean score, best first.
+    """Group completed jobs by all overrides except `REPEATS`, and sort the groups by their mean score, best first.
 
     Jobs without a validation split come last, since their objective is a loss.
     """
