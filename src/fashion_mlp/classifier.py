@@ -98,7 +98,9 @@ class Classifier(LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, logits = self.compute_training_loss(batch, self.global_step + 1)
+        step = self.global_step + 1
+        loss, logits = self.compute_training_loss(batch, step)
+        self.log_step(loss, float(self.trainer.optimizers[0].param_groups[0]["lr"]), step)
         self.train_metrics.update(loss, logits, batch[1])
         return loss
 
@@ -110,17 +112,20 @@ class Classifier(LightningModule):
             step: number of the optimizer step, from 1.
         """
         images, targets = batch
-        self.last_learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         if step <= self.augmented_steps:
             images, targets = self.augment(images, targets, len(self.class_names))
         logits: Tensor = self.model(images)
         loss: Tensor = self.train_loss(logits, targets)
+        return loss, logits
+
+    def log_step(self, loss: Tensor, learning_rate: float, step: int) -> None:
+        """Log the loss of an optimizer step, every `trainer.log_every_n_steps` steps."""
+        self.last_learning_rate = learning_rate
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set at run time
             mean_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.log("train/loss_step", mean_loss, prog_bar=True, logger=False)
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": float(mean_loss), "train/lr": self.last_learning_rate}, step)
-        return loss, logits
+                logger.log_metrics({"train/loss_step": float(mean_loss), "train/lr": learning_rate}, step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.evaluate(batch, self.val_metrics)

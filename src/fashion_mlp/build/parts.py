@@ -1,7 +1,7 @@
 """Build the parts of a run from its configuration."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -84,8 +84,12 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     }
     compile_model = bool(config.pop("compile", False))
     model = instantiate_section("model", config, nn.Module)
-    several = datamodule.batches_per_fetch > 1
-    classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size) if several else Classifier
+    classifier_class: Callable[..., Classifier] = Classifier
+    if datamodule.batches_per_fetch > 1:
+        classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size, cuda_graph=cfg.cuda_graph)
+    elif cfg.cuda_graph:
+        cause = "steps_per_execution, the batch size, or an option or callback that needs each step"
+        raise UserError(f"cuda_graph=true: one step per call of training_step, due to {cause}. Type cuda_graph=false")
     return classifier_class(
         model,
         datamodule.class_names,
@@ -179,21 +183,26 @@ def build_trainer(cfg: DictConfig, stop: GracefulStop, *, resumed: bool, has_val
         arguments |= {"overfit_batches": 0, "limit_train_batches": batches, "limit_val_batches": batches}
     if not has_validation:
         arguments["limit_val_batches"] = 0
-    _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision)
+    _check_accelerator(cfg.trainer.accelerator, cfg.trainer.precision, cuda_graph=cfg.cuda_graph)
     arguments["plugins"] = [AtomicCheckpointIO(), *(cfg.trainer.plugins or [])]
     arguments |= {"callbacks": callbacks, "logger": loggers or False}
     trainer: Trainer = instantiate_section("trainer", cfg, Trainer, **arguments)
     return trainer
 
 
-def _check_accelerator(name: str, precision: str | int | None) -> None:
-    """Refuse an accelerator that is absent, and float16 on a CPU, which Lightning would replace by bfloat16."""
+def _check_accelerator(name: str, precision: str | int | None, *, cuda_graph: bool) -> None:
+    """Refuse an accelerator that is absent, and float16 on a CPU, which Lightning would replace by bfloat16.
+
+    Also refuse a CUDA graph without CUDA.
+    """
     available = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
     available["gpu"] = any(available.values())
     if not available.get(name, True):
         raise UserError(f"trainer.accelerator={name}: not available on this machine. Type trainer=auto or trainer=cpu")
     if str(precision).startswith("16") and (name == "cpu" or not available["gpu"]):
         raise UserError(f"trainer.precision={precision}: needs a GPU. Type trainer.precision=bf16-mixed")
+    if cuda_graph and (name in ("cpu", "mps") or not available["cuda"]):
+        raise UserError("cuda_graph=true: needs a CUDA device. Type cuda_graph=false")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

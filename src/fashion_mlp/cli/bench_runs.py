@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +119,7 @@ def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -
     return len(data)
 
 
-def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
+def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str, *overrides: str) -> int:
     """Train as `python train.py` does, with metrics, logging, checkpoints and validation."""
     from fashion_mlp import compose, train
 
@@ -132,17 +131,15 @@ def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str) -> i
             "trainer.max_epochs=2",
             f"hydra.run.dir={directory}/run",
             "+callbacks.stopwatch._target_=fashion_mlp.cli.bench_runs.stopwatch",
+            *overrides,
         )
         train(cfg)
     return len(load_images()) - int(cfg.data.val_size)
 
 
-def public_step(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
-    """Train as this project, but with Lightning's public `optimizer.step()` in place of its private ones."""
-    from lightning.pytorch.core.optimizer import LightningOptimizer
-
-    with patch("fashion_mlp.multi_step._step_optimizer", LightningOptimizer.step):
-        return this_project(hidden_sizes, batch_size, device)
+def cuda_graph(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
+    """Train as `this_project`, with `cuda_graph=true`."""
+    return this_project(hidden_sizes, batch_size, device, "cuda_graph=true")
 
 
 def scikit_learn(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
@@ -200,8 +197,8 @@ METHODS: dict[str, Callable[..., int]] = {
     "bare loop": bare_loop,
     "plain Lightning": plain_lightning,
     "this project": this_project,
-    "public step()": public_step,
 }
+CUDA_METHODS: dict[str, Callable[..., int]] = {"CUDA graph": cuda_graph}
 # Other libraries, of the extra [peers].
 PEERS: dict[str, Callable[..., int]] = {"scikit-learn": scikit_learn, "JAX scan": jax_scan}
 
@@ -215,7 +212,7 @@ def main(name: str, **task: Any) -> None:
         name: the name of the method.
         **task: the arguments of the method.
     """
-    samples = 2 * (METHODS | PEERS)[name](**task)
+    samples = 2 * (METHODS | CUDA_METHODS | PEERS)[name](**task)
     start, end = _times[-2:]
     # In bytes on macOS, in KiB on Linux.
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -89,6 +89,10 @@ def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
     if decay is not None and precision in ("16-true", "bf16-true"):
         mixed = precision.replace("true", "mixed")
         yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
+    if run.cuda_graph and not run.optimizer.get("fused"):
+        yield "cuda_graph=true: needs optimizer.fused=true, which Adam, AdamW and SGD support"
+    if run.cuda_graph and decay is not None:
+        yield "cuda_graph=true: does not support callbacks.ema. Type cuda_graph=false"
     every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
     if has_validation(data) and 0 < epochs < every:
         yield f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}. Expected at most that"

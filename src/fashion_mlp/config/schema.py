@@ -564,6 +564,7 @@ class RunConfig(Section):
     objective: MetricName
     class_weights: Literal["balanced"] | list[AboveZero] | None
     steps_per_execution: Positive
+    cuda_graph: bool
     test: bool
     checkpoint: dict[str, Any] | None
     ckpt_path: File | None

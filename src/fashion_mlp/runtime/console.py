@@ -19,6 +19,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # Regular expressions of warnings that the user cannot act on.
 IGNORED_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's use of a torch API, in its _pytree.py
+    "GPU available but not used",  # trainer=cpu is a choice
     ".*does not have many workers",  # workers pay off for slow transforms; these images are in memory
     ".*is smaller than the logging interval",  # the metrics of the epoch are logged anyway
     # A resumed run writes to the directories of the interrupted one, and its loader starts within the epoch.

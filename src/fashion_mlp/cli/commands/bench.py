@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp bench`; return its exit status."""
     import torch
 
-    from fashion_mlp.cli.bench_runs import METHODS, PEERS
+    from fashion_mlp.cli.bench_runs import CUDA_METHODS, METHODS, PEERS
     from fashion_mlp.data import FashionMNISTDataModule
     from fashion_mlp.inference.load import resolve_device
     from fashion_mlp.runtime.errors import UserError
@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.busy:
         _compare_busy(task, rounds)
     else:
-        _compare_methods([*METHODS, *(PEERS if arguments.peers else ())], task, rounds)
+        names = [*METHODS, *(CUDA_METHODS if device == "cuda" else ()), *(PEERS if arguments.peers else ())]
+        _compare_methods(names, task, rounds)
     return 0
 
 
