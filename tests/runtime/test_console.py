@@ -3,11 +3,14 @@
 import json
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
+from lightning.pytorch.accelerators import MPSAccelerator
 from PIL import Image
 
 from fashion_mlp.cli.main import main
@@ -108,3 +111,12 @@ def test_a_lightning_warning_is_logged_once(capfd: pytest.CaptureFixture[str]) -
     out, err = capfd.readouterr()
     assert out.splitlines() == ["careful", "careful", "careful", "for your information"]
     assert err == ""
+
+
+def test_an_unused_gpu_causes_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    with pytest.warns(UserWarning, match="GPU available but not used"):
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    with warnings.catch_warnings():
+        silence_libraries()
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
