@@ -47,7 +47,8 @@ StepOutput = tuple[Tensor, Tensor]
 class CapturedSteps:
     """The optimizer steps of several batches, captured as a CUDA graph, to replay with other batches.
 
-    Run such steps without a graph before, since libraries and the optimizer allocate memory in their first steps.
+    Run such steps without a graph before, since libraries and the optimizer allocate memory in their first steps. A
+    replay draws new random numbers of torch, but does not run Python code, such as a layer that calls `random.random`.
 
     Args:
         run_step: runs the optimizer step of a batch and a step number.
