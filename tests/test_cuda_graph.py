@@ -1,6 +1,7 @@
 """Tests of `cuda_graph=true`; those with a graph need a CUDA device."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.testing import assert_close
 from fashion_mlp.build.parts import build_classifier, build_datamodule
 from fashion_mlp.models import MLP
 from fashion_mlp.multi_step import MultiStepClassifier
+from fashion_mlp.runtime.cuda_graph import CapturedSteps
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run
@@ -21,7 +23,10 @@ from tests.test_multi_step import AUGMENT, read_scalars
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 # Three calls of `training_step` per epoch, the last with fewer images and a smaller batch.
-CUDA = ("trainer=gpu", "cuda_graph=true", "steps_per_execution=4", "data.batch_size=47", "trainer.max_epochs=4")
+CUDA = ("trainer=gpu", "steps_per_execution=4", "data.batch_size=47", "trainer.max_epochs=4")
+
+# The last augmented step of 44 is the first of the three in the last call of an epoch.
+MIXED_CALL = "data.augment.off_fraction=0.3"
 
 
 class WaitingMLP(MLP):
@@ -43,14 +48,21 @@ def cycle_momentum(optimizer: Optimizer, total_steps: int) -> LRSchedulerConfigT
     [
         [],
         ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "label_smoothing=0.1", "metrics=top2_accuracy"],
-        ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", *AUGMENT],
+        ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", *AUGMENT, MIXED_CALL],
         ["optimizer=adamw", "trainer.precision=bf16-mixed", "model.norm=batch", "class_weights=balanced"],
     ],
     ids=" ".join,
 )
 def test_graph_does_not_change_weights_optimizer_state_and_scalars(
-    compose_small: Compose, overrides: list[str]
+    compose_small: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
+    replay, replayed = CapturedSteps.replay, []
+
+    def record_replay(self: CapturedSteps, *arguments: Any) -> Any:
+        replayed.append(cfg.cuda_graph)
+        return replay(self, *arguments)
+
+    monkeypatch.setattr(CapturedSteps, "replay", record_replay)
     checkpoints, scalars = [], []
     for value in ("true", "false"):
         cfg = compose_small(
@@ -64,6 +76,7 @@ def test_graph_does_not_change_weights_optimizer_state_and_scalars(
         assert_close(checkpoints[0][key], checkpoints[1][key], rtol=0, atol=0)
     assert checkpoints[0]["lr_schedulers"] == checkpoints[1]["lr_schedulers"]
     assert scalars[0] == scalars[1]
+    assert set(replayed) == {True}
     assert scalars[0]["train/loss_step"]
 
 
@@ -77,14 +90,14 @@ def test_graph_does_not_change_weights_optimizer_state_and_scalars(
                 *("scheduler=step", "~scheduler.step_size", "~scheduler.gamma"),
                 "scheduler._target_=tests.test_cuda_graph.cycle_momentum",
             ],
-            "the schedule changes more than learning rates",
+            "a hyperparameter other than lr has changed",
         ),
-        (["+callbacks.hook._target_=tests.test_multi_step.StepHook"], "one step per call of training_step"),
+        (["+callbacks.hook._target_=tests.test_multi_step.StepHook"], "single steps"),
     ],
 )
 def test_what_a_graph_does_not_support_is_refused(compose_small: Compose, overrides: list[str], problem: str) -> None:
     with pytest.raises(UserError, match=f"cuda_graph=true: {problem}.* Type cuda_graph=false"):
-        train(compose_small("run", *CUDA, "logger=none", *overrides))
+        train(compose_small("run", *CUDA, "cuda_graph=true", "logger=none", *overrides))
 
 
 @pytest.mark.parametrize(("has_cuda", "trainer"), [(True, "cpu"), (False, "auto")])
@@ -103,7 +116,7 @@ def test_graph_of_a_single_step_is_refused(compose_small: Compose) -> None:
     datamodule = build_datamodule(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    with pytest.raises(UserError, match="cuda_graph=true: one step per call of training_step"):
+    with pytest.raises(UserError, match="cuda_graph=true: single steps"):
         build_classifier(cfg, datamodule)
     datamodule.set_batches_per_fetch(2)
     classifier = build_classifier(cfg, datamodule)

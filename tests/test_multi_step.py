@@ -10,6 +10,9 @@ import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LambdaCallback, ModelCheckpoint
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import StepLR
 from torch.testing import assert_close
 
 from fashion_mlp.callbacks.ema import WeightEMA
@@ -18,6 +21,7 @@ from fashion_mlp.callbacks.run_progress import RunProgress
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import Augmentation
 from fashion_mlp.multi_step import MultiStepClassifier, supports_multi_step
+from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
 from tests.conftest import Compose, Run
 
@@ -116,6 +120,21 @@ def test_last_steps_are_not_augmented(compose_small: Compose, monkeypatch: pytes
     assert augmented_steps == [0, *range(11, 16)]
 
 
+def step_every_other_batch(optimizer: Optimizer, total_steps: int) -> LRSchedulerConfigType:
+    return {"scheduler": StepLR(optimizer, step_size=1), "interval": "step", "frequency": 2}
+
+
+def test_frequency_of_a_schedule_needs_single_steps(compose_small: Compose) -> None:
+    target = "scheduler._target_=tests.test_multi_step.step_every_other_batch"
+    cfg = compose_small("run", "logger=none", "scheduler=step", "~scheduler.step_size", "~scheduler.gamma", target)
+    with pytest.raises(UserError, match=r"^scheduler: a frequency other than 1 .* Type steps_per_execution=1$"):
+        train(cfg)
+    cfg.run_dir, cfg.steps_per_execution = f"{cfg.run_dir}_single", 1
+    train(cfg)
+    # Ten steps per epoch, of which every other one divides the rate by ten.
+    assert Run(cfg.run_dir).checkpoint("last")["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-13)
+
+
 class StepHook(Callback):
     """A callback with a hook that runs after each step."""
 
@@ -130,8 +149,8 @@ def trainer_arguments(**changes: Any) -> dict[str, Any]:
     return defaults | {"max_epochs": 5, "devices": 1, "num_sanity_val_steps": 0} | changes
 
 
-def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> bool:
-    return supports_multi_step(trainer_arguments(**changes), callbacks or [])
+def is_supported(callbacks: list[Callback] | None = None, world_size: int = 1, **changes: Any) -> bool:
+    return supports_multi_step(trainer_arguments(**changes), callbacks or [], world_size)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +164,8 @@ def is_supported(callbacks: list[Callback] | None = None, **changes: Any) -> boo
         {"precision": "bf16-true"},
         {"precision": "16-mixed"},
         {"strategy": "ddp"},
-        {"devices": 2},
-        {"devices": [0, 1]},
+        {"devices": 2, "world_size": 2},
+        {"devices": "auto", "world_size": 2},
         {"fast_dev_run": True},
         {"overfit_batches": 1},
         {"profiler": "simple"},

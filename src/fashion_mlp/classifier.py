@@ -105,7 +105,7 @@ class Classifier(LightningModule):
         return loss
 
     def compute_training_loss(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Return loss and logits of a batch; log the loss every `trainer.log_every_n_steps` steps.
+        """Return loss and logits of a batch.
 
         Args:
             batch: images, uint8 `[B, C, H, W]`, and labels, int64 `[B]`.

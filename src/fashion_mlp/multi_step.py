@@ -5,11 +5,12 @@ As with `steps_per_execution` in Keras, the DataLoader here returns several batc
 them and runs an optimizer step for each. The batches, their order and the arithmetic do not change: the weights are
 bit-identical to those of single steps, which a test checks.
 
-A GPU runs the kernels of a small network in less time than Python takes to launch them. With `cuda_graph=true`, a CUDA
-graph launches those of all steps of a call at once: the same kernels, and bit-identical weights.
+A GPU runs the kernels of a small network in less time than Python takes to launch them. With `cuda_graph=true`, the
+kernels of all steps of a call are captured once as a CUDA graph, and replayed by a single launch. The weights are again
+bit-identical, as tested with torch 2.11.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any
 
@@ -19,11 +20,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelChec
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType, OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
+from fashion_mlp.runtime.cuda_graph import CapturedSteps, StepOutput, join_outputs
 from fashion_mlp.runtime.errors import UserError
 
 # Arguments of the Trainer that work with any number of steps per call of `training_step`.
@@ -31,7 +32,7 @@ SAFE_TRAINER_ARGS = {
     *("_target_", "accelerator", "benchmark", "check_val_every_n_epoch", "default_root_dir", "deterministic"),
     *("devices", "enable_autolog_hparams", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"),
     *("inference_mode", "limit_predict_batches", "limit_test_batches", "limit_val_batches", "log_every_n_steps"),
-    *("max_epochs", "max_time", "min_epochs", "num_sanity_val_steps"),
+    *("max_epochs", "min_epochs", "num_sanity_val_steps"),
 }
 # Precisions with 32-bit weights and without loss scaling.
 SAFE_PRECISIONS = (None, 32, "32", "32-true", "bf16", "bf16-mixed")
@@ -39,92 +40,6 @@ STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_zero_grad", "on_before_optimizer_step"),
 )
-
-# The loss and the logits of a batch; or the losses, float `[steps]`, and the logits of several batches.
-StepOutput = tuple[Tensor, Tensor]
-
-
-class CapturedSteps:
-    """The optimizer steps of several batches, captured as a CUDA graph, to replay with other batches.
-
-    Run such steps without a graph before, since libraries and the optimizer allocate memory in their first steps. A
-    replay draws new random numbers of torch, but does not run Python code, such as a layer that calls `random.random`.
-
-    Args:
-        run_step: runs the optimizer step of a batch and a step number.
-        optimizer: the optimizer of `run_step`, with `fused=True`.
-        concatenated: the batches, on a CUDA device.
-        batch_size: images per batch; the last one may be smaller.
-        first: number of the first step.
-
-    Raises:
-        UserError: a step waits for the device, as `Tensor.item` does.
-    """
-
-    def __init__(
-        self,
-        run_step: Callable[..., StepOutput],
-        optimizer: Optimizer,
-        concatenated: Batch,
-        batch_size: int,
-        first: int,
-    ) -> None:
-        self.optimizer = optimizer
-        self.concatenated = concatenated[0].clone(), concatenated[1].clone()
-        batches = split_batches(self.concatenated, batch_size)
-        self.rates = torch.empty(len(batches), len(optimizer.param_groups), device=concatenated[0].device)
-        self.constants = self._constants()
-        self.graph = torch.cuda.CUDAGraph()
-        groups = [dict(group) for group in optimizer.param_groups]
-        outputs = []
-        try:
-            with torch.cuda.graph(self.graph):
-                for step, (batch, rates) in enumerate(zip(batches, self.rates, strict=True), start=first):
-                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                        group.update(lr=rate, capturable=True)
-                    outputs.append(run_step(batch, step))
-                self.output = join_outputs(outputs)
-        except torch.AcceleratorError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"cuda_graph=true: a step cannot be captured ({reason}). Type cuda_graph=false") from error
-        finally:
-            for group, values in zip(optimizer.param_groups, groups, strict=True):
-                group.clear()
-                group.update(values)
-
-    def replay(self, concatenated: Batch, rates: Sequence[Sequence[float]]) -> StepOutput:
-        """Run the steps; return their losses and the logits of all batches.
-
-        Args:
-            concatenated: batches of the same shapes as the captured ones.
-            rates: the learning rate of each step and parameter group.
-
-        Raises:
-            UserError: a hyperparameter other than the learning rate has changed; in a graph, it is a constant.
-        """
-        if self._constants() != self.constants:
-            raise UserError("cuda_graph=true: the schedule changes more than learning rates. Type cuda_graph=false")
-        for captured, tensor in zip(self.concatenated, concatenated, strict=True):
-            captured.copy_(tensor)
-        self.rates.copy_(torch.tensor(rates))
-        self.graph.replay()
-        return self.output[0].clone(), self.output[1].clone()
-
-    def _constants(self) -> list[dict[str, Any]]:
-        groups = self.optimizer.param_groups
-        return [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
-
-
-def split_batches(concatenated: Batch, batch_size: int) -> list[Batch]:
-    """Split concatenated batches; the last one may be smaller."""
-    images, labels = (torch.split(tensor, batch_size) for tensor in concatenated)
-    return list(zip(images, labels, strict=True))
-
-
-def join_outputs(outputs: Iterable[StepOutput]) -> StepOutput:
-    """Stack the losses of several steps, and concatenate their logits."""
-    losses, logits = zip(*outputs, strict=True)
-    return torch.stack(losses), torch.cat(logits)
 
 
 class MultiStepClassifier(Classifier):
@@ -143,18 +58,19 @@ class MultiStepClassifier(Classifier):
         self.batch_size = batch_size
         self.cuda_graph = cuda_graph
         self.monitor = ""
-        # By the numbers of images and of augmented steps of a call; None after the first such call.
-        self._captured: dict[tuple[int, int], CapturedSteps | None] = {}
+        # By the numbers of images and of augmented steps of a call.
+        self._warmed_up: set[tuple[int, int]] = set()
+        self._captured: dict[tuple[int, int], CapturedSteps] = {}
 
     def training_step(self, concatenated: Batch, batch_idx: int) -> Tensor:
-        first = self.global_step + 1
-        batches = split_batches(concatenated, self.batch_size)
-        captured = self._captured_steps(concatenated, len(batches), first) if self.cuda_graph else None
+        first_step = self.global_step + 1
+        batches = list(zip(*(torch.split(tensor, self.batch_size) for tensor in concatenated), strict=True))
+        captured = self._captured_steps(concatenated, len(batches), first_step) if self.cuda_graph else None
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         scheduler = self._scheduler("step")
         rates, outputs = [], []
-        for step, batch in enumerate(batches, start=first):
+        for step, batch in enumerate(batches, start=first_step):  # with captured steps, only for the learning rates
             rates.append([float(group["lr"]) for group in optimizer.param_groups])
             if captured is None:
                 outputs.append(self._run_step(batch, step))
@@ -165,7 +81,7 @@ class MultiStepClassifier(Classifier):
             if scheduler is not None:
                 scheduler.step()
         losses, logits = captured.replay(concatenated, rates) if captured else join_outputs(outputs)
-        for step, (loss, (rate, *_)) in enumerate(zip(losses, rates, strict=True), start=first):
+        for step, (loss, (rate, *_)) in enumerate(zip(losses, rates, strict=True), start=first_step):
             self.log_step(loss, rate, step)
         # Once per call, since thousands of small tensors that are kept for an epoch would fragment the heap.
         self.train_metrics.update(losses, logits, concatenated[1], self.batch_size)
@@ -184,21 +100,30 @@ class MultiStepClassifier(Classifier):
             optimizer.step()
         return loss.detach(), logits.detach()
 
-    def _captured_steps(self, concatenated: Batch, num_steps: int, first: int) -> CapturedSteps | None:
-        """Return captured steps for batches; None in the first call with such batches, which runs without a graph."""
-        augmented = int(min(max(self.augmented_steps - first + 1, 0), num_steps))
-        key = len(concatenated[1]), augmented
-        if key in self._captured and self._captured[key] is None:
+    def _captured_steps(self, concatenated: Batch, num_steps: int, first_step: int) -> CapturedSteps | None:
+        """Return captured steps for batches; None in the first call with such batches, the warm-up."""
+        augmented = min(max(self.augmented_steps - first_step + 1, 0), num_steps)
+        key = len(concatenated[1]), int(augmented)
+        if key not in self._warmed_up:
+            self._warmed_up.add(key)
+            return None
+        if key not in self._captured:
             (optimizer,) = self.trainer.optimizers
-            self._captured[key] = CapturedSteps(self._run_step, optimizer, concatenated, self.batch_size, first)
-        return self._captured.setdefault(key, None)
+            self._captured[key] = CapturedSteps(self._run_step, optimizer, concatenated, self.batch_size, first_step)
+        return self._captured[key]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured = super().configure_optimizers()
         if isinstance(configured, dict):
+            schedule: Any = configured["lr_scheduler"]  # type: ignore[typeddict-item]
+            if schedule.get("frequency", 1) != 1:
+                raise UserError("scheduler: a frequency other than 1 needs single steps. Type steps_per_execution=1")
             # Lightning does not step schedules in manual optimization, and warns of a `monitor` that it does not use.
-            self.monitor = configured["lr_scheduler"].pop("monitor", "")  # type: ignore[typeddict-item]
+            self.monitor = schedule.pop("monitor", "")
         return configured
+
+    def on_train_end(self) -> None:
+        self._captured.clear()  # frees the memory of the graphs
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -213,15 +138,16 @@ class MultiStepClassifier(Classifier):
         return configs[0].scheduler if configs and configs[0].interval == interval else None
 
 
-def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback]) -> bool:
+def supports_multi_step(trainer: Mapping[str, Any], callbacks: Iterable[Callback], world_size: int) -> bool:
     """Return True if `training_step` may run several optimizer steps, since nothing needs hooks of each step.
 
     Args:
         trainer: the arguments of the Trainer.
         callbacks: the callbacks of the run.
+        world_size: the number of processes, of which several would have to reduce gradients.
     """
     has_end = trainer["max_epochs"] not in (None, -1)
-    one_device = trainer["devices"] in (1, "1", "auto") and trainer["strategy"] == "auto"
+    one_device = world_size == 1 and trainer["strategy"] == "auto"
     others = {name: value for name, value in trainer.items() if name not in SAFE_TRAINER_ARGS}
     is_safe_precision = others.pop("precision") in SAFE_PRECISIONS
     defaults = signature(Trainer).parameters
@@ -234,9 +160,8 @@ def needs_step_hooks(callback: Callback) -> bool:
 
     A callback that overrides one of `STEP_HOOKS` must, unless its attribute `needs_step_hooks` is False or it is a
     progress bar.
-    `ModelCheckpoint` has no public attributes for its intervals.
     """
-    if isinstance(callback, ModelCheckpoint):
+    if isinstance(callback, ModelCheckpoint):  # has no public attributes for its intervals
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
     if isinstance(callback, GradientAccumulationScheduler):
         return True

@@ -75,7 +75,7 @@ def train(
         trainer = build_trainer(cfg, stop, resumed=initial.is_resumed, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        if supports_multi_step(cfg.trainer, trainer.callbacks):  # type: ignore[attr-defined]  # set at run time
+        if supports_multi_step(cfg.trainer, trainer.callbacks, trainer.world_size):  # type: ignore[attr-defined]
             datamodule.set_batches_per_fetch(cfg.steps_per_execution)
         check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)

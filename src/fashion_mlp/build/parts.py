@@ -88,8 +88,8 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     if datamodule.batches_per_fetch > 1:
         classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size, cuda_graph=cfg.cuda_graph)
     elif cfg.cuda_graph:
-        cause = "steps_per_execution, the batch size, or an option or callback that needs each step"
-        raise UserError(f"cuda_graph=true: one step per call of training_step, due to {cause}. Type cuda_graph=false")
+        cause = "an option or callback, such as trainer.gradient_clip_val, needs each step, or the batch is too large"
+        raise UserError(f"cuda_graph=true: single steps, since {cause}. Type cuda_graph=false")
     return classifier_class(
         model,
         datamodule.class_names,

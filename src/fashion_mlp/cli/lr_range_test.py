@@ -67,6 +67,8 @@ def measure_losses(cfg: DictConfig) -> dict[float, float]:
     Returns:
         Training loss by learning rate, in ascending order of the rates.
     """
+    cfg = cfg.copy()
+    cfg.cuda_graph = False  # each step has its own rate
     prepare_process(cfg.seed)
     datamodule, sweep = build_datamodule(cfg), RateSweep()
     datamodule.augment = replace(datamodule.augment, off_fraction=0.0)  # a fraction of a whole run

@@ -90,9 +90,9 @@ def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
         mixed = precision.replace("true", "mixed")
         yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
     if run.cuda_graph and not run.optimizer.get("fused"):
-        yield "cuda_graph=true: needs optimizer.fused=true, which Adam, AdamW and SGD support"
-    if run.cuda_graph and decay is not None:
-        yield "cuda_graph=true: does not support callbacks.ema. Type cuda_graph=false"
+        yield "cuda_graph=true: needs a fused optimizer. Expected Adam, AdamW or SGD with optimizer.fused=true"
+    if run.cuda_graph and data.get("num_workers"):  # the thread that pins their batches would disturb a capture
+        yield "cuda_graph=true: does not work with other processes for the data. Type data.num_workers=0"
     every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
     if has_validation(data) and 0 < epochs < every:
         yield f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}. Expected at most that"
@@ -117,6 +117,8 @@ def _callback_conflicts(key: str, callback: Mapping[str, Any], run: RunConfig) -
     module, _, kind = str(callback.get("_target_")).rpartition(".")
     if module.startswith("lightning.") and kind in UNSUPPORTED:
         yield f"{key}._target_={module}.{kind}: {UNSUPPORTED[kind]}"
+    if kind == "WeightEMA" and run.cuda_graph:
+        yield f"{key}: averages after each step, unlike a CUDA graph. Type cuda_graph=false"
     if kind == "Pruning" and not (run.objective.startswith("val/") and has_validation(run.data)):
         needed = f"a validation metric, such as {DEFAULT_OBJECTIVE}, and data.val_size above 0"
         yield f"objective={run.objective}: a search compares validation images. Expected {needed}"

@@ -34,7 +34,7 @@ OVERRIDABLE = (
     *("data.annotations_file", "data.val_annotations_file", "data.test_annotations_file"),
     *("data.img_dir", "data.val_img_dir", "data.test_img_dir"),
     *("checkpoint.every_n_seconds", "checkpoint.every_n_steps", "data.num_workers", "data.root"),
-    *("test", "trainer.max_epochs"),
+    *("cuda_graph", "test", "trainer.max_epochs"),
 )
 NOT_COMPARED = ("resume", "run_dir")
 # Overrides that depend on the directory.
