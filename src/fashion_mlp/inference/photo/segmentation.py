@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from fashion_mlp.data.image_io import shrink
@@ -103,8 +104,6 @@ def _sides(mask: Tensor) -> tuple[Tensor, ...]:
 
 def _segment(photo: Tensor) -> FoundObject:
     """Separate the largest object of a photograph, float `[3, H, W]`, from the background; the mask may be empty."""
-    from scipy import ndimage  # takes 0.3 s
-
     background, residuals = _fit_background(photo)
     # A Mahalanobis distance: the more a direction in colour varies in the background, the less it counts.
     covariance = residuals.T @ residuals / len(residuals) + NOISE**2 * torch.eye(3)
@@ -152,8 +151,6 @@ def _otsu_threshold(values: np.ndarray) -> float:
 
 def _remove_shadow(found: FoundObject) -> FoundObject:
     """Remove pixels that are only darker than the background, if the rest of the object has another colour."""
-    from scipy import ndimage
-
     photo, background, mask = found
     brightness = (photo * background).sum(0) / (background**2).sum(0).clamp(min=1)
     is_same_color = (photo - brightness * background).norm(dim=0) < SAME_COLOR
@@ -167,8 +164,6 @@ def _remove_shadow(found: FoundObject) -> FoundObject:
 
 def _keep_largest(mask: np.ndarray) -> Tensor:
     """Return a mask, bool `[H, W]`, with its largest parts, without holes."""
-    from scipy import ndimage
-
     parts = ndimage.label(ndimage.maximum_filter(mask, GAP + 1), np.ones((3, 3)))[0] * mask
     sizes = np.bincount(parts.flatten())
     sizes[0] = 0
