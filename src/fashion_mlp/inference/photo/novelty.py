@@ -39,12 +39,10 @@ def is_novel(image: Tensor, description: Mapping[str, Any]) -> bool:
 
 def is_valid_description(value: Any) -> bool:
     """Return True if a value from an untrusted file has the form of the result of `describe_images`."""
-    if not (isinstance(value, dict) and isinstance(value.get("max_distance"), float)):
-        return False
-    features = value.get("features")
-    if not isinstance(features, Tensor) or features.dtype != torch.uint8:
-        return False
-    return features.numel() > 0 and features.shape[1:] == (GRID * GRID,)
+    match value:
+        case {"max_distance": float(), "features": Tensor(dtype=torch.uint8) as features}:
+            return features.numel() > 0 and features.shape[1:] == (GRID * GRID,)
+    return False
 
 
 def _features(images: Tensor) -> Tensor:
