@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from fashion_mlp.data.image_io import fit
+from fashion_mlp.data.image_io import fit, to_tensor
 from fashion_mlp.inference.photo.segmentation import LUMA, FoundObject, bounding_box
 
 SIZE = 28
@@ -35,8 +35,7 @@ TILT_PENALTY = 0.01
 
 def to_gray(photo: Tensor) -> Tensor:
     """Return a photograph, uint8 `[3, H, W]`, in grey as Pillow reads it: `[1, H, W]`."""
-    gray: Tensor = functional.pil_to_tensor(functional.to_pil_image(photo).convert("L"))
-    return gray
+    return to_tensor(functional.to_pil_image(photo), "gray")
 
 
 def is_in_dataset_form(photo: Tensor) -> bool:
@@ -55,7 +54,7 @@ def render(found: FoundObject, angles: Sequence[float] = (0.0,)) -> Tensor:
     Returns:
         uint8 `[len(angles), 1, 28, 28]`, light on black.
     """
-    rows, columns = found.box
+    rows, columns = bounding_box(found.mask)
     light = torch.cat([_brighten(found), found.mask.float().unsqueeze(0)])[:, rows, columns]
     return torch.stack([_place(_rotate(light, angle)) for angle in angles])
 
@@ -107,15 +106,14 @@ def _brighten(found: FoundObject) -> Tensor:
     """
     photo, background, mask = found
     gray, level = ((image * LUMA).sum(0, keepdim=True) for image in (photo, background))
-    is_dark = found.is_dark
     typical = float(level[:, mask].median())
-    if is_dark and typical > LIGHT:
+    if found.is_dark and typical > LIGHT:
         light = 255 * (1 - gray / level.clamp(min=1))
     elif typical < DARK and gray[:, mask].mean() > level[:, mask].mean():
         light = 255 * (gray - level) / (255 - level).clamp(min=1)
     else:
         shades = gray - gray[:, mask].mean()
         gain = min(MAX_GAIN, CONTRAST / max(1.0, float(shades[:, mask].std(correction=0))))
-        light = (MEAN_BRIGHTNESS + (-gain if is_dark else gain) * shades).clamp(min=20)
+        light = (MEAN_BRIGHTNESS + (-gain if found.is_dark else gain) * shades).clamp(min=20)
     opacity: Tensor = functional.gaussian_blur(mask.float().unsqueeze(0), kernel_size=[3, 3], sigma=[0.7, 0.7])
     return light.clamp(0, 255) * opacity

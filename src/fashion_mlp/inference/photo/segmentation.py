@@ -52,14 +52,9 @@ class FoundObject(NamedTuple):
     background: Tensor
     mask: Tensor
 
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """The rows and columns of the object."""
-        return bounding_box(self.mask)
-
     def cutout(self) -> Tensor:
         """Return the object on black, uint8 `[3, h, w]`."""
-        rows, columns = self.box
+        rows, columns = bounding_box(self.mask)
         return (self.photo * self.mask)[:, rows, columns].round().to(torch.uint8)
 
     @property
@@ -85,7 +80,7 @@ def find_object(photo: Tensor) -> FoundObject:
     found = _segment(shrink(photo, WORKING_SIDE).float())
     if found.mask.float().mean() < MIN_OBJECT:
         raise UserError("is refused: no object found: nothing stands out from the background")
-    rows, columns = found.box
+    rows, columns = bounding_box(found.mask)
     box = found.mask[rows, columns]
     is_inside = not any(side.any() for side in _sides(found.mask))
     if is_inside and box.numel() > MIN_FRAMED * found.mask.numel() and box.float().mean() > 0.98:  # within a frame
@@ -125,8 +120,7 @@ def _fit_background(photo: Tensor) -> tuple[Tensor, Tensor]:
     is_edge = torch.ones(height, width, dtype=torch.bool)
     is_edge[margin:-margin, margin:-margin] = False
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    terms = (torch.ones_like(rows), rows, columns, rows * columns, rows**2, columns**2)
-    basis = torch.stack(terms, dim=2)
+    basis = torch.stack((torch.ones_like(rows), rows, columns, rows * columns, rows**2, columns**2), dim=2)
     inputs, targets = basis[is_edge], photo.permute(1, 2, 0)[is_edge]
     residuals = targets - targets.median(0).values
     for _ in range(5):
@@ -134,7 +128,7 @@ def _fit_background(photo: Tensor) -> tuple[Tensor, Tensor]:
         is_background = distances <= max(2.5 * float(distances.median()), 4)
         # A ridge, since small photographs have fewer pixels than terms.
         x, y = inputs[is_background], targets[is_background]
-        coefficients = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(len(terms)), x.T @ y)
+        coefficients = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(x.shape[1]), x.T @ y)
         residuals = targets - inputs @ coefficients
     return (basis @ coefficients).permute(2, 0, 1), residuals[is_background]
 
