@@ -15,8 +15,7 @@ from fashion_mlp.runtime.console import exit_with_reader, printable
 from fashion_mlp.runtime.signals import exit_at_once
 
 # Each is a module of `commands` with `add_arguments(parser)`, `run(arguments)` and its help as docstring. It imports
-# torch in functions only, so that --help and a typo are answered at once. `run` may return an exit status. A module
-# with `STARTS_WITHOUT_TORCH = True` needs torch later, or not at all.
+# torch in functions only, so that --help and a typo are answered at once. `run` may return an exit status.
 COMMANDS = [module.name.replace("_", "-") for module in iter_modules(commands.__path__)]
 
 
@@ -32,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_user_error(), explain_failures(oom_hint):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
-        if not getattr(command, "STARTS_WITHOUT_TORCH", False):
             with importing_torch():
                 import_module("fashion_mlp.inference.load")
         if "words" in arguments:

@@ -29,12 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `fashion-mlp bench`; return its exit status."""
-    import torch
-
-    from fashion_mlp.cli.bench_runs import CUDA_METHODS, METHODS, PEERS
-    from fashion_mlp.data import FashionMNISTDataModule
-    from fashion_mlp.inference.load import resolve_device
     from fashion_mlp.runtime.errors import UserError
+    from fashion_mlp.runtime.failures import importing_torch
+
+    with importing_torch():
+        import torch
+
+        from fashion_mlp.cli.bench_runs import CUDA_METHODS, METHODS, PEERS
+        from fashion_mlp.data import FashionMNISTDataModule
+        from fashion_mlp.inference.load import resolve_device
 
     if arguments.peers and not all(map(find_spec, ("sklearn", "jax", "optax"))):
         raise UserError("--peers: needs scikit-learn, JAX and Optax. Type python -m pip install -e '.[peers]'")

@@ -5,8 +5,6 @@ import argparse
 from fashion_mlp.cli.arguments import WORDS, figure_file
 from fashion_mlp.cli.output import echo, save_figure
 
-STARTS_WITHOUT_TORCH = True
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp lr-find`."""

@@ -5,8 +5,6 @@ import json
 
 from fashion_mlp.cli.output import echo
 
-STARTS_WITHOUT_TORCH = True
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fashion-mlp schema`, which has none."""
