@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -111,16 +112,14 @@ def plain_lightning(hidden_sizes: Sequence[int], batch_size: int, device: str) -
             return Adam(self.parameters())
 
     data = load_images()
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = Trainer(
-            max_epochs=2, accelerator=device, devices=1, default_root_dir=directory, callbacks=[stopwatch()]
-        )
+    with tempfile.TemporaryDirectory() as root:
+        trainer = Trainer(max_epochs=2, accelerator=device, devices=1, default_root_dir=root, callbacks=[stopwatch()])
         trainer.fit(Plain(), DataLoader(data, batch_size=batch_size, shuffle=True))
     return len(data)
 
 
-def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str, *overrides: str) -> int:
-    """Train as `python train.py` does, with metrics, logging, checkpoints and validation."""
+def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str, *, cuda_graph: bool = False) -> int:
+    """Train as `python train.py cuda_graph=...` does, with metrics, logging, checkpoints and validation."""
     from fashion_mlp import compose, train
 
     with tempfile.TemporaryDirectory() as directory:
@@ -131,15 +130,10 @@ def this_project(hidden_sizes: Sequence[int], batch_size: int, device: str, *ove
             "trainer.max_epochs=2",
             f"hydra.run.dir={directory}/run",
             "+callbacks.stopwatch._target_=fashion_mlp.cli.bench_runs.stopwatch",
-            *overrides,
+            f"cuda_graph={cuda_graph}",
         )
         train(cfg)
     return len(load_images()) - int(cfg.data.val_size)
-
-
-def cuda_graph(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
-    """Train as `this_project`, with `cuda_graph=true`."""
-    return this_project(hidden_sizes, batch_size, device, "cuda_graph=true")
 
 
 def scikit_learn(hidden_sizes: Sequence[int], batch_size: int, device: str) -> int:
@@ -198,7 +192,7 @@ METHODS: dict[str, Callable[..., int]] = {
     "plain Lightning": plain_lightning,
     "this project": this_project,
 }
-CUDA_METHODS: dict[str, Callable[..., int]] = {"CUDA graph": cuda_graph}
+CUDA_METHODS: dict[str, Callable[..., int]] = {"CUDA graph": partial(this_project, cuda_graph=True)}
 # Other libraries, of the extra [peers].
 PEERS: dict[str, Callable[..., int]] = {"scikit-learn": scikit_learn, "JAX scan": jax_scan}
 

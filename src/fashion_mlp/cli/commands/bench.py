@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="(default: 3)")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `fashion-mlp bench`; return its exit status."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run `fashion-mlp bench`."""
     from fashion_mlp.runtime.errors import UserError
     from fashion_mlp.runtime.failures import importing_torch
 
@@ -54,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         names = [*METHODS, *(CUDA_METHODS if device == "cuda" else ()), *(PEERS if arguments.peers else ())]
         _compare_methods(names, task, rounds)
-    return 0
 
 
 def _compare_methods(names: Sequence[str], task: Mapping[str, Any], rounds: Iterable[int]) -> None:
