@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fashion_mlp.config.command_line import quote_value
         from fashion_mlp.runtime.errors import exit_on_user_error
         from fashion_mlp.runtime.failures import explain_failures, importing_torch
-    oom_hint = "use smaller batches, fewer images, or --device cpu"
-    with exit_on_user_error(), explain_failures(oom_hint):
+    with exit_on_user_error(), explain_failures("use smaller batches, fewer images, or --device cpu"):
         if "checkpoint" in arguments:
             arguments.checkpoint = resolve_checkpoint(arguments.checkpoint)
             with importing_torch():
