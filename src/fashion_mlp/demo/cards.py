@@ -47,8 +47,7 @@ def render_empty_cards(names: Iterable[str]) -> list[str]:
 
 def render_card(name: str, prediction: PhotoPrediction, classifier: PhotoClassifier) -> str:
     """Return a card with the image, the object found in it, what the model sees, and the probability of each class."""
-    probabilities = prediction.probabilities.tolist()
-    ranked = sorted(zip(probabilities, classifier.class_names, strict=True), reverse=True)
+    ranked = sorted(zip(prediction.probabilities.tolist(), classifier.class_names, strict=True), reverse=True)
     best, best_class = ranked[0]
     bars = "".join(
         f'<tr><th scope="row">{escape(class_name)}</th>'
