@@ -80,11 +80,10 @@ class CustomImagesDataModule(ImageDataModule):
         self.sources = {split: source for split, source in sources.items() if source is not None}
         self.arguments = {f"{PREFIXES[split]}{self.source_key}": source for split, source in self.sources.items()}
         self.arguments |= {"image_size": list(image_size), "mode": mode, "test_size": test_size}
-        self.image_size = (image_size[0], image_size[1])
         self.mode = mode
         self.test_size = test_size
         self.has_own_val = "val" in self.sources
-        self.image_shape = (1 if mode == "gray" else 3, *self.image_size)
+        self.image_shape = (1 if mode == "gray" else 3, image_size[0], image_size[1])
         self.given_class_names = tuple(class_names) if class_names else None
         self.name = f"custom images ({Path(self.sources['train']).name})"
         self._loaded: dict[str, LabelledImages] = {}
@@ -145,7 +144,7 @@ class CustomImagesDataModule(ImageDataModule):
         problems: list[str] = []
         for path, _, place in samples:
             try:
-                images.append(resize(read_image(path, self.mode), self.image_size))
+                images.append(resize(read_image(path, self.mode), self.image_shape[1:]))
                 if (first := self._paths.setdefault(path.resolve(), path)) is not path:
                     raise UserError(f"is already listed as {first}. Expected each image once in all splits")
             except UserError as error:
