@@ -71,8 +71,7 @@ def compute_metrics(output: EvalOutput, class_names: Sequence[str]) -> dict[str,
 
 def confusion_matrix(output: EvalOutput, num_classes: int) -> Tensor:
     """Return the number of images of each true class (row) by predicted class (column), int64 `[C, C]`."""
-    matrix: Tensor = multiclass_confusion_matrix(output.logits.argmax(1), output.labels, num_classes)
-    return matrix
+    return multiclass_confusion_matrix(output.logits.argmax(1), output.labels, num_classes)
 
 
 def reliability(output: EvalOutput) -> tuple[Tensor, Tensor, Tensor]:
