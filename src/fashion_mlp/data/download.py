@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
+from fashion_mlp.runtime.run_directory import remove_written
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,7 @@ def lock_directory(directory: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # another process may have removed it, or written a file
             if list(directory.iterdir()) == [lock]:
-                lock.unlink()
-                for path in created:
-                    path.rmdir()
+                remove_written([lock, *created])
 
 
 @cache
