@@ -74,7 +74,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None) -> Tensor:
+def read_image(source: Path | bytes, mode: Mode, *, min_side: int = MAX_PIXELS) -> Tensor:
     """Read an image, rotated according to its EXIF orientation and with a white background if it is transparent.
 
     The decoders of `torchvision.io` are deprecated since torchvision 0.29. Pillow also knows the size of an image
@@ -84,7 +84,8 @@ def read_image(source: Path | bytes, mode: Mode, *, min_side: int | None = None)
         source: a file or its content.
         mode: "gray" for one channel, "rgb" for three.
         min_side: a larger image is averaged over squares of pixels, down to about this number of pixels per side.
-            A JPEG is decoded at a half, a quarter or an eighth of its size, which also takes less time.
+            A JPEG is decoded at a half, a quarter or an eighth of its size, which also takes less time. By default no
+            image is reduced.
 
     Returns:
         uint8 `[C, H, W]`.
@@ -126,17 +127,16 @@ def shrink(images: Tensor, side: int) -> Tensor:
     return fit(images, min(side, max(images.shape[-2:])))
 
 
-def _read(source: Path | BytesIO, mode: Mode, min_side: int | None) -> Tensor:
+def _read(source: Path | BytesIO, mode: Mode, min_side: int) -> Tensor:
     # For other formats Pillow would start programs (EPS: Ghostscript), or use decoders that are rarely audited.
     with Image.open(source, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-        if min_side is not None:
-            image.draft(None, (min_side, min_side))
+        image.draft(None, (min_side, min_side))
         image.load()
         if any(len(image.info.get(name, "")) > MAX_EXIF for name in ("exif", "Raw profile type exif")):
             raise UserError(f"has more than {MAX_EXIF:,} bytes of EXIF data")
-        factor = max(1, isqrt(image.width * image.height) // min_side) if min_side is not None else 1
+        factor = max(1, isqrt(image.width * image.height) // min_side)
         ImageOps.exif_transpose(image, in_place=True)
         return to_tensor(image, mode, factor)
 
