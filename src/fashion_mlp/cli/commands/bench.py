@@ -60,10 +60,10 @@ def _compare_methods(names: Sequence[str], task: Mapping[str, Any], rounds: Iter
     """Print the seconds, start-up and memory of each method; they take turns in each round."""
     timings = [{name: _measure(name, task) for name in names} for _ in rounds]
     echo(f"{'':<16}{'seconds':>9}{'x bare':>8}{'start-up':>10}{'memory':>10}")
+    bare = median(row["bare loop"][0] for row in timings)
     for name in names:
         seconds, start_up, memory = (median(values) for values in zip(*(row[name] for row in timings), strict=True))
-        ratio = median(row[name][0] / row["bare loop"][0] for row in timings)
-        echo(f"{name:<16}{seconds:>9.2f}{ratio:>8.2f}{start_up:>8.1f} s{memory / 2**20:>6.0f} MiB")
+        echo(f"{name:<16}{seconds:>9.2f}{seconds / bare:>8.2f}{start_up:>8.1f} s{memory / 2**20:>6.0f} MiB")
 
 
 def _compare_busy(task: Mapping[str, Any], rounds: Iterable[int]) -> None:
