@@ -1,18 +1,42 @@
 """Errors of the disk name the file, and the death of a process a remedy; both name the command to resume."""
 
 import errno
+import gc
 import multiprocessing
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.runtime.failures import explain_failures
+from fashion_mlp.runtime.failures import explain_failures, importing_torch
 from fashion_mlp.runtime.signals import GracefulStop, Interrupted
 
 # As TensorBoard raises it.
 GONE = FileNotFoundError(errno.ENOENT, "No such file or directory", b"/gone/events.out.tfevents")
+
+
+def test_the_garbage_collector_ignores_modules_and_searches_the_objects_of_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "lightning", raising=False)
+    before = gc.get_freeze_count()
+    with importing_torch():
+        assert not gc.isenabled()
+        monkeypatch.setitem(sys.modules, "lightning", None)
+    frozen = gc.get_freeze_count()
+    assert frozen > before
+    assert gc.isenabled()
+    job: list[object] = [{}]
+    with importing_torch():
+        pass
+    try:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() == frozen
+        assert any(found is job for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def test_a_path_in_bytes_is_shown_as_text(tmp_path: Path) -> None:
