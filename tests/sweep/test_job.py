@@ -9,14 +9,18 @@ from typing import cast
 import pytest
 import torch
 from filelock import FileLock
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fashion_mlp.config.command_line import initialize_hydra
 from fashion_mlp.config.records import write_metrics
 from fashion_mlp.runtime.console import ConsoleHandler
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.sweep import job
-from fashion_mlp.sweep.job import read_error, read_jobs, reserve_gpu, run_job
+from fashion_mlp.sweep.job import merge_options_once, read_error, read_jobs, reserve_gpu, run_job
 
 OVERRIDES = ["optimizer=sgd", "seed=1"]
 
@@ -196,3 +200,33 @@ def test_sequential_jobs_use_the_first_gpu(tmp_path: Path, monkeypatch: pytest.M
     cfg = gpu_config()
     with reserve_gpu(cfg, tmp_path):
         assert cfg.trainer.devices == 1
+
+
+def test_jobs_whose_options_are_merged_once_equal_those_that_hydra_composes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = ["optimizer=adam,sgd", "seed=1,2", "+optimizer.amsgrad=true", "~callbacks.ema", "trainer=cpu"]
+    others = ["+optimizer.amsgrad=true", "~callbacks.ema", "trainer=cpu"]
+    jobs = [[f"optimizer={name}", f"seed={seed}", *others] for name in ("adam", "sgd") for seed in (1, 2)]
+    jobs += [["optimizer=adam", "seed=1", *others, "hydra.sweep.subdir=7"], ["seed=3", "model={hidden_sizes:[7]}"]]
+    with initialize_hydra():
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        master = loader.load_configuration("train", [*sweep, "hydra.job.chdir=false"], RunMode.MULTIRUN)
+        directory = master.hydra.sweep.dir  # contains the time
+        expected = [loader.load_sweep_config(master, overrides) for overrides in jobs]
+        merged: list[list[str]] = []
+        compose = loader.load_configuration
+
+        def load_configuration(config_name: str, overrides: list[str], run_mode: RunMode) -> DictConfig:
+            merged.append(overrides)
+            return compose(config_name, overrides, run_mode)
+
+        monkeypatch.setattr(loader, "load_configuration", load_configuration)
+        merge_options_once(loader)
+        actual = [loader.load_sweep_config(master, overrides) for overrides in jobs]
+    assert len(merged) == 4
+    for one, other in zip(actual, expected, strict=True):
+        assert OmegaConf.to_yaml(one) == OmegaConf.to_yaml(other)
+        assert one.hydra.sweep.dir == directory
+        assert OmegaConf.is_struct(one)
+    actual[0].optimizer.lr = 7.0
+    assert actual[1].optimizer.lr != 7.0

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -25,7 +26,9 @@ from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from fashion_mlp.config.command_line import CONF, hydra_quote
@@ -44,6 +47,30 @@ ERROR = "error.json"
 POLL_SECONDS = 0.5
 # Variables of an srun that started the sweep. In its job, Lightning would wait for processes from that srun.
 SLURM_STEP = ("SLURM_STEP_ID", "SLURM_STEPID")
+
+
+def merge_options_once(loader: ConfigLoaderImpl) -> None:
+    """Let Hydra merge the files of each choice of options once in a sweep, and set the other keys of a job in a copy.
+
+    Hydra would read and merge all files for each job. It has no public way to keep the result.
+    """
+    load = loader.load_sweep_config
+    merged: dict[tuple[str, ...], DictConfig] = {}
+
+    def load_sweep_config(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        overrides = OverridesParser.create().parse_overrides(sweep_overrides)
+        task = [override for override in overrides if not override.is_hydra_override()]
+        values = [override for override in task if not loader.repository.group_exists(override.key_or_group)]
+        options = tuple(str(override.input_line) for override in overrides if override not in values)
+        if options not in merged:
+            merged[options] = load(master_config, list(options))
+        cfg = deepcopy(merged[options])
+        loader._apply_overrides_to_config(values, cfg)
+        cfg.hydra.overrides.task = [override.input_line for override in task]
+        cfg.hydra.job.override_dirname = get_overrides_dirname(task, **cfg.hydra.job.config.override_dirname)
+        return cfg
+
+    loader.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
 
 
 def run_job(cfg: DictConfig, hydra_cfg: HydraConf, train: Callable[..., float]) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, ClassVar
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import get_class
@@ -22,7 +23,7 @@ from fashion_mlp.config.records import SWEEP_CONFIG, load_hydra_config, sweep_de
 from fashion_mlp.runtime.errors import UserError, exit_on_user_error
 from fashion_mlp.runtime.run_directory import lock, resolve
 from fashion_mlp.runtime.signals import EXIT_HOOKS
-from fashion_mlp.sweep.job import JobResult, read_jobs
+from fashion_mlp.sweep.job import JobResult, merge_options_once, read_jobs
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.directory = Path(config.hydra.sweep.dir)
         explain_launcher_errors(config)
+        merge_options_once(GlobalHydra.instance().config_loader())  # type: ignore[arg-type]  # its only implementation
         # It composes each job a second time, to check it; `config.check_command_line` has done this before.
         Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
         with exit_on_user_error():
