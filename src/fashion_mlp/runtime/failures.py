@@ -46,11 +46,13 @@ def importing_torch() -> Iterator[None]:
     """
     is_loaded = "lightning" in sys.modules
     gc.disable()
-    with exit_at_once(), explain_failures("torch cannot be loaded; free memory, or raise its limit (ulimit -v)"):
-        yield
+    try:
+        with exit_at_once(), explain_failures("torch cannot be loaded; free memory, or raise its limit (ulimit -v)"):
+            yield
+    finally:
+        gc.enable()
     if not is_loaded:  # later, the garbage of a job would be ignored too
         gc.freeze()
-    gc.enable()
 
 
 @contextmanager
