@@ -26,7 +26,13 @@ def _fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
             "logger=csv",
             "checkpoint.every_n_steps=1",
         ],
-        ["optimizer=sgd", "class_weights=balanced", "data.balanced_sampling=true", "data.val_size=0"],
+        [
+            "optimizer=sgd",
+            "class_weights=balanced",
+            "data.balanced_sampling=true",
+            "data.val_size=0",
+            "cuda_graph=true",
+        ],
         ["optimizer=rmsprop", "data.augment={hflip:0.5,mixup:0.2,off_fraction:0.5}", "trainer.devices=2"],
     ],
 )

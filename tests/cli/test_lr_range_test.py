@@ -53,7 +53,7 @@ def test_smoothing_keeps_a_constant_and_does_not_lag() -> None:
 
 
 def test_rates_rise_exponentially_and_the_same_command_has_the_same_losses(compose_small: Compose) -> None:
-    cfg = compose_small("run", "optimizer=sgd", "trainer.gradient_clip_val=1e-9", "cuda_graph=true")
+    cfg = compose_small("run", "optimizer=sgd", "trainer.gradient_clip_val=1e-9")
     losses = measure_losses(cfg)
     rates = list(losses)
     assert len(rates) == NUM_STEPS
