@@ -1,5 +1,6 @@
 """Fixtures and helpers that compose small configurations, run `train.py`, and read the results of a run."""
 
+import gc
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 # torch reads this when it is loaded. With several threads on a busy machine, small steps wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Python would destroy each module and object at exit, which takes seconds. A worker has sent all results by then, and
+# this is the last of multiprocessing's exit functions, which end processes and remove temporary files.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    Finalize(None, os._exit, args=(0,), exitpriority=-1000)
 
 # torch and TensorBoard are imported where they are used, since the process that starts pytest's workers needs neither.
 
@@ -236,6 +242,11 @@ def real_data() -> Path:
     if not root:
         pytest.skip("FASHION_MLP_DATA does not name a directory with the real Fashion-MNIST")
     return Path(root)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude all that was imported from garbage collection, since it exists until the end."""
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
