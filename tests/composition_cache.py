@@ -1,4 +1,4 @@
-"""A cache of Hydra's compositions for all tests of a process.
+"""A cache of Hydra's compositions, and of the YAML files that it reads, for all tests of a process.
 
 A command line is composed two or three times, and Hydra's own cache lasts for one of them. Composing takes 0.1 s, most
 of the time of a test that only checks a command line. Hydra and OmegaConf have no public way to keep what they read.
@@ -9,6 +9,7 @@ import pickle
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import omegaconf
 import pytest
@@ -21,7 +22,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.grammar_parser import parse
 
 # Values of overrides that cannot be changed by their users.
@@ -38,6 +39,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     _cache_parsers(patch)
     _cache_files(patch)
     _cache_options(patch)
+    _cache_records(patch)
 
 
 def _cache_parsers(patch: pytest.MonkeyPatch) -> None:
@@ -118,6 +120,23 @@ def _cache_options(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("hydra._internal.config_loader_impl.create_defaults_list", list_defaults)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_options)
+
+
+def _cache_records(patch: pytest.MonkeyPatch) -> None:
+    """Parse the records of many runs of the same configuration once."""
+    load = OmegaConf.load
+    configs: dict[bytes, bytes] = {}
+
+    def load_once(path: Path | IO[str]) -> DictConfig | ListConfig:
+        if not isinstance(path, Path):
+            return load(path)
+        content = path.read_bytes()
+        if content not in configs:
+            configs[content] = pickle.dumps(load(path))
+        cfg: DictConfig | ListConfig = pickle.loads(configs[content])
+        return cfg
+
+    patch.setattr(OmegaConf, "load", load_once)
 
 
 def _is_unchanged(source: ConfigSource) -> bool:
