@@ -50,6 +50,19 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     return ask
 
 
+USUAL = ("trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3")
+
+
+def interrupt_and_resume(cfg: DictConfig, sigterm_at: Ask, step: int) -> None:
+    """Run a configuration until an optimizer step, check that it names the command that resumes it, and resume it."""
+    sigterm_at(step)
+    with pytest.raises(Interrupted) as caught:
+        train(cfg)
+    assert caught.value.code == 143
+    assert caught.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
+    train(cfg, resumed=True)
+
+
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [
@@ -62,7 +75,6 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
         ),
         (14, ["optimizer=rmsprop", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]),
         (3, ["optimizer=sgd", "optimizer.momentum=0.9", "scheduler=step", "scheduler.step_size=1", "data.val_size=0"]),
-        (30, ["logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw"]),
         # Metrics of one's own, whose predictions belong to the state within an epoch:
         (
             17,
@@ -86,22 +98,19 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
 def test_resumed_run_equals_uninterrupted_run(
     compose_small: Compose, sigterm_at: Ask, step: int, overrides: list[str]
 ) -> None:
-    usual = ["trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3"]
-    whole = compose_small("whole", *usual, *overrides)
+    whole = compose_small("whole", *USUAL, *overrides)
     train(whole)
-    cfg = compose_small("interrupted", *usual, *overrides)
-    sigterm_at(step)
-    with pytest.raises(Interrupted) as caught:
-        train(cfg)
-    assert caught.value.code == 143
-    assert caught.value.message.endswith(f"resume with: python train.py resume={cfg.run_dir}")
-    train(cfg, resumed=True)
+    cfg = compose_small("interrupted", *USUAL, *overrides)
+    interrupt_and_resume(cfg, sigterm_at, step)
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
 
 def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     # Many more batches than a worker prefetches follow the one in which it dies.
-    usual = "logger=none", "checkpoint.every_n_steps=5", "steps_per_execution=2", "data.batch_size=8"
+    usual = (
+        *("logger=none", "trainer.max_epochs=1", "data.batch_size=8"),
+        *("checkpoint.every_n_steps=5", "steps_per_execution=2"),
+    )
     whole = compose_small("whole", *usual)
     train(whole)
     learn = Classifier.compute_training_loss
@@ -122,52 +131,43 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
     assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
 
 
-def test_run_interrupted_while_drawing_figures_is_resumed(
-    compose_small: Compose, monkeypatch: pytest.MonkeyPatch
+def test_run_interrupted_before_or_while_drawing_figures_is_resumed(
+    compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = compose_small("whole", "callbacks=default", "trainer.max_epochs=1")
+    overrides = (*USUAL, "logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw")
+    whole, before, while_drawing = (compose_small(name, *overrides) for name in ("whole", "before", "while_drawing"))
     train(whole)
+    interrupt_and_resume(before, sigterm_at, 30)  # the last step
 
     def interrupt(*_: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
     monkeypatch.setattr("fashion_mlp.callbacks.evaluation_figures.EvaluationFigures.on_test_batch_end", interrupt)
-    cfg = compose_small("interrupted", "callbacks=default", "trainer.max_epochs=1")
     with pytest.raises(Interrupted):
-        train(cfg)
-    assert read_result(Path(cfg.run_dir)) is None
+        train(while_drawing)
+    assert read_result(Path(while_drawing.run_dir)) is None
     monkeypatch.undo()
-    train(cfg, resumed=True)
-    assert differences(outcome(Path(whole.run_dir)), outcome(Path(cfg.run_dir))) == []
+    train(while_drawing, resumed=True)
+    expected = outcome(Path(whole.run_dir))
+    for cfg in (before, while_drawing):
+        assert differences(expected, outcome(Path(cfg.run_dir))) == []
 
 
 def rows(cfg: DictConfig) -> list[str]:
     return Path(cfg.run_dir, "csv/metrics.csv").read_text().splitlines()
 
 
-def test_resumed_csv_log_has_each_row_once(compose_small: Compose, sigterm_at: Ask) -> None:
-    overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
-    whole = compose_small("whole", *overrides)
-    train(whole)
-    cfg = compose_small("interrupted", *overrides)
-    sigterm_at(13)
-    with pytest.raises(Interrupted):
-        train(cfg)
-    train(cfg, resumed=True)
-    columns = rows(whole)[0].split(",")
-    tables = [[[row[name] for name in columns] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
-    assert tables[0] == tables[1]
-
-
-def test_csv_log_survives_a_kill_while_it_is_rewritten(
+def test_resumed_csv_log_has_each_row_once_also_after_a_kill_while_it_is_rewritten(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = "logger=csv", "trainer.log_every_n_steps=3"
-    whole, cfg = (compose_small(name, *overrides) for name in ("whole", "interrupted"))
+    overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
+    whole, cfg, killed_cfg = (compose_small(name, *overrides) for name in ("whole", "interrupted", "killed"))
     train(whole)
     sigterm_at(13)
     with pytest.raises(Interrupted):
         train(cfg)
+    shutil.copytree(cfg.run_dir, killed_cfg.run_dir)
+    train(cfg, resumed=True)
 
     def killed(logger: CSVLogger) -> None:
         raise KeyboardInterrupt
@@ -175,11 +175,13 @@ def test_csv_log_survives_a_kill_while_it_is_rewritten(
     with monkeypatch.context() as patch:
         patch.setattr(CSVLogger, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(cfg, resumed=True)
-    train(cfg, resumed=True)
-    steps = [[row["step"] for row in csv.DictReader(rows(run))] for run in (whole, cfg)]
-    assert steps[0] == steps[1]
-    assert not Path(cfg.run_dir, "csv/metrics.before").exists()
+            train(killed_cfg, resumed=True)
+    train(killed_cfg, resumed=True)
+    assert not Path(killed_cfg.run_dir, "csv/metrics.before").exists()
+    columns = rows(whole)[0].split(",")
+    for run in (cfg, killed_cfg):
+        expected, table = ([[row[name] for name in columns] for row in csv.DictReader(rows(of))] for of in (whole, run))
+        assert table == expected
 
 
 # A name with `=`, in a subdirectory for each epoch.
@@ -237,6 +239,23 @@ def interrupted(runs: Path, run_small: RunCommand, sigterm_at: Ask) -> Path:
         assert done.stderr == "interrupted after step 16; resume with: python train.py resume=a\n"
         shutil.move("a", runs)
     shutil.copytree(runs / "a", "a")
+    return Path("a")
+
+
+@pytest.fixture
+def complete(whole: Path) -> Path:
+    """Return the directory of a copy of the whole run, in the working directory."""
+    shutil.copytree(whole, "a")
+    return Path("a")
+
+
+@pytest.fixture
+def one_epoch(runs: Path, run_small: RunCommand) -> Path:
+    """Return the directory of a run of one epoch, in the working directory."""
+    if not (runs / "one_epoch").exists():
+        quick = "trainer.max_epochs=1", "logger=none"
+        assert run_small(f"hydra.run.dir={runs}/one_epoch", *quick).returncode == 0
+    shutil.copytree(runs / "one_epoch", "a")
     return Path("a")
 
 
@@ -343,7 +362,8 @@ def test_changed_configuration_is_refused(interrupted: Path, run_in_process: Run
 def test_more_epochs_are_refused_if_something_depends_on_their_number(
     run_small: RunCommand, run_in_process: RunCommand, override: str
 ) -> None:
-    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
+    quick = "trainer.max_epochs=1", "logger=none", "test=false"
+    assert run_small("hydra.run.dir=a", *quick, "data.augment.hflip=0.5", override).returncode == 0
     done = run_in_process("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
     planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
@@ -484,8 +504,8 @@ def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
     assert done.stdout.count("exactly equal") == count
 
 
+@pytest.mark.usefixtures("one_epoch")
 def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> None:
-    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
     weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
     done = run_small(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
@@ -495,9 +515,9 @@ def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> No
     assert differences(old, new) == []  # such a rate changes nothing
 
 
+@pytest.mark.usefixtures("complete")
 def test_best_checkpoint_of_another_run_is_not_tested(run_small: RunCommand) -> None:
     """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
-    assert run_small("hydra.run.dir=a", "logger=none").returncode == 0
     never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
     done = run_small("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
     assert done.returncode == 0, done.stderr
@@ -506,15 +526,14 @@ def test_best_checkpoint_of_another_run_is_not_tested(run_small: RunCommand) -> 
 
 @pytest.mark.parametrize("epochs_left", [0, 1])
 def test_deleted_best_checkpoint_is_reported_and_replaced(
-    run_small: RunCommand, run_in_process: RunCommand, epochs_left: int
+    complete: Path, run_in_process: RunCommand, epochs_left: int
 ) -> None:
-    assert run_small("hydra.run.dir=a", "logger=none").returncode == 0
-    Path("a/checkpoints/best.ckpt").unlink()
-    Path("a/metrics.json").unlink()  # as if the run had been killed before its test
+    (complete / "checkpoints/best.ckpt").unlink()
+    (complete / "metrics.json").unlink()  # as if the run had been killed before its test
     done = run_in_process("resume=a", f"trainer.max_epochs={2 + epochs_left}")
     assert done.returncode == 0, done.stderr
     assert "a/checkpoints/best.ckpt: missing; the best checkpoint is chosen among the remaining epochs" in done.stdout
-    assert Run("a").metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
+    assert Run(complete).metrics["checkpoint"] == ("checkpoints/best.ckpt" if epochs_left else "checkpoints/last.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -539,14 +558,16 @@ def test_damaged_record_is_refused(interrupted: Path, run_in_process: RunCommand
     assert len(done.stderr.splitlines()) <= 5
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'])
 def test_damaged_metrics_do_not_mark_a_run_as_complete(
-    whole: Path, interrupted: Path, run_in_process: RunCommand, content: str
+    whole: Path, interrupted: Path, run_in_process: RunCommand
 ) -> None:
-    (interrupted / "metrics.json").write_text(content)
-    done = run_in_process("resume=a")
-    assert done.returncode == 0, done.stderr
-    assert differences(outcome(whole), outcome(interrupted)) == []
+    expected = outcome(whole)
+    # The first time, the second epoch is left; then only the test.
+    for content in ("", "{}", "[]", '{"val/acc": NaN}', '{"val/acc": "high", "epochs": 2}'):
+        (interrupted / "metrics.json").write_text(content)
+        done = run_in_process("resume=a")
+        assert done.returncode == 0, done.stderr
+        assert differences(expected, outcome(interrupted)) == []
 
 
 @pytest.mark.parametrize(
@@ -578,10 +599,10 @@ def test_changed_default_is_refused(interrupted: Path, run_in_process: RunComman
     assert run_in_process("resume=a", "label_smoothing=0.1").returncode == 0
 
 
+@pytest.mark.usefixtures("one_epoch")
 def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask
 ) -> None:
-    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
     assert run_small("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
@@ -592,8 +613,8 @@ def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     assert differences(*weights) == []
 
 
+@pytest.mark.usefixtures("one_epoch")
 def test_checkpoint_of_another_configuration_is_refused(run_small: RunCommand) -> None:
-    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
     longer = "trainer.max_epochs=9"
     trained = "ckpt_path=a/checkpoints/last.ckpt was trained with"
     for overrides, message in (
@@ -631,12 +652,11 @@ def full_disk_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int
 
 
 def test_full_disk_keeps_the_previous_state(
-    run_small: RunCommand, run_in_process: RunCommand, full_disk_at: Callable[[int, int], None]
+    whole: Path, run_small: RunCommand, run_in_process: RunCommand, full_disk_at: Callable[[int, int], None]
 ) -> None:
-    assert run_small("hydra.run.dir=whole").returncode == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
-    done = run_small("hydra.run.dir=a")
+    done = run_small("hydra.run.dir=a", "steps_per_execution=2")
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 1
     assert re.fullmatch(
@@ -647,4 +667,4 @@ def test_full_disk_keeps_the_previous_state(
     assert {path.name for path in Path("a/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     done = run_in_process("resume=a")
     assert done.returncode == 0, done.stderr
-    assert differences(outcome(Path("whole")), outcome(Path("a"))) == []
+    assert differences(outcome(whole), outcome(Path("a"))) == []
