@@ -16,7 +16,8 @@ FIGURES = ("confusion_matrix.png", "curves.png", "mistakes.png", "predictions.pn
 @pytest.fixture
 def compose_with_figures(compose_small: Compose) -> Callable[..., DictConfig]:
     """Return a function that composes a run of one epoch with the default callbacks: `compose_with_figures(...)`."""
-    return lambda *overrides: compose_small("run", "callbacks=default", "trainer.max_epochs=1", *overrides)
+    small = "callbacks=default", "callbacks.evaluation_figures.count=2", "trainer.max_epochs=1"
+    return lambda *overrides: compose_small("run", *small, *overrides)
 
 
 @pytest.mark.parametrize("functions", [("confusion_matrix", "curves"), ("predictions",)], ids=" and ".join)

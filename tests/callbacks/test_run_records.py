@@ -38,6 +38,7 @@ def test_run_with_all_records(compose_small: Compose) -> None:
         "callbacks.gradient_norm.every_n_steps=5",
         "callbacks.weight_histograms.every_n_epochs=2",
         "callbacks.evaluation_figures.every_n_epochs=1",
+        "callbacks.evaluation_figures.count=2",
     )
     train(cfg)
     run = Run(cfg.run_dir)

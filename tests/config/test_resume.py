@@ -134,7 +134,8 @@ def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch:
 def test_run_interrupted_before_or_while_drawing_figures_is_resumed(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = (*USUAL, "logger=[csv,tensorboard]", "callbacks=default", "data.shuffle=false", "optimizer=adamw")
+    figures = "callbacks=default", "callbacks.evaluation_figures.count=2"
+    overrides = (*USUAL, *figures, "logger=[csv,tensorboard]", "data.shuffle=false", "optimizer=adamw")
     whole, before, while_drawing = (compose_small(name, *overrides) for name in ("whole", "before", "while_drawing"))
     train(whole)
     interrupt_and_resume(before, sigterm_at, 30)  # the last step
