@@ -94,7 +94,7 @@ def test_weights_do_not_depend_on_the_waiting(compose_small: Compose, monkeypatc
         monkeypatch.setattr(Classifier, "compute_training_loss", count)
         monkeypatch.setattr(threads, "BUSY", limit)
         monkeypatch.setattr(threads, "IDLE", limit)
-        monkeypatch.setattr(threads, "INTERVAL", 0)
+        monkeypatch.setattr(threads, "INTERVAL", 0.001)  # much shorter than a run
         cfg = compose_small(name, "model.hidden_sizes=[256]", "data.batch_size=100", "logger=none", "test=false")
         train(cfg)
         runs[name], most_teams[name] = Run(cfg.run_dir).checkpoint("last")["state_dict"], max(counts)

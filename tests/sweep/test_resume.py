@@ -71,7 +71,7 @@ def test_mistakes_are_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "damaged" / "multirun.yaml").write_text("{")
     record_sweep(tmp_path / "other", overrides={"task": [1]})
     record_sweep(tmp_path / "deep")
-    (tmp_path / "deep" / "multirun.yaml").write_text("[" * 10_000)
+    (tmp_path / "deep" / "multirun.yaml").write_text("[" * 2_000)
     mistakes = {
         f"resume_sweep={tmp_path}/gone": "no such directory",
         f"resume_sweep={tmp_path}/none": "no record of a sweep",
