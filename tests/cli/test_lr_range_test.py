@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fashion_mlp.classifier import Classifier
+from fashion_mlp.cli import lr_range_test
 from fashion_mlp.cli.lr_range_test import (
     DIVERGENCE,
     MAX_RATE,
@@ -52,11 +53,20 @@ def test_smoothing_keeps_a_constant_and_does_not_lag() -> None:
     assert step[49:51].mean() == pytest.approx(0.5, abs=0.01)
 
 
-def test_rates_rise_exponentially_and_the_same_command_has_the_same_losses(compose_small: Compose) -> None:
-    cfg = compose_small("run", "optimizer=sgd", "trainer.gradient_clip_val=1e-9")
+@pytest.fixture
+def num_steps(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Take larger steps between the learning rates, for a shorter test, and return their number."""
+    monkeypatch.setattr(lr_range_test, "NUM_STEPS", 80)
+    return 80
+
+
+def test_rates_rise_exponentially_and_the_same_command_has_the_same_losses(
+    compose_small: Compose, num_steps: int
+) -> None:
+    cfg = compose_small("run", "optimizer=sgd", "trainer.gradient_clip_val=1e-9", "cuda_graph=true")
     losses = measure_losses(cfg)
     rates = list(losses)
-    assert len(rates) == NUM_STEPS
+    assert len(rates) == num_steps
     assert (rates[0], rates[-1]) == pytest.approx((MIN_RATE, MAX_RATE))
     assert rates[1] / rates[0] == pytest.approx(rates[-1] / rates[-2])
     assert measure_losses(cfg) == losses
@@ -77,6 +87,7 @@ def test_a_diverging_loss_ends_the_test(compose_small: Compose, monkeypatch: pyt
     assert max(losses) < DIVERGENCE * losses[0]
 
 
+@pytest.mark.usefixtures("num_steps")
 def test_optimizer_steps_have_the_accumulated_batches_and_no_schedule(compose_small: Compose) -> None:
     losses = measure_losses(compose_small("run", "scheduler=onecycle", "trainer.accumulate_grad_batches=2"))
     ratios = [second / first for first, second in zip(losses, list(losses)[1:], strict=False)]

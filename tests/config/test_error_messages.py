@@ -75,9 +75,9 @@ def keys(typed: str) -> set[str]:
     return parts | sections | {part.rpartition("/")[0] for part in parts if "/" in part}
 
 
-def tree(directory: Path) -> dict[str, int]:
+def tree(directory: Path) -> dict[Path, int]:
     """Return the modification time of each path below a directory."""
-    return {str(path.relative_to(directory)): path.stat().st_mtime_ns for path in directory.rglob("*")}
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
 @pytest.fixture(scope="module")
