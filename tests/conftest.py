@@ -20,7 +20,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from fashion_mlp.config.check_command_line import check_overrides
@@ -40,14 +39,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     Finalize(None, os._exit, args=(0,), exitpriority=-1000)
 
-# torch and TensorBoard are imported where they are used, since the process that starts pytest's workers needs neither.
-
-# The default profile draws the same examples in every test run; `search` draws other ones.
-settings.register_profile(
-    "steady", max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
-settings.register_profile("search", settings.get_profile("steady"), max_examples=5000, derandomize=False)
-settings.load_profile("steady")
+# torch, TensorBoard and Hypothesis are imported where they are used, since the process that starts pytest's workers
+# does not need them.
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -242,6 +235,21 @@ def real_data() -> Path:
     if not root:
         pytest.skip("FASHION_MLP_DATA does not name a directory with the real Fashion-MNIST")
     return Path(root)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register two profiles of Hypothesis: the default draws the same examples in every run, `search` other ones."""
+    if config.option.numprocesses and not config.option.hypothesis_profile:
+        return  # only the workers run tests
+    from hypothesis import HealthCheck, settings
+
+    checks = list(HealthCheck)
+    settings.register_profile(
+        "steady", max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=checks
+    )
+    settings.register_profile("search", settings.get_profile("steady"), max_examples=5000, derandomize=False)
+    settings.load_profile("steady")
 
 
 def pytest_collection_finish() -> None:
