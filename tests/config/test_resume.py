@@ -25,6 +25,7 @@ from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
 from tests.conftest import ROOT, Compose, Run, RunCommand
+from tests.forked import run_forked
 from tests.kill_and_resume import differences, outcome
 
 Ask = Callable[..., None]
@@ -497,10 +498,9 @@ def test_signal_while_a_loader_starts(run_small: RunCommand, monkeypatch: pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
-def test_run_killed_at_random_moments(arguments: list[str], count: int) -> None:
+def test_run_killed_at_random_moments(tmp_path: Path, arguments: list[str], count: int) -> None:
     """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
-    script = ROOT / "tests/kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    done = run_forked(arguments, tmp_path, program=str(ROOT / "tests/kill_and_resume.py"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("exactly equal") == count
 

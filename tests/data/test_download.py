@@ -1,10 +1,7 @@
 """Files are verified, restored if they are damaged, and downloaded by one of several concurrent processes."""
 
 import gzip
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,6 +11,7 @@ from fashion_mlp.data.download import DataFile, download_and_verify
 from fashion_mlp.runtime.atomic import atomic_write
 from fashion_mlp.runtime.errors import UserError
 from tests.data.conftest import Site
+from tests.forked import SERVER
 
 Files = tuple[DataFile, ...]
 # No server listens on this port.
@@ -228,13 +226,13 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, site: Site, files: Files)
 
 @pytest.mark.slow
 def test_two_concurrent_processes_succeed_and_download_once(tmp_path: Path, site: Site, files: Files) -> None:
-    code = (
-        "import sys; from pathlib import Path; from fashion_mlp.data.download import DataFile, download_and_verify\n"
-        f"download_and_verify(Path({str(tmp_path / 'raw')!r}), {files!r}, ({site.url!r},), 5.0)"
-    )
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+    arguments = tmp_path / "raw", files, (site.url,), 5.0
+    processes = [SERVER.Process(target=download_and_verify, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(site.requests) == ["/one.gz", "/two.gz"]
     assert is_complete(tmp_path / "raw", files)
 

@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -33,23 +33,22 @@ RANKS = {"LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "SLURM_JOB_NAME", "S
 RANKS |= {"SLURM_STEPID", "TORCHELASTIC_RUN_ID"}
 
 
-class Result(NamedTuple):
-    directory: Path
-    done: list["subprocess.CompletedProcess[str]"]
-
-
-def start(directory: Path, data_root: Path, *overrides: str, **variables: str) -> ForkedProcess:
+def start(
+    directory: Path,
+    data_root: Path,
+    *overrides: str,
+    num_forks: int = 0,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> ForkedProcess:
     """Start `train.py` with `trainer=ddp` and additional environment variables; Lightning starts the other ranks."""
-    directory.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | variables
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | dict(variables)
     arguments = [*SMALL, *SIZES, f"data.root={data_root}", "trainer=ddp", *overrides]
-    return ForkedProcess(arguments, directory, environment=environment)
+    return ForkedProcess(arguments, directory, environment=environment, num_forks=num_forks)
 
 
 def start_torchrun(
     directory: Path, data_root: Path, flags: tuple[str, ...], *overrides: str
 ) -> "subprocess.Popen[str]":
-    directory.mkdir(exist_ok=True)
     # The torchrun process that ends last prints, in C++ or in Python, that the other has ended.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "LOGLEVEL": "CRITICAL"}
     environment = {name: value for name, value in os.environ.items() if name not in RANKS} | quiet
@@ -69,11 +68,21 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str, Result]:
-    """Return the result of two processes with half a batch each, for each way to start them."""
-    directory = tmp_path_factory.mktemp("processes")
-    machines = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+def start_two(program: str, directory: Path, data_root: Path) -> "list[ForkedProcess] | list[subprocess.Popen[str]]":
+    """Start a run of two processes with half a batch each by a program that starts ranks.
+
+    The second rank of Lightning's and those of torchrun are new processes; the others are forked.
+    """
+    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
+    if program == "lightning":
+        return [start(directory, data_root, *here, "callbacks=default")]
+    if program == "torchrun":
+        nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
+        machines = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
+        return [start_torchrun(directory, data_root, (*machines, f"--node-rank={rank}"), *nodes) for rank in (0, 1)]
+    if program == "allocation":  # without srun
+        allocation = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4"}
+        return [start(directory, data_root, *here, *QUICK, num_forks=1, variables=allocation)]
     slurm = {  # the variables that Lightning reads; SLURM is not needed
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": free_port(),
@@ -85,32 +94,33 @@ def results(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[s
         "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_STEP_ID": "0",
     }
-    allocation = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4"}  # without srun
-    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
-    nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
-    runs: dict[str, list[Any]] = {
-        "lightning": [start(directory / "lightning", data_root, *here, "callbacks=default")],
-        "torchrun": [
-            start_torchrun(directory / "torchrun", data_root, (*machines, f"--node-rank={rank}"), *nodes)
-            for rank in (0, 1)
-        ],
-        "srun": [
-            start(
-                directory / "srun", data_root, *here, *QUICK, **slurm, SLURM_LOCALID=str(rank), SLURM_PROCID=str(rank)
-            )
-            for rank in (0, 1)
-        ],
-        "allocation": [start(directory / "allocation", data_root, *here, *QUICK, **allocation)],
-    }
-    return {name: Result(directory / name, [finish(process) for process in run]) for name, run in runs.items()}
+    ids = [{"SLURM_LOCALID": rank, "SLURM_PROCID": rank} for rank in "01"]
+    return [start(directory, data_root, *here, *QUICK, variables=slurm | rank) for rank in ids]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["lightning", "torchrun", "srun", "allocation"])
-def test_two_processes_give_the_result_of_one(results: dict[str, Result], compose_small: Compose, program: str) -> None:
+def test_two_processes_give_the_result_of_one(
+    tmp_path: Path, data_root: Path, compose_small: Compose, program: str
+) -> None:
+    """Only rank zero prints, and only it writes."""
+    directory = tmp_path / program
+    directory.mkdir()
+    first, *others = [finish(process) for process in start_two(program, directory, data_root)]
+    for done in (first, *others):
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len(first.stdout.splitlines()) == (14 if program == "lightning" else 13)  # one more for TensorBoard
+    assert "2 x batches of 25" in first.stdout
+    assert [done.stdout for done in others] == [""] * len(others)
+    assert [path.name for path in directory.iterdir()] == ["runs"]
+    (run_dir,) = directory.glob("runs/*/*")
+    names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
+    figures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
+    charts = {"hparams.yaml"} | figures if program == "lightning" else set()
+    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | charts
+
     cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
     train(cfg)
-    (run_dir,) = results[program].directory.glob("runs/*/*")
     runs = Run(cfg.run_dir), Run(run_dir)
     one, two = (run.checkpoint("last") for run in runs)
     assert (two["epoch"], two["global_step"]) == (one["epoch"], one["global_step"]) == (1, 20)
@@ -124,23 +134,6 @@ def test_two_processes_give_the_result_of_one(results: dict[str, Result], compos
             assert metrics[name] == pytest.approx(expected[name], abs=2e-6), name
     assert metrics["device"] == "2 x cpu (1 threads)"
     assert metrics["samples_per_second"] == pytest.approx(1000 / metrics["seconds"], rel=1e-3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("program", ["lightning", "torchrun", "srun"])
-def test_only_rank_zero_prints_and_writes(results: dict[str, Result], program: str) -> None:
-    directory, (first, *others) = results[program]
-    for done in (first, *others):
-        assert (done.returncode, done.stderr) == (0, "")
-    assert len(first.stdout.splitlines()) == (14 if program == "lightning" else 13)  # one more for TensorBoard
-    assert "2 x batches of 25" in first.stdout
-    assert [done.stdout for done in others] == [""] * len(others)
-    assert [path.name for path in directory.iterdir()] == ["runs"]
-    (run_dir,) = directory.glob("runs/*/*")
-    names = {path.name for path in run_dir.iterdir() if not path.name.startswith("events.out")}
-    figures = {"confusion_matrix.png", "curves.png", "mistakes.png", "predictions.png"}
-    charts = {"hparams.yaml"} | figures if program == "lightning" else set()
-    assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | charts
 
 
 @pytest.mark.slow
@@ -273,7 +266,7 @@ def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path
 def test_sigterm_ends_a_run_that_waits_for_another_machine(tmp_path: Path, data_root: Path) -> None:
     there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    process = start(tmp_path, data_root, *overrides, *QUICK, **there)
+    process = start(tmp_path, data_root, *overrides, *QUICK, variables=there)
     with socket.socket() as probe:
         wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
     process.send_signal(signal.SIGTERM)

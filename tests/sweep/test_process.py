@@ -116,9 +116,11 @@ def test_a_signal_is_forwarded_and_the_job_awaited(program: Path, tmp_path: Path
     assert (tmp_path / "saved").exists()
 
 
-def interrupt_sweep(cwd: Path, sweep: Path, arguments: list[str], signum: int) -> "subprocess.CompletedProcess[str]":
+def interrupt_sweep(
+    cwd: Path, sweep: Path, arguments: list[str], signum: int, num_forks: int
+) -> "subprocess.CompletedProcess[str]":
     """Start a sweep, and send it a signal when its first job has saved its state."""
-    with ForkedProcess([*arguments, f"hydra.sweep.dir={sweep}"], cwd) as sweeping:
+    with ForkedProcess([*arguments, f"hydra.sweep.dir={sweep}"], cwd, num_forks=num_forks) as sweeping:
         while not (sweep / "0/checkpoints/last.ckpt").exists():
             assert sweeping.poll() is None
             time.sleep(0.05)
@@ -131,14 +133,14 @@ def interrupt_sweep(cwd: Path, sweep: Path, arguments: list[str], signum: int) -
 def test_jobs_with_two_devices_are_interrupted_and_resumed(data_root: Path, tmp_path: Path) -> None:
     sweep, devices = tmp_path / "s", ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     arguments = ["-m", *SMALL, f"data.root={data_root}", *devices, *INTERRUPTIBLE, "optimizer=sgd,adam"]
-    done = interrupt_sweep(tmp_path, sweep, arguments, signal.SIGTERM)
+    done = interrupt_sweep(tmp_path, sweep, arguments, signal.SIGTERM, num_forks=1)
     assert done.returncode == 143
     interrupted, hint = done.stderr.splitlines()
     assert interrupted.startswith("interrupted after step ")
     assert hint == f"the sweep was interrupted; resume with: python train.py resume_sweep={sweep}"
     step = Run(sweep / "0").checkpoint("last")["global_step"]
 
-    done = run_forked([f"resume_sweep={sweep}"], tmp_path)
+    done = run_forked([f"resume_sweep={sweep}"], tmp_path, num_forks=2)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"after step {step}\n" in done.stdout
     assert {row["job"]: row["status"] for row in leaderboard(sweep)} == {"0": "done", "1": "done"}
@@ -152,7 +154,7 @@ def test_a_killed_job_does_not_end_the_sweep(run_in_process: RunCommand, data_ro
     small = [*SMALL, f"data.root={data_root}", *QUICK, "checkpoint.every_n_steps=4", "steps_per_execution=2", killer]
     path = f"{ROOT / 'src'}:{ROOT}"
     launcher = ("hydra/launcher=process", f"hydra.sweep.dir={sweep}")
-    done = run_forked(["-m", *small, "seed=0,1", *launcher], tmp_path, PYTHONPATH=path)
+    done = run_forked(["-m", *small, "seed=0,1", *launcher], tmp_path, num_forks=2, PYTHONPATH=path)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "error: 1 of 2 jobs failed" in done.stderr
     rows = {row["job"]: row for row in leaderboard(sweep)}
@@ -168,13 +170,13 @@ def test_an_interrupted_trial_of_a_search_is_resumed(data_root: Path, tmp_path: 
     sweep, space = tmp_path / "s", "optimizer.lr=interval(1e-3,1e-2)"
     search = ["sweep=optuna", "hydra.sweeper.n_trials=2", space, "hydra/launcher=process"]
     arguments = [*SMALL, f"data.root={data_root}", *INTERRUPTIBLE, *search]
-    done = interrupt_sweep(tmp_path, sweep, arguments, signal.SIGUSR1)
+    done = interrupt_sweep(tmp_path, sweep, arguments, signal.SIGUSR1, num_forks=0)
     assert done.returncode == 138, done.stderr
     step = Run(sweep / "0").checkpoint("last")["global_step"]
     assert done.stderr.startswith(f"interrupted after step {step}\nthe sweep was interrupted; resume with: ")
     assert f"python train.py resume_sweep={sweep}" in done.stderr
 
-    done = run_forked([f"resume_sweep={sweep}"], tmp_path)
+    done = run_forked([f"resume_sweep={sweep}"], tmp_path, num_forks=2)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"last.ckpt, with optimizer and schedule, after step {step}\n" in (sweep / "0/train.log").read_text()
     assert "trials    2 complete, 0 pruned, 0 failed" in done.stdout

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tests.config.test_resume import Ask, sigterm_at
 from tests.conftest import ROOT, SMALL, Run, RunCommand
-from tests.forked import ForkedProcess
+from tests.forked import ForkedProcess, RunningProcess
 from tests.kill_and_resume import differences, outcome
 from tests.sweep.test_resume import record_sweep
 
@@ -219,7 +219,7 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
 
-def wait_for(path: Path, process: "subprocess.Popen[str] | ForkedProcess") -> None:
+def wait_for(path: Path, process: "subprocess.Popen[str] | RunningProcess") -> None:
     """Wait until a process has created `path`."""
     while not path.exists():
         assert process.poll() is None
