@@ -38,10 +38,9 @@ from fashion_mlp.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "train.py")
-TRAIN_SIZE, TEST_SIZE = 4200, 200
+TEST_SIZE = 200
 COMMON = (
     "data=synthetic",
-    f"data.train_size={TRAIN_SIZE}",
     f"data.test_size={TEST_SIZE}",
     "data.val_size=200",
     "data.batch_size=20",
@@ -175,7 +174,7 @@ def kill_and_resume(overrides: Sequence[str], directory: Path, kills: int, rng: 
     Raises:
         RuntimeError: the results of the runs differ, or a run failed.
     """
-    command = (*COMMON, f"data.root={directory.parent / 'data'}", *overrides)
+    command = (*COMMON, *overrides)
     start_time = time.monotonic()
     finish(start(directory, *command, "hydra.run.dir=whole"), None, 0)
     duration = time.monotonic() - start_time
@@ -212,20 +211,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5, help="number of kills of each configuration")
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="run N random configurations")
     parser.add_argument("--overrides", nargs="+", default=[], help="one configuration, instead of the three")
+    parser.add_argument("--train-size", type=int, default=4200, help="number of images for training and validation")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random choices")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)  # noqa: T201
     configurations = [" ".join(arguments.overrides)] if arguments.overrides else CONFIGURATIONS
     failures = 0
     with tempfile.TemporaryDirectory() as temporary:
-        SyntheticDataModule(root=f"{temporary}/data", train_size=TRAIN_SIZE, test_size=TEST_SIZE).prepare_data()
+        data = f"data.root={temporary}/data", f"data.train_size={arguments.train_size}"
+        SyntheticDataModule(
+            root=f"{temporary}/data", train_size=arguments.train_size, test_size=TEST_SIZE
+        ).prepare_data()
         for index in range(arguments.draw or len(configurations)):
             rng = random.Random(f"{arguments.seed} {index}")
             overrides = draw(rng) if arguments.draw else configurations[index]
             directory = Path(temporary, str(index))
             directory.mkdir()
             try:
-                line = kill_and_resume(overrides.split(), directory, arguments.kills, rng)
+                line = kill_and_resume([*data, *overrides.split()], directory, arguments.kills, rng)
             except (RuntimeError, OSError) as error:
                 failures += 1
                 output = (directory / "output.txt").read_text().splitlines()[-20:]

@@ -500,7 +500,8 @@ def test_signal_while_a_loader_starts(run_small: RunCommand, monkeypatch: pytest
 @pytest.mark.parametrize(("arguments", "count"), [(["--kills", "1"], 3), (["--draw", "2", "--kills", "2"], 2)])
 def test_run_killed_at_random_moments(tmp_path: Path, arguments: list[str], count: int) -> None:
     """The short form of `python tests/kill_and_resume.py --kills 20` and `--draw 20`."""
-    done = run_forked(arguments, tmp_path, program=str(ROOT / "tests/kill_and_resume.py"))
+    script = str(ROOT / "tests/kill_and_resume.py")
+    done = run_forked([*arguments, "--train-size", "2200"], tmp_path, program=script)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("exactly equal") == count
 
