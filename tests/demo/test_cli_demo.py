@@ -90,5 +90,7 @@ def test_invalid_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_missing_extra_is_explained(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"^error: demo: package missing. Type python -m pip install -e '\.\[demo\]'$"):
+    with pytest.raises(
+        SystemExit, match=r"^error: demo: package missing. Type python -m pip install -e '\.\[demo\]', "
+    ):
         main(["demo", str(checkpoint)])

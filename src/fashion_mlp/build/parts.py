@@ -215,5 +215,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()  # the file writer of torch does not report the cause of a failure
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(Path(path)) as file:
-            file.write(content.getbuffer())
+        with atomic_write(Path(path)) as file, content.getbuffer() as buffer:
+            file.write(buffer)

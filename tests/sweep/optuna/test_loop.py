@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Callable[..., FakeLauncher]:
 
 
 def trials(directory: Path) -> list[Any]:
-    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{directory}/study.db").trials
+    stored = optuna.load_study(study_name="fashion-mlp", storage=open_storage(directory)).trials
     return [(trial.number, trial.state.name, trial.params, trial.value) for trial in stored]
 
 

@@ -25,7 +25,9 @@ SEARCH = (
 
 
 def trials(directory: Path) -> list[Any]:
-    stored = optuna.load_study(study_name="fashion-mlp", storage=f"sqlite:///{directory}/study.db").trials
+    from fashion_mlp.sweep.optuna.loop import open_storage
+
+    stored = optuna.load_study(study_name="fashion-mlp", storage=open_storage(directory)).trials
     return [(trial.number, trial.state.name, trial.params, trial.value) for trial in stored]
 
 

@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> None:
     from fashion_mlp.inference.test_data import load_test_data
     from fashion_mlp.runtime.errors import UserError
 
-    if find_spec("gradio") is None:
-        raise UserError("demo: package missing. Type python -m pip install -e '.[demo]'")
     paths, overrides = split_words(arguments)
     classifiers = {str(path): load_ensemble([path], arguments.device) for path in paths}
+    if find_spec("gradio") is None:
+        raise UserError("demo: package missing. Type python -m pip install -e '.[demo]', with Python 3.11 or later")
     from fashion_mlp.demo.server import accepted_hosts, listen, make_server  # imports gradio, which takes seconds
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary directory

@@ -20,6 +20,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from fashion_mlp.config.monitoring import metric_direction
 from fashion_mlp.config.overrides import search_space
@@ -175,7 +176,8 @@ def open_storage(sweep_dir: str | Path) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file = resolve(sweep_dir) / FILE
     try:
-        return RDBStorage(f"sqlite:///{file}")
+        # Without a pool, since Optuna does not close the connections in it.
+        return RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(f"{file}: cannot be opened: {str(error).splitlines()[0]}") from error
 
