@@ -1,6 +1,7 @@
 """Tests of `cuda_graph=true`; those with a graph need a CUDA device."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from fashion_mlp.models import MLP
 from fashion_mlp.multi_step import MultiStepClassifier
 from fashion_mlp.runtime.cuda_graph import CapturedSteps
 from fashion_mlp.runtime.errors import UserError
-from fashion_mlp.training import train
+from fashion_mlp.training import choose_steps, train
 from tests.conftest import Compose, Run
 from tests.test_multi_step import AUGMENT, read_scalars
 
@@ -112,13 +113,15 @@ def test_graph_without_a_cuda_device_is_refused(
 
 
 def test_graph_of_a_single_step_is_refused(compose_small: Compose) -> None:
-    cfg = compose_small("run", "cuda_graph=true")
+    cfg = compose_small("run", "cuda_graph=true", "steps_per_execution=1")
+    trainer: Any = SimpleNamespace(callbacks=[], world_size=1)
     datamodule = build_datamodule(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     with pytest.raises(UserError, match="cuda_graph=true: single steps"):
-        build_classifier(cfg, datamodule)
-    datamodule.set_batches_per_fetch(2)
+        choose_steps(cfg, trainer, datamodule)
+    cfg.steps_per_execution = 2
+    choose_steps(cfg, trainer, datamodule)
     classifier = build_classifier(cfg, datamodule)
     assert isinstance(classifier, MultiStepClassifier)
     assert classifier.cuda_graph

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.data.module import Batch
-from fashion_mlp.runtime.cuda_graph import CapturedSteps, StepOutput, join_outputs
+from fashion_mlp.runtime.cuda_graph import CapturedSteps, StepOutput, join_outputs, split_batches
 from fashion_mlp.runtime.errors import UserError
 
 # Arguments of the Trainer that work with any number of steps per call of `training_step`.
@@ -64,7 +64,7 @@ class MultiStepClassifier(Classifier):
 
     def training_step(self, concatenated: Batch, batch_idx: int) -> Tensor:
         first_step = self.global_step + 1
-        batches = list(zip(*(torch.split(tensor, self.batch_size) for tensor in concatenated), strict=True))
+        batches = split_batches(concatenated, self.batch_size)
         captured = self._captured_steps(concatenated, len(batches), first_step) if self.cuda_graph else None
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)

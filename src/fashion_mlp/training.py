@@ -75,8 +75,7 @@ def train(
         trainer = build_trainer(cfg, stop, resumed=initial.is_resumed, has_validation=datamodule.has_validation)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        if supports_multi_step(cfg.trainer, trainer.callbacks, trainer.world_size):  # type: ignore[attr-defined]
-            datamodule.set_batches_per_fetch(cfg.steps_per_execution)
+        choose_steps(cfg, trainer, datamodule)
         check_batch_counts(cfg, datamodule, trainer.world_size)
         classifier = build_classifier(cfg, datamodule)
         dry_run(classifier, datamodule.image_shape, trainer.loggers if trainer.is_global_zero else [])
@@ -115,6 +114,19 @@ def prepare_process(seed: int) -> None:
         # Lightning sets this for forked processes with GPUs. Without a GPU, each optimizer step would look for NVML.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     ranks.ignore_slurm_allocation()
+
+
+def choose_steps(cfg: DictConfig, trainer: Trainer, datamodule: ImageDataModule) -> None:
+    """Let each call of `training_step` run several optimizer steps, unless something needs hooks of each step.
+
+    Raises:
+        UserError: `cuda_graph=true`, which needs several steps.
+    """
+    if supports_multi_step(cfg.trainer, trainer.callbacks, trainer.world_size):  # type: ignore[attr-defined]
+        datamodule.set_batches_per_fetch(cfg.steps_per_execution)
+    if cfg.cuda_graph and datamodule.batches_per_fetch == 1:
+        cause = "an option or callback, such as trainer.gradient_clip_val, needs each step, or the batch is too large"
+        raise UserError(f"cuda_graph=true: single steps, since {cause}. Type cuda_graph=false")
 
 
 @contextmanager

@@ -87,9 +87,6 @@ def build_classifier(cfg: DictConfig, datamodule: ImageDataModule) -> Classifier
     classifier_class: Callable[..., Classifier] = Classifier
     if datamodule.batches_per_fetch > 1:
         classifier_class = partial(MultiStepClassifier, batch_size=datamodule.batch_size, cuda_graph=cfg.cuda_graph)
-    elif cfg.cuda_graph:
-        cause = "an option or callback, such as trainer.gradient_clip_val, needs each step, or the batch is too large"
-        raise UserError(f"cuda_graph=true: single steps, since {cause}. Type cuda_graph=false")
     return classifier_class(
         model,
         datamodule.class_names,

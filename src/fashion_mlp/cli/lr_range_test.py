@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from fashion_mlp.build.dry_run import dry_run
@@ -67,7 +67,6 @@ def measure_losses(cfg: DictConfig) -> dict[float, float]:
     Returns:
         Training loss by learning rate, in ascending order of the rates.
     """
-    cfg = cast("DictConfig", OmegaConf.merge(cfg, {"cuda_graph": False}))  # each step has its own rate
     prepare_process(cfg.seed)
     datamodule, sweep = build_datamodule(cfg), RateSweep()
     datamodule.augment = replace(datamodule.augment, off_fraction=0.0)  # a fraction of a whole run

@@ -91,7 +91,7 @@ def _training_conflicts(run: RunConfig, decay: float | None) -> Iterator[str]:
         yield f"callbacks.ema.decay={format_value(decay)}: no effect in {precision}. Type trainer.precision={mixed}"
     if run.cuda_graph and not run.optimizer.get("fused"):
         yield "cuda_graph=true: needs a fused optimizer. Expected Adam, AdamW or SGD with optimizer.fused=true"
-    if run.cuda_graph and data.get("num_workers"):  # the thread that pins their batches would disturb a capture
+    if run.cuda_graph and data.get("num_workers"):  # the thread that pins their batches would invalidate a capture
         yield "cuda_graph=true: does not work with other processes for the data. Type data.num_workers=0"
     every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.get("max_epochs") or 0
     if has_validation(data) and 0 < epochs < every:

@@ -14,6 +14,12 @@ from fashion_mlp.runtime.failures import is_oom_error
 StepOutput = tuple[Tensor, Tensor]
 
 
+def split_batches(concatenated: tuple[Tensor, Tensor], batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    """Split the images and labels of concatenated batches; the last batch may be smaller."""
+    images, labels = (torch.split(tensor, batch_size) for tensor in concatenated)
+    return list(zip(images, labels, strict=True))
+
+
 def join_outputs(outputs: Iterable[StepOutput]) -> StepOutput:
     """Stack the losses of several steps, and concatenate their logits."""
     losses, logits = zip(*outputs, strict=True)
@@ -48,8 +54,7 @@ class CapturedSteps:
     ) -> None:
         self.optimizer = optimizer
         self.images, self.labels = (tensor.clone() for tensor in concatenated)
-        tensors = (self.images, self.labels)
-        batches = list(zip(*(torch.split(tensor, batch_size) for tensor in tensors), strict=True))
+        batches = split_batches((self.images, self.labels), batch_size)
         self.rates = torch.empty(len(batches), len(optimizer.param_groups), device=self.labels.device)
         self.constants = self._constants()
         self.graph = torch.cuda.CUDAGraph()
