@@ -26,6 +26,7 @@ from torchvision.utils import make_grid
 from fashion_mlp.classifier import Classifier
 from fashion_mlp.config.messages import format_value
 from fashion_mlp.config.monitoring import METRICS
+from fashion_mlp.data import ImageDataModule
 from fashion_mlp.data.image_io import shrink
 from fashion_mlp.runtime.failures import warn_on_failure
 from fashion_mlp.runtime.run_directory import relative_to_cwd
@@ -65,7 +66,8 @@ class RunRecords(Callback):
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     """Return the options and keys of the groups, and some other keys, as a flat dict, lists as text."""
     values: dict[str, Any] = {key: config[key] for key in ("seed", "label_smoothing")}
-    values |= {"data.batch_size": config["data"]["batch_size"], "trainer.max_epochs": config["trainer"]["max_epochs"]}
+    values["data.batch_size"] = config["data"].get("batch_size", ImageDataModule.batch_size)
+    values["trainer.max_epochs"] = config["trainer"]["max_epochs"]
     sections = {name: config[name] or {} for name in GROUPS}
     values |= {name: str(keys.get("_target_", "none")).rpartition(".")[2] for name, keys in sections.items()}
     for section, keys in {**sections, "data.augment": config["data"].get("augment") or {}}.items():
