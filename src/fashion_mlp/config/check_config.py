@@ -45,7 +45,7 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     """
     unusable: Problems = {}
     references: dict[str, str] = {}
-    values = _values(cfg, unusable, references)
+    values = _values(cfg, OmegaConf.to_container(cfg, resolve=False), unusable, references)
     found = section_problems(RunConfig, values, multirun=multirun)
     for key, schema, section in _sections(values):
         found |= section_problems(schema, section, f"{key}.", multirun=multirun)
@@ -58,29 +58,44 @@ def find_problems(cfg: DictConfig, *, multirun: bool = False) -> list[str]:
     return [line for key, line in found.items() if key not in repeated] or list(found.values())
 
 
-def _values(node: DictConfig, problems: Problems, references: dict[str, str], prefix: str = "") -> dict[str, Any]:
-    names = [name for name in node if prefix or name != "hydra"]
-    values = {str(name): _value(node, name, f"{prefix}{name!s}", problems, references) for name in names}
+def _values(
+    node: DictConfig, raw: Any, problems: Problems, references: dict[str, str], prefix: str = ""
+) -> dict[str, Any]:
+    names = [name for name in raw if prefix or name != "hydra"]
+    values = {str(name): _value(node, name, raw[name], f"{prefix}{name!s}", problems, references) for name in names}
     return {name: value for name, value in values.items() if value != UNKNOWN}
 
 
-def _value(node: DictConfig | ListConfig, name: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
-    """Return a value with its interpolations resolved if possible; note references and what cannot be used."""
-    if OmegaConf.is_missing(node, name):
+def _value(node: Any, name: Any, raw: Any, key: str, problems: Problems, references: dict[str, str]) -> Any:
+    """Return a value with its interpolations resolved if possible; note references and what cannot be used.
+
+    Args:
+        node: the section or list that contains the value.
+        name: the name or index of the value.
+        raw: the value as plain containers, with its interpolations.
+        key: the whole key of the value.
+        problems: a message for each key that cannot be used; added to.
+        references: the interpolation of each key that has one; added to.
+    """
+    if raw == "???":
         problems[key] = f"{key}: missing value. Type {key}=..."
         return UNKNOWN
+    if not isinstance(raw, dict | list) and "${" not in str(raw):
+        return raw
     if OmegaConf.is_interpolation(node, name):
-        references[key] = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+        references[key] = raw
     try:
         value = node[name]
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2].strip('"')
-        if "HydraConfig" not in reason and "hydra" not in references[key]:
-            problems[key] = f"{key}={references[key]}: cannot be resolved: {reason}"
-        return references[key]
+        if "HydraConfig" not in reason and "hydra" not in raw:
+            problems[key] = f"{key}={raw}: cannot be resolved: {reason}"
+        return raw
+    if key in references and OmegaConf.is_config(value):
+        raw = OmegaConf.to_container(value, resolve=False)
     if isinstance(value, ListConfig):
-        return [_value(value, index, f"{key}.{index}", problems, references) for index in range(len(value))]
-    return _values(value, problems, references, f"{key}.") if isinstance(value, DictConfig) else value
+        return [_value(value, index, item, f"{key}.{index}", problems, references) for index, item in enumerate(raw)]
+    return _values(value, raw, problems, references, f"{key}.") if isinstance(value, DictConfig) else value
 
 
 def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, type[Section], dict[str, Any]]]:
