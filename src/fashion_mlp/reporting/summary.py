@@ -3,6 +3,7 @@
 import platform
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def results_table(
     return "\n".join(rows)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     return {"version/python": platform.python_version()} | {f"version/{name}": version(name) for name in PACKAGES}
