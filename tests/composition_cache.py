@@ -6,6 +6,7 @@ of the time of a test that only checks a command line. Hydra and OmegaConf have 
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     _cache_files(patch)
     _cache_options(patch)
     _cache_records(patch)
+    _cache_types(patch)
 
 
 def _cache_parsers(patch: pytest.MonkeyPatch) -> None:
@@ -137,6 +139,17 @@ def _cache_records(patch: pytest.MonkeyPatch) -> None:
         return cfg
 
     patch.setattr(OmegaConf, "load", load_once)
+
+
+def _cache_types(patch: pytest.MonkeyPatch) -> None:
+    """Decide once for each class whether OmegaConf takes its objects for structured configs."""
+
+    def cache(decide: Callable[[type], bool]) -> Callable[[object], bool]:
+        decide_once = lru_cache(maxsize=None)(decide)
+        return lambda obj: decide_once(obj if isinstance(obj, type) else type(obj))
+
+    for decide in (omegaconf._utils.is_attr_class, omegaconf._utils.is_dataclass):
+        patch.setattr(omegaconf._utils, decide.__name__, cache(decide))
 
 
 def _is_unchanged(source: ConfigSource) -> bool:
