@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import entry_points
 from itertools import takewhile
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -39,13 +40,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     Finalize(None, os._exit, args=(0,), exitpriority=-1000)
 
+# While modules are imported, collections would find no garbage, and take a third of the time.
+gc.disable()
+
 # torch, TensorBoard and Hypothesis are imported where they are used, since the process that starts pytest's workers
 # does not need them.
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
-# Overrides of a run that takes a second: 500 images for training, 100 for validation, 200 for the test.
+# Overrides of a run that takes less than a second: 500 images for training, 100 for validation, 200 for a test.
 SMALL = (
     "data=synthetic",
     "data.train_size=600",
@@ -56,7 +60,11 @@ SMALL = (
     "trainer=cpu",
     "trainer.max_epochs=2",
     "callbacks=lean",
+    "logger=none",
+    "test=false",
 )
+# What `SMALL` leaves out of a default run.
+LOGGED_AND_TESTED = ("logger=tensorboard", "test=true")
 
 COMPOSED: dict[tuple[str, ...], bytes] = {}
 Compose = Callable[..., DictConfig]
@@ -103,6 +111,14 @@ def _no_wait_for_the_disk() -> Iterator[None]:
     """Check the file in `os.fsync`, without waiting for the disk; no test of this process cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_entry_points_once() -> Iterator[None]:
+    """Keep the entry points of installed packages, which each Trainer reads to find callbacks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning.fabric.utilities.registry.entry_points", cache(entry_points))
         yield
 
 
@@ -255,6 +271,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """Exclude all that was imported from garbage collection, since it exists until the end."""
     gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ from fashion_mlp import compose, train
 from fashion_mlp.runtime.errors import UserError
 from tests.conftest import SMALL, Run, RunCommand
 
-QUICK = (*SMALL, "trainer.max_epochs=1", "logger=none")
+QUICK = (*SMALL, "trainer.max_epochs=1", "test=true")
 
 
 @pytest.fixture(autouse=True)

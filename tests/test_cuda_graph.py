@@ -98,7 +98,7 @@ def test_graph_does_not_change_weights_optimizer_state_and_scalars(
 )
 def test_what_a_graph_does_not_support_is_refused(compose_small: Compose, overrides: list[str], problem: str) -> None:
     with pytest.raises(UserError, match=f"cuda_graph=true: {problem}.* Type cuda_graph=false"):
-        train(compose_small("run", *CUDA, "cuda_graph=true", "logger=none", *overrides))
+        train(compose_small("run", *CUDA, "cuda_graph=true", *overrides))
 
 
 @pytest.mark.parametrize(("has_cuda", "trainer"), [(True, "cpu"), (False, "auto")])
@@ -106,7 +106,7 @@ def test_graph_without_a_cuda_device_is_refused(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, has_cuda: bool, trainer: str
 ) -> None:
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: has_cuda)
-    cfg = compose_small("run", "cuda_graph=true", "logger=none", f"trainer={trainer}")
+    cfg = compose_small("run", "cuda_graph=true", f"trainer={trainer}")
     with pytest.raises(UserError, match=r"cuda_graph=true: needs a CUDA device. Type cuda_graph=false"):
         train(cfg)
     assert not Path(cfg.run_dir).exists()

@@ -88,7 +88,7 @@ def test_autocast_covers_the_forward_pass_only(compose_small: Compose, monkeypat
         return loss, logits
 
     monkeypatch.setattr(Classifier, "compute_training_loss", record_autocast)
-    train(compose_small("run", "trainer.precision=bf16-mixed", "trainer.max_epochs=1", "logger=none"))
+    train(compose_small("run", "trainer.precision=bf16-mixed", "trainer.max_epochs=1"))
     assert recorded == {("forward", True), ("backward", False)}
 
 
@@ -108,7 +108,7 @@ def test_last_steps_are_not_augmented(compose_small: Compose, monkeypatch: pytes
 
     monkeypatch.setattr(Classifier, "compute_training_loss", record_step)
     monkeypatch.setattr(Augmentation, "__call__", record_augmentation)
-    common = (f"steps_per_execution={steps}", "logger=none", *AUGMENT)
+    common = (f"steps_per_execution={steps}", *AUGMENT)
     save_all = "callbacks.best_checkpoint.filename='{epoch}'", "+callbacks.best_checkpoint.save_top_k=-1"
     whole = compose_small("whole", *save_all, *common)
     train(whole)
@@ -126,7 +126,7 @@ def step_every_other_batch(optimizer: Optimizer, total_steps: int) -> LRSchedule
 
 def test_frequency_of_a_schedule_needs_single_steps(compose_small: Compose) -> None:
     target = "scheduler._target_=tests.test_multi_step.step_every_other_batch"
-    cfg = compose_small("run", "logger=none", "scheduler=step", "~scheduler.step_size", "~scheduler.gamma", target)
+    cfg = compose_small("run", "scheduler=step", "~scheduler.step_size", "~scheduler.gamma", target)
     with pytest.raises(UserError, match=r"^scheduler: a frequency other than 1 .* Type steps_per_execution=1$"):
         train(cfg)
     cfg.run_dir, cfg.steps_per_execution = f"{cfg.run_dir}_single", 1
@@ -200,5 +200,5 @@ def test_classifier_class_follows_from_the_trainer_options(
         return compute_training_loss(self, batch, step)
 
     monkeypatch.setattr(Classifier, "compute_training_loss", record_class)
-    train(compose_small("run", "trainer.max_epochs=1", "logger=none", override))
+    train(compose_small("run", "trainer.max_epochs=1", override))
     assert classes == [expected] * 10

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SMALL, Run, RunCommand
+from tests.conftest import LOGGED_AND_TESTED, ROOT, SMALL, Run, RunCommand
 
 
 def test_output_of_a_run(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small()
+    done = run_small(*LOGGED_AND_TESTED)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["data", "model", "training", "device", "directory"]
@@ -71,7 +71,7 @@ EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,sto
 
 
 def test_early_stopping_is_reported_and_remembered(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small(f"+callbacks.early={EARLY}}}", "logger=none", "hydra.run.dir=a")
+    done = run_small(f"+callbacks.early={EARLY}}}", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     reason = r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$"
     assert re.search(rf"^epoch 1/2 .*\n{reason[1:]}", done.stdout, re.MULTILINE)
@@ -108,7 +108,7 @@ def test_early_stopping_is_reported_and_remembered(run_small: RunCommand, tmp_pa
     ids=["simple-profiler", "advanced-profiler", "early-stopping", "checkpoint", "summary", "timer"],
 )
 def test_requested_output_of_lightning_is_printed_once(run_small: RunCommand, override: str, lines: list[str]) -> None:
-    done = run_small(override, "logger=none")
+    done = run_small(override, "test=true")
     assert (done.returncode, done.stderr) == (0, "")
     for line in lines:
         assert len(re.findall(rf"^{line}$", done.stdout, re.M)) == 1, done.stdout
@@ -117,7 +117,7 @@ def test_requested_output_of_lightning_is_printed_once(run_small: RunCommand, ov
 
 
 def test_sweep_runs_each_combination(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1", "logger=none")
+    done = run_small("-m", "optimizer=sgd,adam", "optimizer.lr=1e-2,1e-3", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
     jobs = [Run(path.parent) for path in sorted(tmp_path.glob("runs/*/*-sweep/*/metrics.json"))]
     assert [job.dir.name for job in jobs] == ["0", "1", "2", "3"]
@@ -128,7 +128,7 @@ def test_sweep_runs_each_combination(run_small: RunCommand, tmp_path: Path) -> N
 def test_training_and_validation_metrics_in_a_line_are_of_the_same_epoch(
     run_small: RunCommand, tmp_path: Path, interval: str
 ) -> None:
-    overrides = "trainer.max_epochs=5", "logger=none", "hydra.run.dir=run"
+    overrides = "trainer.max_epochs=5", "hydra.run.dir=run"
     done = run_small(*overrides, interval)
     assert (done.returncode, done.stderr) == (0, "")
     lines = re.findall(r"^epoch (\d)/5   train loss (\S+) acc (\S+)(?:   val loss (\S+))?", done.stdout, re.MULTILINE)
@@ -146,7 +146,7 @@ def test_training_and_validation_metrics_in_a_line_are_of_the_same_epoch(
 
 
 def test_diverging_run_ends_with_one_line(run_small: RunCommand) -> None:
-    done = run_small("optimizer=sgd", "optimizer.lr=1e30", "logger=none")
+    done = run_small("optimizer=sgd", "optimizer.lr=1e30")
     assert done.returncode == 1
     assert re.fullmatch(
         r"error: the loss is (nan|inf) in epoch 1, step \d+ \(learning rate: 1e\+30\)\. .*\n", done.stderr
@@ -192,7 +192,7 @@ def test_one_file_adds_an_optimizer_of_torch(run_small: RunCommand) -> None:
     directory = Path("mine/optimizer")
     directory.mkdir(parents=True)
     (directory / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 2e-3\n")
-    arguments = "--config-dir", "mine", "optimizer=nadam", "logger=none", "trainer.max_epochs=1"
+    arguments = "--config-dir", "mine", "optimizer=nadam", "trainer.max_epochs=1"
     done = run_small(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "NAdam at 0.002" in done.stdout

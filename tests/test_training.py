@@ -13,13 +13,13 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.data import SyntheticDataModule
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import CONF, SMALL, Compose, Run
+from tests.conftest import CONF, LOGGED_AND_TESTED, SMALL, Compose, Run
 
 
 def test_run_learns_and_writes_metrics_checkpoints_and_events(
     compose_small: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg = compose_small("run", "trainer.max_epochs=3", "logger=tensorboard")
+    cfg = compose_small("run", "trainer.max_epochs=3", *LOGGED_AND_TESTED)
     objective = train(cfg)
     run = Run(cfg.run_dir)
     metrics = run.metrics
@@ -42,14 +42,14 @@ def test_run_learns_and_writes_metrics_checkpoints_and_events(
 def finished_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Run:
     """Return a run of two epochs, which no test may change."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run_dir}", "logger=none"]
+    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run_dir}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
     return Run(run_dir)
 
 
 def test_loss_and_learning_rate_are_logged_every_n_steps(compose_small: Compose) -> None:
-    cfg = compose_small("run", "trainer.log_every_n_steps=4", "scheduler=cosine")
+    cfg = compose_small("run", "trainer.log_every_n_steps=4", "scheduler=cosine", "logger=tensorboard")
     train(cfg)
     run = Run(cfg.run_dir)
     assert [step for step, _ in run.scalars("train/loss_step")] == [4, 8, 12, 16, 20]
@@ -59,7 +59,7 @@ def test_loss_and_learning_rate_are_logged_every_n_steps(compose_small: Compose)
 
 
 def test_reported_metrics_are_those_of_the_best_checkpoint(compose_small: Compose) -> None:
-    cfg = compose_small("run", "trainer.max_epochs=4", "optimizer.lr=0.03")
+    cfg = compose_small("run", "trainer.max_epochs=4", "optimizer.lr=0.03", "logger=tensorboard")
     train(cfg)
     run = Run(cfg.run_dir)
     accuracies = [accuracy for _, accuracy in run.scalars("val/acc")]
@@ -70,7 +70,7 @@ def test_reported_metrics_are_those_of_the_best_checkpoint(compose_small: Compos
 
 def test_weights_depend_on_the_seed_alone(compose_small: Compose) -> None:
     configs = [
-        compose_small(name, f"seed={seed}", "model.dropout=0.2", "logger=none", "trainer.max_epochs=1", "test=false")
+        compose_small(name, f"seed={seed}", "model.dropout=0.2", "trainer.max_epochs=1")
         for name, seed in (("first", 0), ("repeated", 0), ("other", 1))
     ]
     for cfg in configs:
@@ -81,7 +81,7 @@ def test_weights_depend_on_the_seed_alone(compose_small: Compose) -> None:
 
 
 def test_last_checkpoint_is_tested_without_validation(compose_small: Compose) -> None:
-    cfg = compose_small("run", "data.val_size=0", "logger=none")
+    cfg = compose_small("run", "data.val_size=0")
     objective = train(cfg)
     run = Run(cfg.run_dir)
     metrics = run.metrics
@@ -92,7 +92,7 @@ def test_last_checkpoint_is_tested_without_validation(compose_small: Compose) ->
 
 
 def test_test_images_are_read_once_after_training(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=1")
+    cfg = compose_small("run", "trainer.max_epochs=1", "test=true")
     reads: list[tuple[str, bool]] = []
     read_split = SyntheticDataModule.read_split
 
@@ -118,7 +118,7 @@ def assert_finite_checkpoints(run: Run, error: UserError, *, last_epoch: int) ->
 def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", f"steps_per_execution={steps}")
+    cfg = compose_small("run", "trainer.max_epochs=4", f"steps_per_execution={steps}")
     compute_training_loss = Classifier.compute_training_loss
 
     def return_nan(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,7 +137,7 @@ def test_nan_loss_ends_the_run_and_keeps_the_last_finite_checkpoint(
 def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_checkpoint(
     compose_small: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=4", *overrides)
+    cfg = compose_small("run", "trainer.max_epochs=4", *overrides)
     compute_training_loss = Classifier.compute_training_loss
 
     def explode_gradient(self: Classifier, batch: Any, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,7 +155,7 @@ def test_infinite_gradient_in_the_last_step_of_an_epoch_keeps_the_last_finite_ch
 
 
 def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(compose_small: Compose) -> None:
-    cfg = compose_small("run", "logger=none", "optimizer=sgd", "optimizer.lr=1e30")
+    cfg = compose_small("run", "optimizer=sgd", "optimizer.lr=1e30")
     with pytest.raises(
         UserError,
         match=r"the loss is nan in epoch 1, step 2 \(learning rate: 1e\+30\). "
@@ -165,13 +165,13 @@ def test_nan_loss_before_the_first_checkpoint_is_explained_by_the_learning_rate(
 
 
 def test_nan_loss_in_the_first_step_is_not_explained_by_the_learning_rate(compose_small: Compose) -> None:
-    cfg = compose_small("run", "logger=none", "model.std=1e-46")
+    cfg = compose_small("run", "model.std=1e-46")
     with pytest.raises(UserError, match=r"is nan in epoch 1, step 1 .* Check the model and the data"):
         train(cfg)
 
 
 def test_nan_weights_are_not_saved(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.val_check_interval=5", "trainer.max_epochs=1")
+    cfg = compose_small("run", "trainer.val_check_interval=5", "trainer.max_epochs=1")
     on_validation_epoch_end = Classifier.on_validation_epoch_end
 
     def set_nan_weights(self: Classifier) -> None:
@@ -186,7 +186,7 @@ def test_nan_weights_are_not_saved(compose_small: Compose, monkeypatch: pytest.M
 
 
 def test_out_of_memory_while_building_names_keys_that_reduce_memory(compose_small: Compose) -> None:
-    cfg = compose_small("run", "logger=none", f"model.hidden_sizes=[10,{10**15}]")
+    cfg = compose_small("run", f"model.hidden_sizes=[10,{10**15}]")
     with pytest.raises(
         UserError,
         match=r"out of memory on the CPU: lower data.batch_size, .* model.hidden_sizes, or set trainer.precision",
@@ -203,28 +203,26 @@ def test_out_of_memory_on_a_device_names_keys_that_reduce_memory(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
 
     monkeypatch.setattr(Classifier, step, raise_oom)
-    cfg = compose_small("run", "logger=none", "steps_per_execution=1", "trainer.max_epochs=1")
+    cfg = compose_small("run", "steps_per_execution=1", "trainer.max_epochs=1", "test=true")
     with pytest.raises(UserError, match=r"^out of memory on CUDA: lower data"):
         train(cfg)
 
 
 def test_training_continues_from_a_checkpoint(compose_small: Compose, finished_run: Run) -> None:
-    second = compose_small(
-        "second", "logger=none", "trainer.max_epochs=3", f"ckpt_path={finished_run.checkpoint_path('last')}"
-    )
+    second = compose_small("second", "trainer.max_epochs=3", f"ckpt_path={finished_run.checkpoint_path('last')}")
     train(second)
     checkpoint = Run(second.run_dir).checkpoint("last")
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 30)
 
 
 def test_checkpoint_that_has_reached_max_epochs_is_refused(compose_small: Compose, finished_run: Run) -> None:
-    second = compose_small("second", "logger=none", f"ckpt_path={finished_run.checkpoint_path('last')}")
+    second = compose_small("second", f"ckpt_path={finished_run.checkpoint_path('last')}")
     with pytest.raises(UserError, match=r"trained for 2 epochs already. Set trainer.max_epochs above that"):
         train(second)
 
 
 def test_directory_of_another_run_is_refused(compose_small: Compose, finished_run: Run) -> None:
-    cfg = compose_small("run", "logger=none", f"run_dir={finished_run.dir}")
+    cfg = compose_small("run", f"run_dir={finished_run.dir}")
     metrics = finished_run.metrics
     with pytest.raises(UserError, match="holds a run already"):
         train(cfg)
@@ -245,7 +243,7 @@ def test_failure_before_training_leaves_no_run_directory(
     compose_small: Compose, overrides: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
-    cfg = compose_small("run", "logger=none", *overrides)
+    cfg = compose_small("run", *overrides)
     with pytest.raises(UserError, match=message):
         train(cfg)
     assert not Path(cfg.run_dir).exists()
@@ -267,7 +265,7 @@ def test_failure_before_training_leaves_no_run_directory(
     ids=" ".join,
 )
 def test_options_can_be_combined(compose_small: Compose, overrides: list[str]) -> None:
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=1", *overrides)
+    cfg = compose_small("run", "trainer.max_epochs=1", *LOGGED_AND_TESTED, *overrides)
     train(cfg)
     assert 0 <= Run(cfg.run_dir).metrics["test/acc"] <= 1
 
@@ -275,14 +273,14 @@ def test_options_can_be_combined(compose_small: Compose, overrides: list[str]) -
 def test_compiled_model_is_saved_as_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    cfg = compose_small("run", "logger=none", "model.compile=true", "trainer.max_epochs=1")
+    cfg = compose_small("run", "model.compile=true", "trainer.max_epochs=1")
     train(cfg)
     assert len(compiled) == 1
     assert "compile" not in Run(cfg.run_dir).checkpoint("last")["fashion_mlp"]["model"]
 
 
 def test_balanced_class_weights_are_inverse_frequencies_and_not_saved(compose_small: Compose) -> None:
-    cfg = compose_small("run", "logger=none", "class_weights=balanced")
+    cfg = compose_small("run", "class_weights=balanced")
     datamodule = build_datamodule(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -308,6 +306,7 @@ def test_objective_chooses_the_best_checkpoint_and_stops_early(
         f"objective={objective}",
         "callbacks.early_stopping.patience=2",
         "trainer.max_epochs=30",
+        *LOGGED_AND_TESTED,
     )
     value = train(cfg)
     run = Run(cfg.run_dir)

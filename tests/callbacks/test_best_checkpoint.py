@@ -13,7 +13,7 @@ from tests.conftest import Compose, Run
 
 ACCURACIES = (0.2, 0.6, 0.5, 0.9, 0.4)
 LOSSES = (5.0, 2.0, 1.0, 3.0, 4.0)
-EPOCHS = ("trainer.max_epochs=5", "logger=none")
+EPOCHS = "trainer.max_epochs=5"
 LIGHTNING = "_target_:lightning.pytorch.callbacks"
 
 
@@ -49,7 +49,7 @@ def test_several_best_checkpoints_have_different_names(
     compose_small: Compose, set_metrics: SetMetrics, save_top_k: int, epochs: list[int]
 ) -> None:
     set_metrics("val", acc=ACCURACIES)
-    cfg = compose_small("run", *EPOCHS, f"+callbacks.best_checkpoint.save_top_k={save_top_k}")
+    cfg = compose_small("run", EPOCHS, f"+callbacks.best_checkpoint.save_top_k={save_top_k}")
     objective = train(cfg)
     run = Run(cfg.run_dir)
     names = [f"best-epoch{epoch}-step{10 * epoch}" for epoch in epochs]
@@ -67,7 +67,7 @@ def test_monitored_loss_is_minimized_and_accuracy_maximized(
     compose_small: Compose, set_metrics: SetMetrics, monitor: str, epoch: int
 ) -> None:
     set_metrics("val", acc=ACCURACIES, loss=LOSSES)
-    cfg = compose_small("run", *EPOCHS, f"callbacks.best_checkpoint.monitor={monitor}", "test=false")
+    cfg = compose_small("run", EPOCHS, f"callbacks.best_checkpoint.monitor={monitor}")
     train(cfg)
     assert Run(cfg.run_dir).metrics["epoch"] == epoch
 
@@ -79,7 +79,7 @@ def test_monitored_training_metric_is_of_the_epoch_of_the_checkpoint(
     compose_small: Compose, set_metrics: SetMetrics, validation: str
 ) -> None:
     set_metrics("train", loss=LOSSES)
-    cfg = compose_small("run", *EPOCHS, "callbacks.best_checkpoint.monitor=train/loss", validation, "test=false")
+    cfg = compose_small("run", EPOCHS, "callbacks.best_checkpoint.monitor=train/loss", validation)
     train(cfg)
     metrics = Run(cfg.run_dir).metrics
     assert (metrics["epoch"], metrics["train/loss"]) == (3, 1.0)
@@ -93,7 +93,7 @@ def test_early_stopping_on_a_validation_metric(
 ) -> None:
     set_metrics("val", acc=ACCURACIES, loss=LOSSES)
     early_stopping = f"+callbacks.early={{{LIGHTNING}.EarlyStopping,monitor:{monitor},patience:1}}"
-    cfg = compose_small("run", *EPOCHS, early_stopping, "test=false")
+    cfg = compose_small("run", EPOCHS, early_stopping)
     train(cfg)
     assert Run(cfg.run_dir).metrics["epochs"] == epochs
 
@@ -104,14 +104,14 @@ def test_early_stopping_on_a_training_metric_counts_each_epoch(
 ) -> None:
     set_metrics("train", loss=(1.0, 2.0, 3.0, 4.0, 5.0))
     early_stopping = f"+callbacks.early={{{LIGHTNING}.EarlyStopping,monitor:train/loss,patience:2}}"
-    cfg = compose_small("run", *EPOCHS, early_stopping, validation, "test=false")
+    cfg = compose_small("run", EPOCHS, early_stopping, validation)
     train(cfg)
     assert Run(cfg.run_dir).metrics["epochs"] == 3
 
 
 def test_periodic_checkpoint_is_not_tested(compose_small: Compose) -> None:
     periodic = f"+callbacks.periodic={{{LIGHTNING}.ModelCheckpoint,every_n_epochs:2,save_top_k:-1}}"
-    cfg = compose_small("run", *EPOCHS, periodic, "data.val_size=0")
+    cfg = compose_small("run", EPOCHS, periodic, "data.val_size=0")
     train(cfg)
     run = Run(cfg.run_dir)
     assert (run.metrics["checkpoint"], run.metrics["epoch"]) == ("checkpoints/last.ckpt", 5)
@@ -123,7 +123,7 @@ def test_periodic_checkpoint_is_not_tested(compose_small: Compose) -> None:
 
 def test_checkpoint_within_an_epoch_is_named_by_its_step(compose_small: Compose) -> None:
     periodic = f"+callbacks.periodic={{{LIGHTNING}.ModelCheckpoint,every_n_train_steps:4,save_top_k:-1}}"
-    cfg = compose_small("run", *EPOCHS, periodic, "trainer.max_epochs=2", "test=false")
+    cfg = compose_small("run", EPOCHS, periodic, "trainer.max_epochs=2")
     train(cfg)
     names = {path.name for path in Path(cfg.run_dir, "checkpoints").glob("epoch*")}
     assert names == {f"epoch={(step - 1) // 10}-step={step}.ckpt" for step in (4, 8, 12, 16, 20)}

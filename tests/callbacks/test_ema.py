@@ -20,7 +20,7 @@ from fashion_mlp.training import train
 from tests.conftest import Compose, Run
 
 # The decay of 0.8 is reached in the 35th of the 40 steps of four epochs, which covers both branches of the formula.
-EMA = ("callbacks.ema.decay=0.8", "model.norm=batch", "logger=none")
+EMA = ("callbacks.ema.decay=0.8", "model.norm=batch")
 NO_CHECKPOINTS = ("~callbacks.best_checkpoint", "checkpoint=null")
 
 
@@ -71,7 +71,7 @@ def parameters_after_each_step() -> Iterator[list[list[torch.Tensor]]]:
 def test_average_follows_the_formula(
     compose_small: Compose, parameters_after_each_step: list[list[torch.Tensor]]
 ) -> None:
-    cfg = compose_small("run", *EMA, "trainer.max_epochs=4", "test=false")
+    cfg = compose_small("run", *EMA, "trainer.max_epochs=4")
     train(cfg)
     # The initial weights contribute nothing after 40 steps.
     expected, *rest = parameters_after_each_step
@@ -111,7 +111,7 @@ def test_average_changes_neither_training_nor_multi_step_results(compose_small: 
 
 
 def test_continued_run_is_bit_identical(compose_small: Compose) -> None:
-    common = (*EMA, "model.dropout=0.2", "test=false")
+    common = (*EMA, "model.dropout=0.2")
     whole = compose_small("whole", *common, "trainer.max_epochs=4")
     first = compose_small("first", *common)
     second = compose_small(
@@ -130,8 +130,8 @@ def test_continued_run_is_bit_identical(compose_small: Compose) -> None:
 
 def test_validation_test_and_checkpoint_use_the_average(compose_small: Compose, data_root: Path) -> None:
     evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[val]}"
-    cfg = compose_small("run", *EMA, evaluation, "trainer.max_epochs=1")
-    unsaved = compose_small("unsaved", *EMA, *NO_CHECKPOINTS, "trainer.max_epochs=1")
+    cfg = compose_small("run", *EMA, evaluation, "trainer.max_epochs=1", "test=true")
+    unsaved = compose_small("unsaved", *EMA, *NO_CHECKPOINTS, "trainer.max_epochs=1", "test=true")
     for each in (cfg, unsaved):
         train(each)
     metrics, unsaved_metrics = (Run(each.run_dir).metrics for each in (cfg, unsaved))
@@ -147,7 +147,7 @@ def test_checkpoint_of_a_validation_within_an_epoch_contains_the_average(
     compose_small: Compose, data_root: Path, save_weights_only: str
 ) -> None:
     """Lightning saves it after the average was swapped out, and saves weights alone by another function."""
-    common = (*EMA, "trainer.val_check_interval=0.5", "test=false", "model.dropout=0.2", "trainer.max_epochs=1")
+    common = (*EMA, "trainer.val_check_interval=0.5", "model.dropout=0.2", "trainer.max_epochs=1")
     cfg = compose_small("run", *common, f"+callbacks.best_checkpoint.save_weights_only={save_weights_only}")
     train(cfg)
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/best.ckpt"))
@@ -156,7 +156,7 @@ def test_checkpoint_of_a_validation_within_an_epoch_contains_the_average(
 
 
 def test_run_continued_from_within_an_epoch_is_bit_identical(compose_small: Compose) -> None:
-    common = (*EMA, "test=false", "checkpoint.every_n_steps=3", "steps_per_execution=1")
+    common = (*EMA, "checkpoint.every_n_steps=3", "steps_per_execution=1")
     whole = compose_small("whole", *common)
     stopped = compose_small("stopped", *common, "+callbacks.stop={_target_:tests.callbacks.test_ema.Stop}")
     with pytest.raises(UserError):

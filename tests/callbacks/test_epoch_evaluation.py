@@ -15,7 +15,7 @@ def test_splits_are_evaluated_with_the_weights_at_the_end_of_the_epoch(compose_s
     evaluation = (
         "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[train,test]}"
     )
-    cfg = compose_small("run", evaluation, "model.dropout=0.5", "data.val_size=0", "logger=none")
+    cfg = compose_small("run", evaluation, "model.dropout=0.5", "data.val_size=0", "test=true")
     train(cfg)
     metrics = Run(cfg.run_dir).metrics
     classifier = load_classifier(Path(cfg.run_dir, "checkpoints/last.ckpt"))
@@ -36,7 +36,7 @@ def test_evaluation_does_not_change_training(compose_small: Compose) -> None:
     evaluation = "+callbacks.extra={_target_:fashion_mlp.callbacks.epoch_evaluation.EpochEvaluation,splits:[train,val]}"
     losses = []
     for name, overrides in (("with", [evaluation]), ("without", [])):
-        cfg = compose_small(name, "model.dropout=0.3", "model.norm=batch", "logger=none", *overrides)
+        cfg = compose_small(name, "model.dropout=0.3", "model.norm=batch", *overrides)
         train(cfg)
         losses.append(Run(cfg.run_dir).metrics["train/loss"])
     assert losses[0] == losses[1]

@@ -16,7 +16,7 @@ FIGURES = ("confusion_matrix.png", "curves.png", "mistakes.png", "predictions.pn
 @pytest.fixture
 def compose_with_figures(compose_small: Compose) -> Callable[..., DictConfig]:
     """Return a function that composes a run of one epoch with the default callbacks: `compose_with_figures(...)`."""
-    small = "callbacks=default", "callbacks.evaluation_figures.count=2", "trainer.max_epochs=1"
+    small = "test=true", "callbacks=default", "callbacks.evaluation_figures.count=2", "trainer.max_epochs=1"
     return lambda *overrides: compose_small("run", *small, *overrides)
 
 
@@ -32,7 +32,7 @@ def test_failing_figure_is_skipped_with_a_warning(
 
     for function in functions:
         monkeypatch.setattr(figures, function, fail)
-    cfg = compose_with_figures("callbacks.evaluation_figures.every_n_epochs=1")
+    cfg = compose_with_figures("callbacks.evaluation_figures.every_n_epochs=1", "logger=tensorboard")
     train(cfg)
     assert "test/acc" in Run(cfg.run_dir).metrics
     names = {
@@ -51,6 +51,6 @@ def test_confusion_matrix_is_skipped_for_too_many_classes(
     compose_with_figures: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "MAX_MATRIX_CLASSES", 9)
-    cfg = compose_with_figures("logger=none")
+    cfg = compose_with_figures()
     train(cfg)
     assert {path.name for path in Path(cfg.run_dir).glob("*.png")} == {*FIGURES} - {"confusion_matrix.png"}

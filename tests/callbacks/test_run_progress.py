@@ -37,13 +37,12 @@ def test_learning_rate_is_that_of_the_last_step(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr("fashion_mlp.schedulers.metric_direction", lambda name: "min")  # no epoch improves
-    short = "trainer.max_epochs=3", "logger=none", "test=false"
-    train(compose_small("run", *schedule, *short, f"steps_per_execution={steps}"))
+    train(compose_small("run", *schedule, "trainer.max_epochs=3", f"steps_per_execution={steps}"))
     assert re.findall(r"lr (\S+)", caplog.text) == [f"{rate:.2e}" for rate in rates]
 
 
 def test_run_continued_from_the_last_validation_of_an_epoch_starts_the_next_epoch(run_small: RunCommand) -> None:
-    common = ("trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1", "logger=none", "test=false")
+    common = ("trainer.val_check_interval=0.5", "scheduler=step", "scheduler.step_size=1")
     save_all = "callbacks.best_checkpoint.filename='{step}'", "+callbacks.best_checkpoint.save_top_k=-1"
     whole = run_small(*common, *save_all, "trainer.max_epochs=3", "hydra.run.dir=a")
     done = run_small(*common, "ckpt_path='a/checkpoints/step=20.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b")

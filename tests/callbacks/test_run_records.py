@@ -16,7 +16,7 @@ from fashion_mlp.classifier import Classifier
 from fashion_mlp.models import MLP
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.training import train
-from tests.conftest import Compose, Run
+from tests.conftest import LOGGED_AND_TESTED, Compose, Run
 
 
 def hparams_of(events: EventAccumulator) -> tuple[dict[str, object], int | None]:
@@ -34,6 +34,7 @@ def test_run_with_all_records(compose_small: Compose) -> None:
         "run",
         "callbacks=default",
         "logger=[tensorboard,csv]",
+        "test=true",
         "trainer.log_every_n_steps=5",
         "callbacks.gradient_norm.every_n_steps=5",
         "callbacks.weight_histograms.every_n_epochs=2",
@@ -79,6 +80,7 @@ def test_hparams_has_hyperparameters(compose_small: Compose) -> None:
         "scheduler=cosine",
         "trainer.max_epochs=1",
         "data.augment.hflip=0.5",
+        *LOGGED_AND_TESTED,
     )
     train(cfg)
     events = Run(cfg.run_dir).events
@@ -114,7 +116,7 @@ def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypa
         return logits.sum() * float("nan"), logits
 
     monkeypatch.setattr(Classifier, "compute_training_loss", return_nan)
-    cfg = compose_small("run")
+    cfg = compose_small("run", "logger=tensorboard")
     with pytest.raises(UserError, match="the loss is nan"):
         train(cfg)
     assert hparams_of(Run(cfg.run_dir).events)[1] == api_pb2.STATUS_FAILURE
@@ -123,7 +125,7 @@ def test_hparams_has_the_status_of_a_failed_run(compose_small: Compose, monkeypa
 def test_records_do_not_change_training(compose_small: Compose) -> None:
     weights = []
     for name, logger in (("with", "tensorboard"), ("without", "none")):
-        cfg = compose_small(name, f"logger={logger}", "model.dropout=0.2", "model.norm=batch", "test=false")
+        cfg = compose_small(name, f"logger={logger}", "model.dropout=0.2", "model.norm=batch")
         train(cfg)
         weights.append(Run(cfg.run_dir).checkpoint("last")["state_dict"])
     assert_close(*weights, rtol=0, atol=0)
@@ -140,7 +142,7 @@ def test_graph_is_skipped_if_the_model_cannot_be_traced(
         return forward(self, images)
 
     monkeypatch.setattr(MLP, "forward", fail_when_traced)
-    cfg = compose_small("run", "trainer.max_epochs=1")
+    cfg = compose_small("run", "trainer.max_epochs=1", "logger=tensorboard")
     train(cfg)
     assert Path(cfg.run_dir, "metrics.json").is_file()
     assert not Run(cfg.run_dir).events.Tags()["graph"]
@@ -160,6 +162,7 @@ def test_large_training_images_are_reduced(compose_small: Compose) -> None:
 def test_compiled_model_has_a_graph(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))  # fast
-    cfg = compose_small("run", "model.compile=true", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
+    one_step = "trainer.limit_train_batches=1", "trainer.max_epochs=1"
+    cfg = compose_small("run", "logger=tensorboard", "model.compile=true", *one_step)
     train(cfg)
     assert Run(cfg.run_dir).events.Tags()["graph"]

@@ -26,7 +26,7 @@ INCOMPLETE: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.fixture
 def run(compose_small: Compose) -> Run:
     """Return a run without a test."""
-    cfg = compose_small("run", "logger=none", "test=false")
+    cfg = compose_small("run")
     train(cfg)
     return Run(cfg.run_dir)
 
@@ -51,7 +51,7 @@ def test_incomplete_last_checkpoint_is_not_resumed(run: Run, caplog: pytest.LogC
 def test_the_last_layer_can_be_left_out(run: Run, compose_small: Compose) -> None:
     path = run.checkpoint_path("last")
     initial = load_initial_checkpoint(str(path), restore="weights_except_last")
-    cfg = compose_small("new", "logger=none")
+    cfg = compose_small("new")
     datamodule = build_datamodule(cfg)
     datamodule.class_names = ("boot", "shirt", "bag")
     classifier, trainer = build_classifier(cfg, datamodule), Trainer(accelerator="cpu", logger=False)
@@ -73,7 +73,5 @@ def test_checkpoint_without_training_state_gives_only_weights(run: Run, compose_
         UserError, match=r"weights.ckpt: incomplete \('callbacks' is missing\). .* ckpt_restore=weights"
     ):
         load_initial_checkpoint(str(tmp_path / "weights.ckpt"), restore="all")
-    cfg = compose_small(
-        "new", "logger=none", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_restore=weights", "test=false"
-    )
+    cfg = compose_small("new", f"ckpt_path={tmp_path}/weights.ckpt", "ckpt_restore=weights")
     assert train(cfg) > 0

@@ -28,7 +28,7 @@ from tests.conftest import Compose, Run
 @pytest.fixture
 def run(compose_small: Compose) -> Run:
     """Return a run whose network has batch normalization and dropout."""
-    cfg = compose_small("run", "logger=none", "trainer.max_epochs=1", "model.norm=batch", "model.dropout=0.3")
+    cfg = compose_small("run", "trainer.max_epochs=1", "model.norm=batch", "model.dropout=0.3")
     train(cfg)
     return Run(cfg.run_dir)
 

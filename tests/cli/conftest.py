@@ -35,14 +35,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Pat
     """Return a checkpoint that is trained once for all tests."""
     run_dir = tmp_path_factory.mktemp("trained") / "run"
     augment = "data.augment.hflip=0.5", "data.augment.translate=1"
-    overrides = [
-        *SMALL,
-        f"data.root={data_root}",
-        f"run_dir={run_dir}",
-        "logger=none",
-        "trainer.max_epochs=4",
-        *augment,
-    ]
+    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run_dir}", "test=true", "trainer.max_epochs=4", *augment]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
     return run_dir / "checkpoints" / "best.ckpt"

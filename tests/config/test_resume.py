@@ -24,7 +24,7 @@ from fashion_mlp.config.resume import expand_resume
 from fashion_mlp.runtime.errors import UserError
 from fashion_mlp.runtime.signals import Interrupted
 from fashion_mlp.training import train
-from tests.conftest import ROOT, Compose, Run, RunCommand
+from tests.conftest import LOGGED_AND_TESTED, ROOT, Compose, Run, RunCommand
 from tests.forked import run_forked
 from tests.kill_and_resume import differences, outcome
 
@@ -51,7 +51,7 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     return ask
 
 
-USUAL = ("trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3")
+USUAL = ("trainer.max_epochs=3", "steps_per_execution=2", "logger=tensorboard", "trainer.log_every_n_steps=3")
 
 
 def interrupt_and_resume(cfg: DictConfig, sigterm_at: Ask, step: int) -> None:
@@ -67,7 +67,7 @@ def interrupt_and_resume(cfg: DictConfig, sigterm_at: Ask, step: int) -> None:
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [
-        (5, []),  # a call of training_step holds two steps
+        (5, ["test=true"]),  # a call of training_step holds two steps
         (10, ["data.num_workers=2"]),  # the last step of an epoch
         (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.hflip=0.5"]),
         (
@@ -108,10 +108,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     # Many more batches than a worker prefetches follow the one in which it dies.
-    usual = (
-        *("logger=none", "trainer.max_epochs=1", "data.batch_size=8"),
-        *("checkpoint.every_n_steps=5", "steps_per_execution=2"),
-    )
+    usual = (*("trainer.max_epochs=1", "data.batch_size=8"), *("checkpoint.every_n_steps=5", "steps_per_execution=2"))
     whole = compose_small("whole", *usual)
     train(whole)
     learn = Classifier.compute_training_loss
@@ -136,7 +133,7 @@ def test_run_interrupted_before_or_while_drawing_figures_is_resumed(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = "callbacks=default", "callbacks.evaluation_figures.count=2"
-    overrides = (*USUAL, *figures, "logger=[csv,tensorboard]", "data.shuffle=false", "optimizer=adamw")
+    overrides = (*USUAL, *figures, "logger=[csv,tensorboard]", "test=true", "data.shuffle=false", "optimizer=adamw")
     whole, before, while_drawing = (compose_small(name, *overrides) for name in ("whole", "before", "while_drawing"))
     train(whole)
     interrupt_and_resume(before, sigterm_at, 30)  # the last step
@@ -202,7 +199,7 @@ NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
     ids=["best", "directory", "named", "named, two", "two"],
 )
 def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, overrides: list[str]) -> None:
-    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *overrides]
+    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", "test=true", *overrides]
     whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
     train(whole)
     sigterm_at(25)
@@ -217,6 +214,10 @@ def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at:
     assert kept[0] == kept[1]
 
 
+# A call of training_step holds two steps.
+TWO_STEPS = ("steps_per_execution=2", *LOGGED_AND_TESTED)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of runs that tests copy."""
@@ -227,7 +228,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(runs: Path, run_small: RunCommand) -> Path:
     """Return the directory of a run of two epochs."""
     if not (runs / "whole").exists():
-        assert run_small(f"hydra.run.dir={runs}/whole", "steps_per_execution=2").returncode == 0
+        assert run_small(f"hydra.run.dir={runs}/whole", *TWO_STEPS).returncode == 0
     return runs / "whole"
 
 
@@ -236,7 +237,7 @@ def interrupted(runs: Path, run_small: RunCommand, sigterm_at: Ask) -> Path:
     """Return the directory of the same run, interrupted in its second epoch, in the working directory."""
     if not (runs / "a").exists():
         sigterm_at(15)
-        done = run_small("hydra.run.dir=a", "steps_per_execution=2")
+        done = run_small("hydra.run.dir=a", *TWO_STEPS)
         assert done.returncode == 143
         assert done.stderr == "interrupted after step 16; resume with: python train.py resume=a\n"
         shutil.move("a", runs)
@@ -255,8 +256,7 @@ def complete(whole: Path) -> Path:
 def one_epoch(runs: Path, run_small: RunCommand) -> Path:
     """Return the directory of a run of one epoch, in the working directory."""
     if not (runs / "one_epoch").exists():
-        quick = "trainer.max_epochs=1", "logger=none"
-        assert run_small(f"hydra.run.dir={runs}/one_epoch", *quick).returncode == 0
+        assert run_small(f"hydra.run.dir={runs}/one_epoch", "trainer.max_epochs=1").returncode == 0
     shutil.copytree(runs / "one_epoch", "a")
     return Path("a")
 
@@ -279,7 +279,7 @@ def test_run_is_resumed_by_the_printed_command(interrupted: Path, run_in_process
 def test_resume_auto_starts_a_run_then_resumes_it(
     whole: Path, run_small: RunCommand, tmp_path: Path, sigterm_at: Ask
 ) -> None:
-    command = ("hydra.run.dir=a", "steps_per_execution=2", "resume=auto")
+    command = ("hydra.run.dir=a", *TWO_STEPS, "resume=auto")
     sigterm_at(15, signal.SIGUSR1)
     done = run_small(*command)
     assert (done.returncode, done.stderr) == (138, "interrupted after step 16; resume with: python train.py resume=a\n")
@@ -321,7 +321,9 @@ def test_resume_auto_deletes_no_state(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_complete_run_is_resumed_for_more_epochs(run_small: RunCommand, run_in_process: RunCommand) -> None:
     for name, epochs in (("short", 2), ("long", 3)):
-        assert run_small(f"hydra.run.dir={name}", f"trainer.max_epochs={epochs}", "model.dropout=0.2").returncode == 0
+        epochs_of_run = f"trainer.max_epochs={epochs}"
+        done = run_small(f"hydra.run.dir={name}", epochs_of_run, "model.dropout=0.2", *LOGGED_AND_TESTED)
+        assert done.returncode == 0
     done = run_in_process("resume=short", "trainer.max_epochs=3")
     assert done.returncode == 0, done.stderr
     assert differences(outcome(Path("long")), outcome(Path("short"))) == []
@@ -369,8 +371,7 @@ def test_changed_configuration_is_refused(interrupted: Path, run_in_process: Run
 def test_more_epochs_are_refused_if_something_depends_on_their_number(
     run_small: RunCommand, run_in_process: RunCommand, override: str
 ) -> None:
-    quick = "trainer.max_epochs=1", "logger=none", "test=false"
-    assert run_small("hydra.run.dir=a", *quick, "data.augment.hflip=0.5", override).returncode == 0
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "data.augment.hflip=0.5", override).returncode == 0
     done = run_in_process("resume=a", "trainer.max_epochs=2")
     assert done.returncode == 1
     planned = "the schedule" if override.startswith("scheduler") else "data.augment.off_fraction"
@@ -513,7 +514,7 @@ def test_run_killed_at_random_moments(tmp_path: Path, arguments: list[str], coun
 
 @pytest.mark.usefixtures("one_epoch")
 def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> None:
-    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
+    weights = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights"
     done = run_small(*weights, "hydra.run.dir=b", "trainer.max_epochs=1", "optimizer.lr=1e-30", "optimizer=sgd")
     assert done.returncode == 0, done.stderr
     assert "from      a/checkpoints/last.ckpt, weights only" in done.stdout
@@ -525,7 +526,7 @@ def test_new_run_starts_from_the_weights_of_another(run_small: RunCommand) -> No
 @pytest.mark.usefixtures("complete")
 def test_best_checkpoint_of_another_run_is_not_tested(run_small: RunCommand) -> None:
     """A run that starts from a checkpoint and never validates has no best checkpoint of its own."""
-    never = "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "logger=none"  # the third epoch only
+    never = "test=true", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"  # the third epoch only
     done = run_small("hydra.run.dir=b", "ckpt_path=a/checkpoints/last.ckpt", *never)
     assert done.returncode == 0, done.stderr
     assert Run("b").metrics["checkpoint"] == "checkpoints/last.ckpt"
@@ -610,7 +611,7 @@ def test_changed_default_is_refused(interrupted: Path, run_in_process: RunComman
 def test_run_without_a_checkpoint_starts_from_its_ckpt_path(
     run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask
 ) -> None:
-    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights", "logger=none"
+    start = "ckpt_path=a/checkpoints/last.ckpt", "ckpt_restore=weights"
     assert run_small("hydra.run.dir=whole", *start).returncode == 0
     sigterm_at(3)
     assert run_small("hydra.run.dir=b", *start).returncode == 143
@@ -663,7 +664,7 @@ def test_full_disk_keeps_the_previous_state(
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     full_disk_at(11, 100_000)  # less than a checkpoint, more than the charts
-    done = run_small("hydra.run.dir=a", "steps_per_execution=2")
+    done = run_small("hydra.run.dir=a", *TWO_STEPS)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert done.returncode == 1
     assert re.fullmatch(

@@ -28,7 +28,7 @@ def _temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     run = tmp_path_factory.mktemp("demo") / "run"
-    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run}", "logger=none", "trainer.max_epochs=4"]
+    overrides = [*SMALL, f"data.root={data_root}", f"run_dir={run}", "trainer.max_epochs=4"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         train(compose("train", overrides=overrides))
     return run / "checkpoints" / "best.ckpt"

@@ -23,7 +23,6 @@ from tests.forked import ForkedProcess
 
 TRAIN = str(ROOT / "train.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-QUICK = ("logger=none",)
 # Two processes evaluate 50 and 51 images, or 100 and 101, in 5 and 6 or 10 and 11 batches.
 SIZES = ("data.train_size=601", "data.val_size=101", "data.test_size=201", "data.eval_batch_size=10")
 AFTER_EPOCHS = (
@@ -73,16 +72,16 @@ def start_two(program: str, directory: Path, data_root: Path) -> "list[ForkedPro
 
     The second rank of Lightning's and those of torchrun are new processes; the others are forked.
     """
-    here = ("trainer.accelerator=cpu", "data.batch_size=25", AFTER_EPOCHS)
+    here = ("trainer.accelerator=cpu", "data.batch_size=25", "test=true", AFTER_EPOCHS)
     if program == "lightning":
-        return [start(directory, data_root, *here, "callbacks=default")]
+        return [start(directory, data_root, *here, "logger=tensorboard", "callbacks=default")]
     if program == "torchrun":
-        nodes = (*here, *QUICK, "trainer.devices=1", "trainer.num_nodes=2")
+        nodes = (*here, "trainer.devices=1", "trainer.num_nodes=2")
         machines = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}")
         return [start_torchrun(directory, data_root, (*machines, f"--node-rank={rank}"), *nodes) for rank in (0, 1)]
     if program == "allocation":  # without srun
         allocation = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4"}
-        return [start(directory, data_root, *here, *QUICK, num_forks=1, variables=allocation)]
+        return [start(directory, data_root, *here, num_forks=1, variables=allocation)]
     slurm = {  # the variables that Lightning reads; SLURM is not needed
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": free_port(),
@@ -95,7 +94,7 @@ def start_two(program: str, directory: Path, data_root: Path) -> "list[ForkedPro
         "SLURM_STEP_ID": "0",
     }
     ids = [{"SLURM_LOCALID": rank, "SLURM_PROCID": rank} for rank in "01"]
-    return [start(directory, data_root, *here, *QUICK, variables=slurm | rank) for rank in ids]
+    return [start(directory, data_root, *here, variables=slurm | rank) for rank in ids]
 
 
 @pytest.mark.slow
@@ -119,7 +118,7 @@ def test_two_processes_give_the_result_of_one(
     charts = {"hparams.yaml"} | figures if program == "lightning" else set()
     assert names == {".hydra", ".lock", "checkpoints", "metrics.json", "train.log"} | charts
 
-    cfg = compose_small("one", *SIZES, AFTER_EPOCHS)
+    cfg = compose_small("one", *SIZES, "test=true", AFTER_EPOCHS)
     train(cfg)
     runs = Run(cfg.run_dir), Run(run_dir)
     one, two = (run.checkpoint("last") for run in runs)
@@ -252,7 +251,7 @@ def test_a_process_ends_with_its_launcher(rank: str) -> None:
 
 @pytest.mark.slow
 def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path) -> None:
-    process = start(tmp_path, data_root, "trainer.accelerator=cpu", *QUICK)
+    process = start(tmp_path, data_root, "trainer.accelerator=cpu")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
         process.kill()
@@ -266,7 +265,7 @@ def test_no_process_waits_for_a_killed_rank_zero(tmp_path: Path, data_root: Path
 def test_sigterm_ends_a_run_that_waits_for_another_machine(tmp_path: Path, data_root: Path) -> None:
     there = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     overrides = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    process = start(tmp_path, data_root, *overrides, *QUICK, variables=there)
+    process = start(tmp_path, data_root, *overrides, variables=there)
     with socket.socket() as probe:
         wait_for(lambda: probe.connect_ex(("127.0.0.1", int(there["MASTER_PORT"]))) == 0, process)
     process.send_signal(signal.SIGTERM)

@@ -10,12 +10,12 @@ import pytest
 
 from fashion_mlp.runtime.run_directory import create, keep, lock, remove_unless_started
 from tests.config.test_resume import Ask, sigterm_at
-from tests.conftest import Run, RunCommand
+from tests.conftest import LOGGED_AND_TESTED, Run, RunCommand
 from tests.kill_and_resume import differences, outcome
 
 __all__ = ["sigterm_at"]
 
-QUICK = ("trainer.max_epochs=1", "logger=none")
+QUICK = "trainer.max_epochs=1"
 # Refused after the directory of the run was created.
 BROKEN = "+callbacks.mine._target_=nowhere.Mine"
 
@@ -114,7 +114,7 @@ def test_a_directory_is_locked_until_the_run_ends(tmp_path: Path) -> None:
 def test_resumption_of_a_run_in_use_changes_nothing(
     run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path
 ) -> None:
-    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1", "logger=none").returncode == 0
+    assert run_small("hydra.run.dir=a", "trainer.max_epochs=1").returncode == 0
     with locked(tmp_path / "a"):
         before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
         done = run_in_process("resume=a", "trainer.max_epochs=2")
@@ -124,7 +124,7 @@ def test_resumption_of_a_run_in_use_changes_nothing(
 
 def test_the_working_directory_can_be_the_run_directory(run_small: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("of the user\n")
-    done = run_small("hydra.run.dir=.", "trainer.max_epochs=1")
+    done = run_small("hydra.run.dir=.", "trainer.max_epochs=1", "logger=tensorboard")
     assert (done.returncode, done.stderr) == (0, "")
     assert "tensorboard --logdir .\n" in done.stdout
     assert (tmp_path / "metrics.json").is_file()
@@ -135,7 +135,7 @@ def test_a_run_behind_a_symbolic_link_is_complete(
     run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path, sigterm_at: Ask
 ) -> None:
     """The first of four epochs is the best one, also when the run is resumed through the link."""
-    rate = "optimizer.lr=0.5", "trainer.max_epochs=4"
+    rate = "optimizer.lr=0.5", "trainer.max_epochs=4", *LOGGED_AND_TESTED
     assert run_small("hydra.run.dir=whole", *rate).returncode == 0
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
@@ -152,13 +152,13 @@ def test_a_run_behind_a_symbolic_link_is_complete(
 def test_run_directory_may_be_relative_or_behind_a_link(run_small: RunCommand, tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
-    done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1", "logger=none")
+    done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / run_dir).metrics["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", *QUICK, "hydra.run.dir=a")
+    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", QUICK, "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / "a").metrics["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
 
@@ -166,7 +166,7 @@ def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_small: 
 def test_a_sweep_runs_behind_a_symbolic_link(run_small: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
-    done = run_small("-m", "seed=1,2", "hydra.sweep.dir=link/s", "trainer.max_epochs=1", "logger=none")
+    done = run_small("-m", "seed=1,2", "hydra.sweep.dir=link/s", "trainer.max_epochs=1")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((tmp_path / "disk/s").glob("*/metrics.json"))) == 2
 
@@ -176,7 +176,7 @@ def test_a_sweep_does_not_write_to_directories_that_are_not_its_own(run_small: R
         (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "s" / name).write_text("of the user")
     before = contents(tmp_path)
-    done = run_small("-m", "seed=1,2", "hydra.sweep.dir=s", "trainer.max_epochs=1", "logger=none")
+    done = run_small("-m", "seed=1,2", "hydra.sweep.dir=s", "trainer.max_epochs=1")
     assert done.returncode == 1
     assert done.stderr == (
         "error: hydra.sweep.dir=s: s/0 exists and is not of this sweep. Choose another hydra.sweep.dir\n"
@@ -188,7 +188,7 @@ def test_a_resumed_sweep_keeps_files_that_are_not_its_own(
     run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "s"
-    command = "seed=1", f"hydra.sweep.dir={sweep}", "trainer.max_epochs=1"
+    command = "seed=1", f"hydra.sweep.dir={sweep}", "trainer.max_epochs=1", *LOGGED_AND_TESTED
     assert run_small("-m", *command).returncode == 0
     (sweep / "0/metrics.json").unlink()
     names = ("0/holiday.png", "0/checkpoints/other_project.pt", "0/events.out.tfevents.1.host.2.0", "0/my.log")

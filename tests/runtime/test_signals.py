@@ -17,7 +17,7 @@ from fashion_mlp.runtime.signals import GracefulStop
 from tests.conftest import ROOT, SMALL
 from tests.forked import ForkedProcess
 
-LONG = ("trainer.max_epochs=1000", "logger=none")
+LONG = "trainer.max_epochs=1000"
 
 
 def run_in_terminal(arguments: list[str], cwd: Path, *, interrupt_at: str = "") -> tuple[int, str]:
@@ -73,7 +73,7 @@ def test_ctrl_c_prints_the_command_to_resume_on_one_line(
     if "sweep=optuna" in arguments:
         pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
     flags = [argument for argument in arguments if "=" not in argument]
-    command = [*flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    command = [*flags, *SMALL, f"data.root={data_root}", LONG, *arguments[len(flags) :]]
     status, text = run_in_terminal(command, tmp_path, interrupt_at=moment)
     assert status in (130, -signal.SIGINT)
     found = re.search(rf"[\r\n]{message}\r\n", text)
@@ -146,7 +146,7 @@ def test_a_closed_stdout_ends_the_process(
     tmp_path: Path, data_root: Path, arguments: list[str], read_until: str, message: str
 ) -> None:
     flags = [argument for argument in arguments if "=" not in argument]
-    command = [*flags, *SMALL, f"data.root={data_root}", *LONG, *arguments[len(flags) :]]
+    command = [*flags, *SMALL, f"data.root={data_root}", LONG, *arguments[len(flags) :]]
     with ForkedProcess(command, tmp_path) as process:
         while read_until and read_until not in process.stdout.readline():
             pass

@@ -95,7 +95,7 @@ def test_weights_do_not_depend_on_the_waiting(compose_small: Compose, monkeypatc
         monkeypatch.setattr(threads, "BUSY", limit)
         monkeypatch.setattr(threads, "IDLE", limit)
         monkeypatch.setattr(threads, "INTERVAL", 0.001)  # much shorter than a run
-        cfg = compose_small(name, "model.hidden_sizes=[256]", "data.batch_size=100", "logger=none", "test=false")
+        cfg = compose_small(name, "model.hidden_sizes=[256]", "data.batch_size=100")
         train(cfg)
         runs[name], most_teams[name] = Run(cfg.run_dir).checkpoint("last")["state_dict"], max(counts)
     assert most_teams == {"active": 0, "passive": len(os.sched_getaffinity(0)) - 1}

@@ -22,7 +22,7 @@ from tests.forked import ForkedProcess, run_forked
 from tests.sweep.test_sweeps import QUICK, leaderboard
 
 # Ends some time after its first checkpoint.
-INTERRUPTIBLE = ("trainer.max_epochs=15", "logger=none", "checkpoint.every_n_steps=10")
+INTERRUPTIBLE = ("trainer.max_epochs=15", "checkpoint.every_n_steps=10")
 
 
 def hydra_cfg(launcher: str = "basic", command: str | None = None) -> HydraConf:

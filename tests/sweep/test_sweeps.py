@@ -20,7 +20,7 @@ from tests.kill_and_resume import differences, outcome
 from tests.sweep.test_resume import record_sweep
 
 __all__ = ["sigterm_at"]
-QUICK = ("trainer.max_epochs=1", "logger=none")
+QUICK = "trainer.max_epochs=1"
 
 
 def leaderboard(sweep: Path) -> list[dict[str, str]]:
@@ -34,7 +34,7 @@ def finished(sweep: Path) -> dict[str, int]:
 
 
 def test_the_table_is_printed_after_the_last_job(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small("-m", "optimizer=sgd,adam", "seed=range(2)", *QUICK)
+    done = run_small("-m", "optimizer=sgd,adam", "seed=range(2)", "test=true", QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     title, header, first, second, best, every = done.stdout.splitlines()[-6:]
@@ -51,7 +51,7 @@ def test_the_table_is_printed_after_the_last_job(run_small: RunCommand, tmp_path
 
 
 def test_a_failed_job_is_a_row_and_the_others_run(run_small: RunCommand, tmp_path: Path) -> None:
-    arguments = ["optimizer=sgd", *QUICK]
+    arguments = ["optimizer=sgd", QUICK]
     done = run_small("-m", *arguments, "model._target_=nowhere.Net,fashion_mlp.models.MLP", "optimizer.lr=1e30,0.1")
     (sweep,) = tmp_path.glob("runs/*/*-sweep")
     assert done.returncode == 1
@@ -72,13 +72,13 @@ def test_a_failed_job_is_a_row_and_the_others_run(run_small: RunCommand, tmp_pat
 
 
 def test_without_validation_jobs_are_ranked_by_loss(run_small: RunCommand) -> None:
-    done = run_small("-m", "data.val_size=0", "seed=0,1", *QUICK)
+    done = run_small("-m", "data.val_size=0", "seed=0,1", QUICK)
     assert "ranked by train/loss" in done.stdout
 
 
 def test_only_missing_jobs_run_again(run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
-    command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", *QUICK, f"hydra.sweep.dir={sweep}"]
+    command = ["optimizer=sgd", "optimizer.lr=0.1,0.01,1e30", QUICK, f"hydra.sweep.dir={sweep}"]
     assert run_small("-m", *command).returncode == 1
     (sweep / "1" / "metrics.json").unlink()
     before, table = finished(sweep), leaderboard(sweep)
@@ -103,7 +103,7 @@ def test_only_missing_jobs_run_again(run_small: RunCommand, run_in_process: RunC
 def test_an_interrupted_job_is_resumed(
     run_small: RunCommand, run_in_process: RunCommand, tmp_path: Path, sigterm_at: Ask
 ) -> None:
-    arguments = ("seed=0,1", "logger=csv", "steps_per_execution=2", "model.dropout=0.2")
+    arguments = ("seed=0,1", "logger=csv", "test=true", "steps_per_execution=2", "model.dropout=0.2")
     assert run_small("-m", *arguments, "hydra.sweep.dir=whole").returncode == 0
     sigterm_at(15, signal.SIGUSR1)
     done = run_small("-m", *arguments, "hydra.sweep.dir=sweep")
@@ -125,8 +125,8 @@ def test_two_sweeps_in_a_directory_are_refused(run_small: RunCommand, tmp_path: 
 
 
 def test_a_sweep_is_not_mixed_with_single_runs(run_small: RunCommand, tmp_path: Path) -> None:
-    assert run_small("hydra.run.dir=all/first", *QUICK).returncode == 0
-    done = run_small("-m", "seed=3,4", "hydra.sweep.dir=all", *QUICK)
+    assert run_small("hydra.run.dir=all/first", QUICK).returncode == 0
+    done = run_small("-m", "seed=3,4", "hydra.sweep.dir=all", QUICK)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: hydra.sweep.dir=all: all/first exists and is not of this sweep. Choose another hydra.sweep.dir\n"
@@ -141,7 +141,7 @@ def test_a_killed_worker_is_reported_in_one_line(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={tmp_path / 'second'}"
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    arguments = ["-m", *SMALL, roots, "data.seed=7", *QUICK, "seed=0,1", f"hydra.sweep.dir={sweep}", *launcher]
+    arguments = ["-m", *SMALL, roots, "data.seed=7", QUICK, "seed=0,1", f"hydra.sweep.dir={sweep}", *launcher]
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
     pipe = subprocess.PIPE
     with (
@@ -164,7 +164,7 @@ def test_a_killed_worker_is_reported_in_one_line(tmp_path: Path) -> None:
 def test_a_killed_sweep_is_resumed(run_in_process: RunCommand, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     roots = f"data.root={data_root},{tmp_path / 'second'}"
-    arguments = [*SMALL, roots, "data.seed=7", *QUICK, f"hydra.sweep.dir={sweep}"]
+    arguments = [*SMALL, roots, "data.seed=7", QUICK, f"hydra.sweep.dir={sweep}"]
     # The second job waits for the lock of its data, so it is killed before it ends, however fast the machine is.
     directory = tmp_path / "second" / "SyntheticGarments" / "600-200-seed7"
     directory.mkdir(parents=True)
@@ -208,7 +208,7 @@ def test_a_sweep_on_a_cluster_is_resumed(run_in_new_process: RunCommand, data_ro
 
 def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     """Write the files of a sweep whose first job of two is complete; return its command line."""
-    values = dict(text.split("=") for text in (*SMALL, *QUICK, f"data.root={data_root}"))  # the last one of a key wins
+    values = dict(text.split("=") for text in (*SMALL, QUICK, f"data.root={data_root}"))  # the last one of a key wins
     typed = [f"{key}={value}" for key, value in values.items()]
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")

@@ -33,8 +33,6 @@ def overrides(tmp_path: Path, pruner: str, number: int = 5) -> list[str]:
     return [
         f"+callbacks.pruning={{_target_:fashion_mlp.sweep.optuna.pruning.Pruning,{pruning}}}",
         "trainer.max_epochs=3",
-        "test=false",
-        "logger=none",
     ]
 
 
