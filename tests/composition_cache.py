@@ -16,9 +16,9 @@ import omegaconf
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra._internal.defaults_list import DefaultsList, create_defaults_list
+from hydra._internal.defaults_list import DefaultsList, Overrides, _create_interpolation_map, create_defaults_list
 from hydra.core.config_store import ConfigStore
-from hydra.core.default_element import ResultDefault
+from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
@@ -120,6 +120,11 @@ def _cache_options(patch: pytest.MonkeyPatch) -> None:
         cfg: DictConfig = pickle.loads(configs[key])
         return cfg
 
+    def map_interpolations(overrides: Overrides, defaults: list[InputDefault], self_added: bool) -> DictConfig:
+        is_needed = any(default.is_interpolation() for default in defaults)
+        return _create_interpolation_map(overrides, defaults, self_added) if is_needed else DictConfig({})
+
+    patch.setattr("hydra._internal.defaults_list._create_interpolation_map", map_interpolations)
     patch.setattr("hydra._internal.config_loader_impl.create_defaults_list", list_defaults)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_options)
 

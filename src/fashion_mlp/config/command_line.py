@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,12 +38,7 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: a flag is unknown, lacks its value or has an invalid one.
     """
-    if sys.version_info >= (3, 14):  # argparse refuses Hydra's help texts that are not strings
-        ArgumentParser._check_help = lambda self, action: None
-    parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
-    parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
-    parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
-    args, unknown = parser.parse_known_intermixed_args(list(argv))
+    args, unknown = _create_parser().parse_known_intermixed_args(list(argv))
     for text in unknown:
         name, _, value = text.partition("=")
         similar = get_close_matches(name, FLAGS, n=1, cutoff=0.75)
@@ -53,6 +49,16 @@ def parse_flags(argv: Sequence[str]) -> Namespace:
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: reads a pickle, which could execute code. Type the overrides again")
     return args
+
+
+@cache
+def _create_parser() -> ArgumentParser:
+    if sys.version_info >= (3, 14):  # argparse refuses Hydra's help texts that are not strings
+        ArgumentParser._check_help = lambda self, action: None
+    parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
+    parser.add_argument("--version", action="version", version=f"fashion-mlp {__version__}")
+    parser.error = _refuse  # type: ignore[method-assign]  # it would print its whole usage
+    return parser
 
 
 def _refuse(message: str) -> NoReturn:
