@@ -6,11 +6,13 @@ import pydoc
 import subprocess
 import sys
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 import fashion_mlp
+from tests.conftest import ROOT
 
 
 def test_examples_of_the_docstring_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +37,14 @@ def test_help_lists_every_name() -> None:
         assert name in text
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         fashion_mlp.nothing  # noqa: B018
+
+
+def test_every_directory_of_tests_is_collected(pytestconfig: pytest.Config) -> None:
+    directories = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {name for directory in directories for name in directory.relative_to(ROOT).parts}
+    patterns = pytestconfig.getini("norecursedirs")
+    assert "build" in names
+    assert [name for name in names for pattern in patterns if fnmatch(name, pattern)] == []
 
 
 def test_import_does_not_import_torch() -> None:
