@@ -40,7 +40,14 @@ def test_simultaneous_runs_print_no_warning_and_write_only_to_their_directories(
     working, home, temporary = (tmp_path / name for name in ("working", "home", "tmp"))
     for directory in (working, home, temporary):
         directory.mkdir()
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data_root}", "trainer=auto"]
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *SMALL,
+        *LOGGED_AND_TESTED,
+        f"data.root={data_root}",
+        "trainer=auto",
+    ]
     environment = os.environ | {"HOME": str(home), "TMPDIR": str(temporary)}
     for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
         environment.pop(name, None)

@@ -151,7 +151,7 @@ def test_jobs_with_two_devices_are_interrupted_and_resumed(data_root: Path, tmp_
 def test_a_killed_job_does_not_end_the_sweep(run_in_process: RunCommand, data_root: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "s"
     killer = f"+callbacks.killer={{_target_:tests.sweep.optuna.killer.Killer,number:0,marker:{tmp_path}/killed}}"
-    small = [*SMALL, f"data.root={data_root}", *QUICK, "checkpoint.every_n_steps=4", "steps_per_execution=2", killer]
+    small = [*SMALL, f"data.root={data_root}", QUICK, "checkpoint.every_n_steps=4", "steps_per_execution=2", killer]
     path = f"{ROOT / 'src'}:{ROOT}"
     launcher = ("hydra/launcher=process", f"hydra.sweep.dir={sweep}")
     done = run_forked(["-m", *small, "seed=0,1", *launcher], tmp_path, num_forks=2, PYTHONPATH=path)

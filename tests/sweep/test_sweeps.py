@@ -210,11 +210,12 @@ def record_partial_sweep(sweep: Path, data_root: Path) -> list[str]:
     """Write the files of a sweep whose first job of two is complete; return its command line."""
     values = dict(text.split("=") for text in (*SMALL, QUICK, f"data.root={data_root}"))  # the last one of a key wins
     typed = [f"{key}={value}" for key, value in values.items()]
+    of_job = [text.replace("=false", "=False") for text in typed]  # as Hydra's sweeper writes it
     metrics = {"val/acc": 1.0, "val/loss": 0.0, "test/acc": 0.5, "test/loss": 1.0, "seconds": 1.0}
     record_sweep(sweep, *typed, "seed=0,1")
     (sweep / "0").mkdir()
     (sweep / "0" / "metrics.json").write_text(
-        json.dumps({**metrics, "objective": "val/acc", "epochs": 1, "complete": True, "overrides": [*typed, "seed=0"]})
+        json.dumps({**metrics, "objective": "val/acc", "epochs": 1, "complete": True, "overrides": [*of_job, "seed=0"]})
     )
     return ["-m", *typed, "seed=0,1", f"hydra.sweep.dir={sweep}"]
 
