@@ -98,7 +98,7 @@ def test_graph_does_not_change_weights_optimizer_state_and_scalars(
 )
 def test_what_a_graph_does_not_support_is_refused(compose_small: Compose, overrides: list[str], problem: str) -> None:
     with pytest.raises(UserError, match=f"cuda_graph=true: {problem}.* Type cuda_graph=false"):
-        train(compose_small("run", *CUDA, "cuda_graph=true", *overrides))
+        train(compose_small("run", *CUDA, "cuda_graph=true", "test=true", *overrides))
 
 
 @pytest.mark.parametrize(("has_cuda", "trainer"), [(True, "cpu"), (False, "auto")])

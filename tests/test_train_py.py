@@ -78,7 +78,7 @@ EARLY = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acc,sto
 
 
 def test_early_stopping_is_reported_and_remembered(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small(f"+callbacks.early={EARLY}}}", "hydra.run.dir=a")
+    done = run_small(f"+callbacks.early={EARLY}}}", "test=true", "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     reason = r"^stopped early after epoch 1: Stopping threshold reached: val/acc = .*\.$"
     assert re.search(rf"^epoch 1/2 .*\n{reason[1:]}", done.stdout, re.MULTILINE)

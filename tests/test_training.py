@@ -81,7 +81,7 @@ def test_weights_depend_on_the_seed_alone(compose_small: Compose) -> None:
 
 
 def test_last_checkpoint_is_tested_without_validation(compose_small: Compose) -> None:
-    cfg = compose_small("run", "data.val_size=0")
+    cfg = compose_small("run", "data.val_size=0", "test=true")
     objective = train(cfg)
     run = Run(cfg.run_dir)
     metrics = run.metrics
@@ -273,7 +273,7 @@ def test_options_can_be_combined(compose_small: Compose, overrides: list[str]) -
 def test_compiled_model_is_saved_as_a_plain_checkpoint(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    cfg = compose_small("run", "model.compile=true", "trainer.max_epochs=1")
+    cfg = compose_small("run", "model.compile=true", "trainer.max_epochs=1", "test=true")
     train(cfg)
     assert len(compiled) == 1
     assert "compile" not in Run(cfg.run_dir).checkpoint("last")["fashion_mlp"]["model"]

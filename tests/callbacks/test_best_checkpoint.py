@@ -49,7 +49,7 @@ def test_several_best_checkpoints_have_different_names(
     compose_small: Compose, set_metrics: SetMetrics, save_top_k: int, epochs: list[int]
 ) -> None:
     set_metrics("val", acc=ACCURACIES)
-    cfg = compose_small("run", EPOCHS, f"+callbacks.best_checkpoint.save_top_k={save_top_k}")
+    cfg = compose_small("run", EPOCHS, f"+callbacks.best_checkpoint.save_top_k={save_top_k}", "test=true")
     objective = train(cfg)
     run = Run(cfg.run_dir)
     names = [f"best-epoch{epoch}-step{10 * epoch}" for epoch in epochs]
@@ -111,7 +111,7 @@ def test_early_stopping_on_a_training_metric_counts_each_epoch(
 
 def test_periodic_checkpoint_is_not_tested(compose_small: Compose) -> None:
     periodic = f"+callbacks.periodic={{{LIGHTNING}.ModelCheckpoint,every_n_epochs:2,save_top_k:-1}}"
-    cfg = compose_small("run", EPOCHS, periodic, "data.val_size=0")
+    cfg = compose_small("run", EPOCHS, periodic, "data.val_size=0", "test=true")
     train(cfg)
     run = Run(cfg.run_dir)
     assert (run.metrics["checkpoint"], run.metrics["epoch"]) == ("checkpoints/last.ckpt", 5)

@@ -51,7 +51,7 @@ def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Ask:
     return ask
 
 
-USUAL = ("trainer.max_epochs=3", "steps_per_execution=2", "logger=tensorboard", "trainer.log_every_n_steps=3")
+USUAL = ("trainer.max_epochs=3", "steps_per_execution=2", "trainer.log_every_n_steps=3", *LOGGED_AND_TESTED)
 
 
 def interrupt_and_resume(cfg: DictConfig, sigterm_at: Ask, step: int) -> None:
@@ -67,7 +67,7 @@ def interrupt_and_resume(cfg: DictConfig, sigterm_at: Ask, step: int) -> None:
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [
-        (5, ["test=true"]),  # a call of training_step holds two steps
+        (5, []),  # a call of training_step holds two steps
         (10, ["data.num_workers=2"]),  # the last step of an epoch
         (11, ["model.dropout=0.3", "model.norm=batch", "scheduler=onecycle", "data.augment.hflip=0.5"]),
         (
@@ -108,7 +108,10 @@ def test_resumed_run_equals_uninterrupted_run(
 
 def test_run_is_resumed_after_a_dead_worker(compose_small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     # Many more batches than a worker prefetches follow the one in which it dies.
-    usual = (*("trainer.max_epochs=1", "data.batch_size=8"), *("checkpoint.every_n_steps=5", "steps_per_execution=2"))
+    usual = (
+        *("test=true", "trainer.max_epochs=1", "data.batch_size=8"),
+        *("checkpoint.every_n_steps=5", "steps_per_execution=2"),
+    )
     whole = compose_small("whole", *usual)
     train(whole)
     learn = Classifier.compute_training_loss
@@ -133,7 +136,7 @@ def test_run_interrupted_before_or_while_drawing_figures_is_resumed(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = "callbacks=default", "callbacks.evaluation_figures.count=2"
-    overrides = (*USUAL, *figures, "logger=[csv,tensorboard]", "test=true", "data.shuffle=false", "optimizer=adamw")
+    overrides = (*USUAL, *figures, "logger=[csv,tensorboard]", "data.shuffle=false", "optimizer=adamw")
     whole, before, while_drawing = (compose_small(name, *overrides) for name in ("whole", "before", "while_drawing"))
     train(whole)
     interrupt_and_resume(before, sigterm_at, 30)  # the last step
@@ -159,7 +162,13 @@ def rows(cfg: DictConfig) -> list[str]:
 def test_resumed_csv_log_has_each_row_once_also_after_a_kill_while_it_is_rewritten(
     compose_small: Compose, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = ("logger=csv", "trainer.log_every_n_steps=3", "steps_per_execution=2", "checkpoint.every_n_steps=4")
+    overrides = (
+        "logger=csv",
+        "test=true",
+        "trainer.log_every_n_steps=3",
+        "steps_per_execution=2",
+        "checkpoint.every_n_steps=4",
+    )
     whole, cfg, killed_cfg = (compose_small(name, *overrides) for name in ("whole", "interrupted", "killed"))
     train(whole)
     sigterm_at(13)
@@ -199,7 +208,7 @@ NAMED = "callbacks.best_checkpoint.filename='{epoch}-{val/acc:.3f}'"
     ids=["best", "directory", "named", "named, two", "two"],
 )
 def test_moved_run_keeps_its_best_checkpoint(compose_small: Compose, sigterm_at: Ask, overrides: list[str]) -> None:
-    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", "test=true", *overrides]
+    overrides = ["optimizer.lr=0.5", "trainer.max_epochs=4", *LOGGED_AND_TESTED, *overrides]
     whole, before, after = (compose_small(name, *overrides) for name in ("whole", "before", "after"))
     train(whole)
     sigterm_at(25)
@@ -381,13 +390,15 @@ def test_more_epochs_are_refused_if_something_depends_on_their_number(
 def test_numbers_from_the_environment_are_frozen(
     run_small: RunCommand, run_in_process: RunCommand, sigterm_at: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_small("hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]").returncode == 0
+    whole = "hydra.run.dir=whole", "optimizer.lr=0.01", "model.hidden_sizes=[8]"
+    assert run_small(*whole, *LOGGED_AND_TESTED).returncode == 0
     for name, value in (("LR", "0.01"), ("WIDTHS", "[8]"), ("DATA", "elsewhere")):
         monkeypatch.setenv(name, value)
     numbers = (
         "optimizer.lr='${oc.decode:${oc.env:LR}}'",
         "model.hidden_sizes='${oc.decode:${oc.env:WIDTHS}}'",
         "data.shuffle_seed=${seed}",
+        *LOGGED_AND_TESTED,
     )
     sigterm_at(11)
     assert run_small("hydra.run.dir=a", *numbers, "data.root=${oc.env:DATA}").returncode == 143

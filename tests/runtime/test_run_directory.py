@@ -152,13 +152,13 @@ def test_a_run_behind_a_symbolic_link_is_complete(
 def test_run_directory_may_be_relative_or_behind_a_link(run_small: RunCommand, tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
-    done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1")
+    done = run_small(f"hydra.run.dir={run_dir}", "trainer.max_epochs=1", "test=true")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / run_dir).metrics["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_a_checkpoint_outside_the_run_directory_has_an_absolute_path(run_small: RunCommand, tmp_path: Path) -> None:
-    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", QUICK, "hydra.run.dir=a")
+    done = run_small("callbacks.best_checkpoint.dirpath=elsewhere", "test=true", QUICK, "hydra.run.dir=a")
     assert (done.returncode, done.stderr) == (0, "")
     assert Run(tmp_path / "a").metrics["checkpoint"] == f"{tmp_path}/elsewhere/best.ckpt"
 

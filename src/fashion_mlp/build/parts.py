@@ -52,7 +52,7 @@ def instantiate_section(key: str, cfg: Mapping[str, Any], expected: type, /, **a
     """
     config = to_container(OmegaConf.select(cfg, key)) if isinstance(cfg, DictConfig) else cfg
     try:
-        # Hydra merges keyword arguments with the section, which takes longer than what it instantiates.
+        # Hydra merges keyword arguments with the section, which takes milliseconds.
         built = instantiate({**config, **monitor_arguments(config), "_convert_": "all"}, **arguments)
     except (InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
